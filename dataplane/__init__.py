@@ -1,0 +1,1 @@
+"""The data plane: a document database replicated by PBFT."""

@@ -1,0 +1,1 @@
+"""The door to a cluster, for users and for the portal."""

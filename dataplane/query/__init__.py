@@ -1,0 +1,1 @@
+"""Filters, sorts and pages over a view of the documents."""

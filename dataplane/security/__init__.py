@@ -1,0 +1,1 @@
+"""Keys, signatures and the TLS of the links between nodes."""

@@ -1,0 +1,1 @@
+"""Durable storage: key-value engines and the write-ahead log."""
