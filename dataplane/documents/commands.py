@@ -1,0 +1,236 @@
+"""The operations a cluster orders and the results it answers, with their one canonical encoding."""
+
+from typing import Final
+
+import msgspec
+from blake3 import blake3
+
+OP_BYTES_MAX: Final = 1_200_000
+"""A 1 MiB document plus its envelope; longer operations are refused before they are ordered."""
+
+SESSION_ID_BYTES: Final = 8
+
+
+class Operation(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False, tag=True
+):
+    """Base of everything that can be ordered; the tag is the class name."""
+
+
+class OpenSession(Operation, frozen=True):
+    """Open a client session; must be the only operation of its request.
+
+    The request carries `session = session_id(client, nonce)` and `cseq = 0`. The same nonce gives
+    the same session again.
+    """
+
+    nonce: bytes
+
+
+class Create(Operation, frozen=True):
+    """Create a document; 409 `conflict` when the id exists.
+
+    `document` is MessagePack of the JSON object without any `_` name (see `values.py`).
+    `generated` says that the gateway made up `id`, so that a retry under the same idempotency key
+    with another made-up id still counts as the same operation.
+    """
+
+    collection: str
+    id: str
+    document: bytes
+    generated: bool = False
+    idempotency: bytes | None = None
+
+
+class Put(Operation, frozen=True):
+    """Create or replace a document; `if_version` is If-Match, `if_none_match` is `*`."""
+
+    collection: str
+    id: str
+    document: bytes
+    if_version: int | None = None
+    if_none_match: bool = False
+    idempotency: bytes | None = None
+
+
+class Patch(Operation, frozen=True):
+    """Apply an RFC 7396 merge patch (MessagePack object); the result carries the new document."""
+
+    collection: str
+    id: str
+    patch: bytes
+    if_version: int | None = None
+    idempotency: bytes | None = None
+
+
+class Update(Operation, frozen=True):
+    """Apply update operators (MessagePack object of `$set`, `$inc`, ...), all or nothing."""
+
+    collection: str
+    id: str
+    operators: bytes
+    if_version: int | None = None
+    idempotency: bytes | None = None
+
+
+class Delete(Operation, frozen=True):
+    """Delete a document; 404 `not_found` when it is not there."""
+
+    collection: str
+    id: str
+    if_version: int | None = None
+    idempotency: bytes | None = None
+
+
+class Get(Operation, frozen=True):
+    """Read a document in order: a linearizable read."""
+
+    collection: str
+    id: str
+
+
+class Barrier(Operation, frozen=True):
+    """Do nothing, in order: once answered, local state covers everything acknowledged before."""
+
+
+class CollectionPut(Operation, frozen=True):
+    """Create a collection or replace its options (MessagePack object)."""
+
+    name: str
+    options: bytes
+    idempotency: bytes | None = None
+
+
+class CollectionDrop(Operation, frozen=True):
+    """Drop a collection and all it holds."""
+
+    name: str
+    idempotency: bytes | None = None
+
+
+class KeyPut(Operation, frozen=True):
+    """Create or replace an API key record; `hash` is the SHA-256 of the whole token."""
+
+    id: str
+    hash: bytes
+    name: str
+    scopes: tuple[str, ...]
+    collections: tuple[str, ...] = ("*",)
+    expires_ms: int | None = None
+    idempotency: bytes | None = None
+
+
+class KeyRevoke(Operation, frozen=True):
+    """Remove an API key record."""
+
+    id: str
+    idempotency: bytes | None = None
+
+
+class QuotaPut(Operation, frozen=True):
+    """Replace the limits; None is unlimited. Without a period, calls count per calendar month."""
+
+    calls_limit: int | None
+    storage_limit_bytes: int | None
+    period_start_ms: int | None = None
+    period_end_ms: int | None = None
+    idempotency: bytes | None = None
+
+
+class ReportCalls(Operation, frozen=True):
+    """Add the calls one gateway served since its last report."""
+
+    node: int
+    calls_by_class: dict[str, int]
+
+
+type Op = (
+    OpenSession
+    | Create
+    | Put
+    | Patch
+    | Update
+    | Delete
+    | Get
+    | Barrier
+    | CollectionPut
+    | CollectionDrop
+    | KeyPut
+    | KeyRevoke
+    | QuotaPut
+    | ReportCalls
+)
+
+READ_ONLY: Final = (Get, Barrier)
+
+
+class OpResult(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False
+):
+    """The outcome of one operation, equal on every replica.
+
+    `status` follows HTTP; `code` is set when `status >= 400` (see `errors.Code`). `document` is
+    MessagePack of the document's own fields, without `_` names: set by Get, Patch and Update.
+    A 412 carries the current `version` when the document exists.
+    """
+
+    status: int
+    code: str | None = None
+    id: str | None = None
+    version: int | None = None
+    created_us: int | None = None
+    updated_us: int | None = None
+    document: bytes | None = None
+    detail: str | None = None
+    errors: tuple[tuple[str, str], ...] = ()
+    """(JSON Pointer, detail) pairs of a 422."""
+
+
+class MalformedOperationError(Exception):
+    """Bytes that are not the canonical encoding of one operation or result."""
+
+
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_op_decoder: msgspec.msgpack.Decoder[Op] = msgspec.msgpack.Decoder(Op)
+_result_decoder = msgspec.msgpack.Decoder(OpResult)
+
+
+def encode_op(op: Op) -> bytes:
+    """Encode one operation for a request's `ops`."""
+    return _encoder.encode(op)
+
+
+def decode_op(data: bytes) -> Op:
+    """Decode one operation.
+
+    Raises:
+        MalformedOperationError: The bytes are too long or not an operation.
+    """
+    if len(data) > OP_BYTES_MAX:
+        raise MalformedOperationError("operation too long")
+    try:
+        return _op_decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise MalformedOperationError(str(error)) from error
+
+
+def encode_result(result: OpResult) -> bytes:
+    """Encode one result as replicas hash and cache it."""
+    return _encoder.encode(result)
+
+
+def decode_result(data: bytes) -> OpResult:
+    """Decode one result.
+
+    Raises:
+        MalformedOperationError: The bytes are not a result.
+    """
+    try:
+        return _result_decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise MalformedOperationError(str(error)) from error
+
+
+def session_id(client: bytes, nonce: bytes) -> bytes:
+    """Return the id of the session that `OpenSession(nonce)` by `client` opens."""
+    return blake3(client + nonce).digest(SESSION_ID_BYTES)

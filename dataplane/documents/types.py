@@ -1,0 +1,177 @@
+"""What goes into the state machine and what comes out, as its callers see it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import msgspec
+
+type RequestStatus = Literal["ok", "session_expired", "already_applied", "cseq_reused", "window"]
+
+
+class RequestView(Protocol):
+    """The part of an ordered request that execution reads; `consensus.messages.Request` fits."""
+
+    @property
+    def client(self) -> bytes:
+        """The public key that signed the request."""
+        ...
+
+    @property
+    def session(self) -> bytes:
+        """The session the request belongs to."""
+        ...
+
+    @property
+    def cseq(self) -> int:
+        """The number of the request inside its session, from 1."""
+        ...
+
+    @property
+    def ack(self) -> int:
+        """The client has the answers of every request up to and including this number."""
+        ...
+
+    @property
+    def ops(self) -> tuple[bytes, ...]:
+        """The encoded operations, executed in order."""
+        ...
+
+
+class RequestResult(msgspec.Struct, frozen=True, gc=False):
+    """The outcome of one request of a batch, in the order of the batch.
+
+    `results` has one encoded `OpResult` per operation when `status` is "ok" and is empty otherwise.
+    A repeated request gets its first results and digest again; when those were too long to keep
+    (over 64 KiB) `results` is empty and `digest` alone is repeated. `sequence` is where the request
+    took effect, which for a repeat is before the batch at hand. `digest` covers status and results.
+    """
+
+    client: bytes
+    session: bytes
+    cseq: int
+    sequence: int
+    status: RequestStatus
+    results: tuple[bytes, ...]
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """Everything execution of one batch answers."""
+
+    sequence: int
+    requests: tuple[RequestResult, ...]
+
+
+class Executor(Protocol):
+    """What the driver needs of a state machine; `state.StateMachine` is the one of production."""
+
+    @property
+    def applied(self) -> int:
+        """The last sequence whose effect is in the store; 0 after genesis."""
+        ...
+
+    def apply(
+        self, sequence: int, batch_ts_ms: int, requests: Sequence[RequestView]
+    ) -> BatchResult:
+        """Execute one batch and write its effect and `applied` in one store write.
+
+        `sequence` must be `applied + 1`; anything else is an assertion failure. An exception of any
+        kind means that this replica must halt: user errors are results.
+        """
+        ...
+
+    def root(self) -> bytes:
+        """Return the 32-byte digest of all replicated state as of `applied`."""
+        ...
+
+
+class GenesisKey(msgspec.Struct, frozen=True):
+    """An API key that exists before the first batch."""
+
+    id: str
+    hash: bytes
+    name: str
+    scopes: tuple[str, ...]
+    collections: tuple[str, ...] = ("*",)
+    expires_ms: int | None = None
+
+
+class Genesis(msgspec.Struct, frozen=True):
+    """The state before sequence 1; must be equal on every replica."""
+
+    keys: tuple[GenesisKey, ...] = ()
+    calls_limit: int | None = None
+    storage_limit_bytes: int | None = None
+    usage_window_ms: int = 3_600_000
+
+
+class DocumentRecord(msgspec.Struct, frozen=True, gc=False):
+    """A stored document as the view returns it; `body` is MessagePack of its own fields."""
+
+    id: str
+    version: int
+    created_us: int
+    updated_us: int
+    body: bytes
+
+
+class CollectionRecord(msgspec.Struct, frozen=True):
+    """A collection as the view returns it; `options` is MessagePack of an object."""
+
+    name: str
+    documents: int
+    bytes: int
+    created_us: int
+    updated_us: int
+    options: bytes
+
+
+class KeyRecord(msgspec.Struct, frozen=True):
+    """An API key as replicated; a revoked key has no record."""
+
+    id: str
+    hash: bytes
+    name: str
+    scopes: tuple[str, ...]
+    collections: tuple[str, ...]
+    expires_ms: int | None
+    created_us: int
+
+
+class QuotaRecord(msgspec.Struct, frozen=True):
+    """The limits in force and what is used of them."""
+
+    calls_limit: int | None
+    calls_used: int
+    calls_resets_ms: int
+    storage_limit_bytes: int | None
+    storage_used_bytes: int
+
+
+class UsageWindow(msgspec.Struct, frozen=True, order=True):
+    """Calls of one class that one node reported inside one window of batch time."""
+
+    window_start_ms: int
+    node: int
+    call_class: str
+    count: int
+
+
+class StorageWindow(msgspec.Struct, frozen=True, order=True):
+    """Logical bytes stored at the end of one window of batch time."""
+
+    window_start_ms: int
+    bytes: int
+
+
+class StateStats(msgspec.Struct, frozen=True):
+    """Totals of the replicated state."""
+
+    applied: int
+    now_ms: int
+    documents: int
+    bytes: int
+    collections: int
+    sessions: int

@@ -1,0 +1,42 @@
+"""What the state machine asks of a storage engine."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+
+class KeyValueStore(Protocol):
+    """An ordered map of bytes with atomic writes.
+
+    A write is atomic and visible at once; it survives a crash of the machine only after `flush()`.
+    The consensus log is what makes it durable before that: after a crash the store holds some
+    prefix of the writes, and the log replays the rest.
+    """
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value, or None when the key is absent."""
+        ...
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return the values in the order of the keys."""
+        ...
+
+    def iterate(
+        self, prefix: bytes, *, start: bytes | None = None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield entries under `prefix` in key order (or reverse), from `start` inclusive.
+
+        The store must not be written while an iterator is in use.
+        """
+        ...
+
+    def write(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Apply all changes atomically; None deletes."""
+        ...
+
+    def flush(self) -> None:
+        """Make every completed write survive a crash of the machine."""
+        ...
+
+    def close(self) -> None:
+        """Flush and release; calling it again does nothing."""
+        ...
