@@ -14,7 +14,7 @@ class FatalStorageError(StorageError):
 
 
 class CorruptionError(StorageError):
-    """A record that was once synced is damaged: votes may be forgotten, so this node may not vote."""
+    """A record that was once synced is damaged: votes may be forgotten, so do not vote."""
 
     code = "wal_corrupt"
 

@@ -1,0 +1,195 @@
+"""The two key-value engines: RocksDB on disk, and a sorted map in memory for the simulator."""
+
+import bisect
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, cast, override
+
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    DBRecoveryMode,
+    Options,
+    Rdict,
+    WriteBatch,
+    WriteOptions,
+)
+
+from dataplane.storage.errors import DirectoryLockedError, FatalStorageError
+from dataplane.storage.ports import KeyValueStore
+
+BLOCK_CACHE_BYTES: Final = 64 * 1024 * 1024
+_WRITE_BUFFER_BYTES: Final = 32 * 1024 * 1024
+
+
+def prefix_end(prefix: bytes) -> bytes | None:
+    """Return the first key behind every key that starts with `prefix`; None when there is none."""
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None
+
+
+class MemoryStore(KeyValueStore):
+    """A sorted map in memory; `flush` promises nothing."""
+
+    def __init__(self) -> None:
+        self._values: dict[bytes, bytes] = {}
+        self._keys: list[bytes] = []
+
+    @override
+    def get(self, key: bytes) -> bytes | None:
+        return self._values.get(key)
+
+    @override
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [self._values.get(key) for key in keys]
+
+    @override
+    def iterate(
+        self, prefix: bytes, *, start: bytes | None = None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        low = bisect.bisect_left(self._keys, prefix)
+        end = prefix_end(prefix)
+        high = len(self._keys) if end is None else bisect.bisect_left(self._keys, end)
+        if start is not None and not reverse:
+            low = max(low, bisect.bisect_left(self._keys, start))
+        if start is not None and reverse:
+            high = min(high, bisect.bisect_right(self._keys, start))
+        indexes = range(high - 1, low - 1, -1) if reverse else range(low, high)
+        for index in indexes:
+            key = self._keys[index]
+            yield key, self._values[key]
+
+    @override
+    def write(self, changes: Mapping[bytes, bytes | None]) -> None:
+        gone = {key for key, value in changes.items() if value is None and key in self._values}
+        fresh = [key for key, value in changes.items() if value is not None]
+        fresh = [key for key in fresh if key not in self._values]
+        for key, value in changes.items():
+            if value is None:
+                self._values.pop(key, None)
+            else:
+                self._values[key] = value
+        if gone:
+            self._keys = [key for key in self._keys if key not in gone]
+        if fresh:
+            self._keys.extend(fresh)
+            self._keys.sort()
+
+    @override
+    def flush(self) -> None:
+        """Do nothing: memory does not survive a crash."""
+
+    @override
+    def close(self) -> None:
+        """Do nothing: there is nothing to release."""
+
+
+class RocksStore(KeyValueStore):
+    """RocksDB with its own log written but not synced, except by `flush`.
+
+    After a crash of the process nothing is lost; after a crash of the machine a prefix of the
+    writes is there, each whole.
+    """
+
+    def __init__(self, path: Path, *, block_cache_bytes: int = BLOCK_CACHE_BYTES) -> None:
+        """Open or create the database in directory `path`.
+
+        Raises:
+            DirectoryLockedError: Another process has it open.
+            FatalStorageError: RocksDB cannot open it.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._db = Rdict(str(path), _options(block_cache_bytes))
+        except Exception as error:
+            kind = DirectoryLockedError if "lock" in str(error).lower() else FatalStorageError
+            raise kind(f"cannot open the store in {path}: {error}") from error
+        self._write_options = WriteOptions()
+        self._write_options.sync = False
+        self._closed = False
+
+    @override
+    def get(self, key: bytes) -> bytes | None:
+        return cast("bytes | None", self._db.get(key))
+
+    @override
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        if not keys:
+            return []
+        return cast("list[bytes | None]", self._db.get(list(keys)))
+
+    @override
+    def iterate(
+        self, prefix: bytes, *, start: bytes | None = None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        end = prefix_end(prefix)
+        if reverse:
+            first = end if start is None or (end is not None and start > end) else start
+        else:
+            first = prefix if start is None else max(start, prefix)
+        items = self._db.items(backwards=reverse, from_key=first)
+        for key, value in cast("Iterator[tuple[bytes, bytes]]", items):
+            if not key.startswith(prefix):
+                if reverse and key == end:
+                    continue
+                return
+            yield key, value
+
+    @override
+    def write(self, changes: Mapping[bytes, bytes | None]) -> None:
+        batch = WriteBatch(raw_mode=True)
+        put, delete = batch.put, batch.delete
+        for key, value in changes.items():
+            if value is None:
+                delete(key)
+            else:
+                put(key, value)
+        try:
+            self._db.write(batch, self._write_options)
+        except Exception as error:
+            raise FatalStorageError(f"write: {error}") from error
+
+    @override
+    def flush(self) -> None:
+        try:
+            self._db.flush_wal(sync=True)
+        except Exception as error:
+            raise FatalStorageError(f"flush: {error}") from error
+
+    @override
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._db.flush()
+            self._db.close()
+        except Exception as error:
+            raise FatalStorageError(f"close: {error}") from error
+
+
+def _options(block_cache_bytes: int) -> Options:
+    table = BlockBasedOptions()
+    table.set_block_cache(Cache(block_cache_bytes))
+    table.set_bloom_filter(10, block_based=False)
+    table.set_cache_index_and_filter_blocks(True)
+    table.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    table.set_format_version(5)
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)  # noqa: FBT003
+    options.set_block_based_table_factory(table)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
+    options.set_max_write_buffer_number(3)
+    options.set_memtable_whole_key_filtering(True)
+    options.set_memtable_prefix_bloom_ratio(0.1)
+    options.set_max_background_jobs(2)
+    options.set_max_total_wal_size(4 * _WRITE_BUFFER_BYTES)
+    options.set_max_open_files(512)
+    options.set_keep_log_file_num(2)
+    options.set_max_log_file_size(1024 * 1024)
+    options.set_paranoid_checks(True)
+    # A torn last write of RocksDB's own log is expected: the consensus log replays it.
+    options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())
+    return options
