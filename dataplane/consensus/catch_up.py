@@ -1,0 +1,83 @@
+"""How a replica that lags learns decided batches, also when no client sends anything."""
+
+from dataplane.consensus.messages import (
+    Committed,
+    CommittedEntry,
+    FetchCommitted,
+    Status,
+)
+from dataplane.consensus.ordering import Ordering
+from dataplane.consensus.state import ReplicaState
+
+
+class CatchUp:
+    """Exchanges positions every second; a laggard fetches batches with their certificates."""
+
+    def __init__(self, state: ReplicaState, ordering: Ordering) -> None:
+        self._state = state
+        self._ordering = ordering
+        self._status_sent_ms = 0
+        self._fetch_sent_ms = 0
+        self.peers: dict[int, Status] = {}
+
+    def on_tick(self, now_ms: int) -> None:
+        """Tell the others where this replica stands."""
+        state = self._state
+        if now_ms - self._status_sent_ms < state.config.limits.status_ms:
+            return
+        self._status_sent_ms = now_ms
+        state.broadcast(self._status())
+
+    def _status(self) -> Status:
+        state = self._state
+        return Status(
+            state.config.epoch, state.view, state.stable, state.executed, state.config.replica_id
+        )
+
+    def on_status(self, status: Status, now_ms: int) -> None:
+        """Note the peer's position; fetch from it what is missing here."""
+        state = self._state
+        self.peers[status.replica] = status
+        if status.stable < state.stable and state.stable_certificate is not None:
+            state.send(status.replica, state.stable_certificate)
+        limits = state.config.limits
+        stuck = status.executed > state.requested and now_ms - self._fetch_sent_ms >= (
+            limits.retransmit_ms
+        )
+        if stuck:
+            self._fetch(status.replica, status.executed, now_ms)
+
+    def _fetch(self, peer: int, last: int, now_ms: int) -> None:
+        state = self._state
+        self._fetch_sent_ms = now_ms
+        first = state.requested + 1
+        last = min(last, first + state.config.limits.fetch_batches_max - 1)
+        state.send(peer, FetchCommitted(first, last))
+
+    def on_fetch(self, sender: int, message: FetchCommitted) -> None:
+        """Answer with as many decided batches as the limits allow."""
+        state, limits = self._state, self._state.config.limits
+        entries: list[CommittedEntry] = []
+        size_bytes = 0
+        for sequence in range(message.first, message.last + 1):
+            entry = state.archive.get(sequence)
+            if entry is None or len(entries) >= limits.fetch_batches_max:
+                break
+            size_bytes += len(entry.batch)
+            if entries and size_bytes > limits.fetch_bytes_max:
+                break
+            entries.append(entry)
+        if entries:
+            state.send(sender, Committed(tuple(entries)))
+        elif message.first <= state.executed:
+            state.alarm("peer_needs_state_transfer", f"replica {sender} is at {message.first - 1}")
+
+    def on_committed(self, sender: int, message: Committed, now_ms: int) -> None:
+        """Take decided batches and ask for the next ones while the sender has more."""
+        before = self._state.requested
+        for entry in message.entries:
+            self._ordering.learn(entry)
+        status = self.peers.get(sender)
+        moved = self._state.requested > before
+        if moved and status is not None and status.executed > self._state.requested:
+            self._fetch(sender, status.executed, now_ms)

@@ -1,0 +1,110 @@
+"""Who takes part, and the limits of one replica."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from dataplane.wire.quorum import faults_tolerated, quorum_size
+
+REPLICA_COUNT_MAX = 31
+
+
+class Signer(Protocol):
+    """Signs with this replica's key."""
+
+    def sign(self, payload: bytes) -> bytes:
+        """Return the signature of the payload."""
+        ...
+
+
+class Verifier(Protocol):
+    """Checks signatures; one implementation and version in a whole cluster."""
+
+    def verify(self, public_key: bytes, payload: bytes, signature: bytes) -> bool:
+        """Return whether the signature is the key's for the payload."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MemberKeys:
+    """A replica's public keys: for its votes, and for the requests its gateway signs."""
+
+    replica_id: int
+    public_key: bytes
+    gateway_key: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of the protocol; equal on every replica. Letters are Castro & Liskov's."""
+
+    checkpoint_interval: int = 128
+    """K, batches between checkpoints."""
+    window: int = 512
+    """L: the high watermark is the stable checkpoint plus this."""
+    pipeline: int = 32
+    """ALPHA, batches ordered beyond the last executed one."""
+    batch_ops_max: int = 256
+    batch_bytes_max: int = 1024 * 1024
+    batch_delay_ms: int = 2
+    pending_requests_max: int = 10_000
+    pending_bytes_max: int = 64 * 1024 * 1024
+    pending_per_client_max: int = 256
+    clock_skew_max_ms: int = 10_000
+    retransmit_ms: int = 300
+    status_ms: int = 1_000
+    retained_batches_max: int = 1_024
+    retained_bytes_max: int = 64 * 1024 * 1024
+    fetch_batches_max: int = 32
+    fetch_bytes_max: int = 4 * 1024 * 1024
+    evidence_max: int = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaConfig:
+    """One replica's place in one epoch of a cluster."""
+
+    cluster_id: bytes
+    epoch: int
+    replica_id: int
+    members: tuple[MemberKeys, ...]
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        ids = [member.replica_id for member in self.members]
+        assert 1 <= len(ids) <= REPLICA_COUNT_MAX
+        assert ids == sorted(set(ids)), "members are sorted by id and distinct"
+        assert self.replica_id in ids
+        assert len(self.cluster_id) == 16
+
+    @property
+    def n(self) -> int:
+        """The number of replicas."""
+        return len(self.members)
+
+    @property
+    def f(self) -> int:
+        """How many of them may lie."""
+        return faults_tolerated(self.n)
+
+    @property
+    def quorum(self) -> int:
+        """How many make a certificate."""
+        return quorum_size(self.n)
+
+    def primary(self, view: int) -> int:
+        """Return the id of the view's primary: OSDI'99 section 4, p = v mod |R|."""
+        return self.members[view % self.n].replica_id
+
+    def public_key(self, replica_id: int) -> bytes | None:
+        """Return a member's vote key, or None for a stranger."""
+        for member in self.members:
+            if member.replica_id == replica_id:
+                return member.public_key
+        return None
+
+    def gateway_of(self, client: bytes) -> int | None:
+        """Return the replica whose gateway signs with this client key, if there is one."""
+        for member in self.members:
+            if member.gateway_key == client:
+                return member.replica_id
+        return None

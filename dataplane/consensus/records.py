@@ -1,0 +1,112 @@
+"""The records of the write-ahead log and what a restart makes of them.
+
+Theory of operation: a replica writes down what it is about to say before it says it. After a crash
+it must be able to repeat every vote it may have sent and must never send a different one
+(consensus: persist before send; PBFT with volatile votes loses decisions when all crash at once).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from dataplane.consensus.messages import (
+    Checkpoint,
+    CheckpointCertificate,
+    Commit,
+    CommitCertificate,
+    Prepare,
+    PrePrepare,
+)
+
+
+class Accepted(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The proposal this replica accepted for its slot, with its own vote (none on the primary)."""
+
+    pre_prepare: PrePrepare
+    vote: Prepare | None
+
+
+class Prepared(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A prepared certificate (the proposal and q-1 prepares) and this replica's Commit."""
+
+    vote: Commit
+    prepares: tuple[tuple[int, bytes], ...]
+
+
+class Decided(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A commit certificate; with the batch when no Accepted record of this replica holds it."""
+
+    certificate: CommitCertificate
+    batch: bytes | None
+
+
+class Checkpointed(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The root this replica signed for a checkpoint."""
+
+    vote: Checkpoint
+
+
+class MadeStable(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A stable checkpoint."""
+
+    certificate: CheckpointCertificate
+
+
+type Record = Accepted | Prepared | Decided | Checkpointed | MadeStable
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
+
+
+def encode_record(record: Record) -> bytes:
+    """Return the MessagePack of a record."""
+    return _encoder.encode(record)
+
+
+def record_sequence(data: bytes) -> int:
+    """Return the sequence a stored record is about."""
+    record = _decoder.decode(data)
+    match record:
+        case Accepted(pre_prepare=pre_prepare):
+            return pre_prepare.sequence
+        case Prepared(vote=vote):
+            return vote.sequence
+        case Decided(certificate=certificate):
+            return certificate.sequence
+        case Checkpointed(vote=checkpoint):
+            return checkpoint.sequence
+        case MadeStable(certificate=stable):
+            return stable.sequence
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What a replica knew when it stopped."""
+
+    applied: int = 0
+    accepted: dict[int, Accepted] = field(default_factory=dict)
+    prepared: dict[int, Prepared] = field(default_factory=dict)
+    decided: dict[int, Decided] = field(default_factory=dict)
+    checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
+    stable: CheckpointCertificate | None = None
+
+
+def recover(records: Iterable[bytes], applied: int) -> Recovered:
+    """Rebuild what the replica knew from its log and the sequence its state holds."""
+    recovered = Recovered(applied=applied)
+    for data in records:
+        record = _decoder.decode(data)
+        match record:
+            case Accepted(pre_prepare=pre_prepare):
+                recovered.accepted[pre_prepare.sequence] = record
+            case Prepared(vote=vote):
+                recovered.prepared[vote.sequence] = record
+            case Decided(certificate=certificate):
+                recovered.decided[certificate.sequence] = record
+            case Checkpointed(vote=checkpoint):
+                recovered.checkpoints[checkpoint.sequence] = checkpoint
+            case MadeStable(certificate=stable):
+                if recovered.stable is None or stable.sequence > recovered.stable.sequence:
+                    recovered.stable = stable
+    return recovered

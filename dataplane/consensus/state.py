@@ -1,0 +1,165 @@
+"""What the services of one replica share, and the outbox of effects."""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+from dataplane.consensus.config import ReplicaConfig, Signer
+from dataplane.consensus.messages import (
+    AnyMessage,
+    CheckpointCertificate,
+    Commit,
+    CommittedEntry,
+    Prepare,
+    PrePrepare,
+    vote_payload,
+)
+from dataplane.consensus.outcome import Alarm, Broadcast, Effect, Evidence, Persist, Send
+from dataplane.consensus.pending import PendingRequests
+from dataplane.consensus.records import Record, encode_record
+from dataplane.consensus.slots import Slot
+
+ALARMS_PER_CODE_MAX = 100
+
+
+class Archive:
+    """Decided batches kept for execution and for peers that lag; bounded, oldest dropped first."""
+
+    def __init__(self, count_max: int, bytes_max: int) -> None:
+        self._entries: OrderedDict[int, CommittedEntry] = OrderedDict()
+        self._count_max = count_max
+        self._bytes_max = bytes_max
+        self._size_bytes = 0
+
+    def __contains__(self, sequence: int) -> bool:
+        return sequence in self._entries
+
+    def get(self, sequence: int) -> CommittedEntry | None:
+        """Return the entry, None when it was never here or is gone."""
+        return self._entries.get(sequence)
+
+    def add(self, sequence: int, entry: CommittedEntry) -> None:
+        """Keep an entry."""
+        assert sequence not in self._entries
+        self._entries[sequence] = entry
+        self._size_bytes += len(entry.batch)
+
+    def trim(self, executed: int) -> None:
+        """Drop the oldest executed entries until the bounds hold."""
+        while len(self._entries) > self._count_max or self._size_bytes > self._bytes_max:
+            sequence = next(iter(self._entries))
+            if sequence > executed:
+                return
+            self._size_bytes -= len(self._entries.pop(sequence).batch)
+
+
+class ReplicaState:
+    """The shared state of a replica's services.
+
+    `executed` is the last sequence whose execution was answered, `requested` the last one asked
+    for; `stable` is h, the low watermark.
+    """
+
+    def __init__(self, config: ReplicaConfig, signer: Signer) -> None:
+        self.config = config
+        self.signer = signer
+        self.view = 0
+        self.stable = 0
+        self.stable_certificate: CheckpointCertificate | None = None
+        self.executed = 0
+        self.requested = 0
+        self.slots: dict[int, Slot] = {}
+        limits = config.limits
+        self.archive = Archive(limits.retained_batches_max, limits.retained_bytes_max)
+        self.pending = PendingRequests(limits)
+        self.diverged = False
+        self.barrier = 0
+        self.durable = 0
+        self._effects: list[Effect] = []
+        self._waiting: deque[tuple[int, Callable[[int], None]]] = deque()
+        self._evidence_seen: set[tuple[int, int, int, str]] = set()
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether this replica leads the current view."""
+        return self.config.primary(self.view) == self.config.replica_id
+
+    @property
+    def high(self) -> int:
+        """H, the high watermark."""
+        return self.stable + self.config.limits.window
+
+    def slot(self, sequence: int) -> Slot:
+        """Return the slot of a sequence inside (h, h+2L], made when it is new."""
+        assert sequence > self.stable
+        slot = self.slots.get(sequence)
+        if slot is None:
+            slot = Slot(sequence)
+            self.slots[sequence] = slot
+        return slot
+
+    def in_reach(self, sequence: int) -> bool:
+        """Whether votes for the sequence are kept at all (bounded memory)."""
+        return self.stable < sequence <= self.stable + 2 * self.config.limits.window
+
+    def emit(self, effect: Effect) -> None:
+        """Add an effect; the order of effects is the order of the calls."""
+        self._effects.append(effect)
+
+    def send(self, to: int, message: AnyMessage, after: int = 0) -> None:
+        """Send to one other replica."""
+        if to != self.config.replica_id:
+            self.emit(Send(to, message, after))
+
+    def broadcast(self, message: AnyMessage, after: int = 0) -> None:
+        """Send to every other replica."""
+        if self.config.n > 1:
+            self.emit(Broadcast(message, after))
+
+    def persist(self, sequence: int, *records: Record, then: Callable[[int], None]) -> int:
+        """Write records; `then(now_ms)` runs once they are on disk. Return the barrier."""
+        self.barrier += 1
+        encoded = tuple(encode_record(record) for record in records)
+        self.emit(Persist(encoded, self.barrier, sequence))
+        self._waiting.append((self.barrier, then))
+        return self.barrier
+
+    def reached(self, barrier: int, now_ms: int) -> None:
+        """Run what waited for the barrier."""
+        assert barrier <= self.barrier
+        self.durable = max(self.durable, barrier)
+        while self._waiting and self._waiting[0][0] <= self.durable:
+            self._waiting.popleft()[1](now_ms)
+
+    def take(self) -> list[Effect]:
+        """Return the effects so far and forget them."""
+        effects = self._effects
+        self._effects = []
+        return effects
+
+    def alarm(self, code: str, detail: str) -> None:
+        """Tell the operator."""
+        self.emit(Alarm(code, detail))
+
+    def sign_vote(self, kind: bytes, *, view: int, sequence: int, digest: bytes) -> bytes:
+        """Return this replica's signature of a vote."""
+        payload = vote_payload(
+            kind,
+            self.config.cluster_id,
+            epoch=self.config.epoch,
+            view=view,
+            sequence=sequence,
+            digest=digest,
+        )
+        return self.signer.sign(payload)
+
+    def accuse[V: (PrePrepare, Prepare, Commit)](self, first: V, second: V) -> None:
+        """Report two conflicting signed messages of one replica, once per replica and slot."""
+        assert first.replica == second.replica
+        assert first.digest != second.digest
+        key = (first.replica, first.view, first.sequence, type(first).__name__)
+        if key in self._evidence_seen or len(self._evidence_seen) >= (
+            self.config.limits.evidence_max
+        ):
+            return
+        self._evidence_seen.add(key)
+        self.emit(Evidence(first.replica, first, second))

@@ -1,0 +1,190 @@
+"""Checks of signatures and shapes, done before a message reaches the core.
+
+The core trusts what it is given: whatever drives it calls `verify_message` first and drops (and
+counts against the peer) what does not pass.
+"""
+
+from dataplane.consensus.config import ReplicaConfig, Verifier
+from dataplane.consensus.messages import (
+    DIGEST_BYTES,
+    EXEC_VERSION,
+    AnyMessage,
+    Batch,
+    Checkpoint,
+    CheckpointCertificate,
+    Commit,
+    CommitCertificate,
+    Committed,
+    FetchCommitted,
+    Forward,
+    Prepare,
+    PrePrepare,
+    Replies,
+    Request,
+    Status,
+    checkpoint_payload,
+    decode_batch,
+    digest_of,
+    request_payload,
+    vote_payload,
+)
+from dataplane.wire.errors import MalformedMessageError
+
+VOTE_KINDS = {PrePrepare: b"PP", Prepare: b"P", Commit: b"C"}
+
+
+def verify_request(request: Request, config: ReplicaConfig, verifier: Verifier) -> bool:
+    """Return whether a member's gateway signed the request and its shape is legal."""
+    if config.gateway_of(request.client) is None:
+        return False
+    if len(request.session) != 8 or request.cseq < 0 or not 0 <= request.ack <= request.cseq:
+        return False
+    if not 1 <= len(request.ops) <= config.limits.batch_ops_max:
+        return False
+    payload = request_payload(config.cluster_id, request)
+    return verifier.verify(request.client, payload, request.sig)
+
+
+def verify_vote(
+    vote: PrePrepare | Prepare | Commit, config: ReplicaConfig, verifier: Verifier
+) -> bool:
+    """Return whether a member signed the vote."""
+    key = config.public_key(vote.replica)
+    if key is None or len(vote.digest) != DIGEST_BYTES or vote.sequence < 1 or vote.view < 0:
+        return False
+    payload = vote_payload(
+        VOTE_KINDS[type(vote)],
+        config.cluster_id,
+        epoch=vote.epoch,
+        view=vote.view,
+        sequence=vote.sequence,
+        digest=vote.digest,
+    )
+    return verifier.verify(key, payload, vote.sig)
+
+
+def verify_checkpoint(vote: Checkpoint, config: ReplicaConfig, verifier: Verifier) -> bool:
+    """Return whether a member signed the checkpoint."""
+    key = config.public_key(vote.replica)
+    if key is None or len(vote.root) != DIGEST_BYTES or vote.sequence < 1:
+        return False
+    payload = checkpoint_payload(
+        config.cluster_id, epoch=vote.epoch, sequence=vote.sequence, root=vote.root
+    )
+    return verifier.verify(key, payload, vote.sig)
+
+
+def _verify_quorum(
+    votes: tuple[tuple[int, bytes], ...], payload: bytes, config: ReplicaConfig, verifier: Verifier
+) -> bool:
+    signers = {replica for replica, _ in votes}
+    if len(signers) != len(votes) or len(votes) < config.quorum or len(votes) > config.n:
+        return False
+    for replica, signature in votes:
+        key = config.public_key(replica)
+        if key is None or not verifier.verify(key, payload, signature):
+            return False
+    return True
+
+
+def verify_commit_certificate(
+    certificate: CommitCertificate, config: ReplicaConfig, verifier: Verifier
+) -> bool:
+    """Return whether a quorum of distinct members signed Commit for the digest."""
+    if certificate.epoch != config.epoch or certificate.sequence < 1 or certificate.view < 0:
+        return False
+    payload = vote_payload(
+        b"C",
+        config.cluster_id,
+        epoch=certificate.epoch,
+        view=certificate.view,
+        sequence=certificate.sequence,
+        digest=certificate.digest,
+    )
+    return _verify_quorum(certificate.votes, payload, config, verifier)
+
+
+def verify_checkpoint_certificate(
+    certificate: CheckpointCertificate, config: ReplicaConfig, verifier: Verifier
+) -> bool:
+    """Return whether a quorum of distinct members signed the checkpoint."""
+    if certificate.epoch != config.epoch or certificate.sequence < 1:
+        return False
+    payload = checkpoint_payload(
+        config.cluster_id,
+        epoch=certificate.epoch,
+        sequence=certificate.sequence,
+        root=certificate.root,
+    )
+    return _verify_quorum(certificate.votes, payload, config, verifier)
+
+
+def _parse_batch(data: bytes, config: ReplicaConfig) -> Batch | None:
+    if len(data) > 2 * config.limits.batch_bytes_max + 4096:
+        return None
+    try:
+        return decode_batch(data)
+    except MalformedMessageError:
+        return None
+
+
+def _verify_proposal(message: PrePrepare, config: ReplicaConfig, verifier: Verifier) -> bool:
+    if digest_of(message.batch) != message.digest or not verify_vote(message, config, verifier):
+        return False
+    batch = _parse_batch(message.batch, config)
+    if batch is None or batch.exec_version != EXEC_VERSION or not 0 <= batch.ts_ms < 2**53:
+        return False
+    keys = {request.key for request in batch.requests}
+    if len(keys) != len(batch.requests):
+        return False
+    return all(verify_request(request, config, verifier) for request in batch.requests)
+
+
+def _verify_committed(message: Committed, config: ReplicaConfig, verifier: Verifier) -> bool:
+    if len(message.entries) > config.limits.fetch_batches_max:
+        return False
+    return all(
+        digest_of(entry.batch) == entry.certificate.digest
+        and verify_commit_certificate(entry.certificate, config, verifier)
+        and _parse_batch(entry.batch, config) is not None
+        for entry in message.entries
+    )
+
+
+def verify_message(  # noqa: PLR0911 - one flat branch per message
+    message: AnyMessage, sender: int, config: ReplicaConfig, verifier: Verifier
+) -> bool:
+    """Return whether the core may see the message. `sender` is the authenticated peer."""
+    match message:
+        case PrePrepare():
+            return (
+                message.replica == sender == config.primary(message.view)
+                and message.epoch == config.epoch
+                and _verify_proposal(message, config, verifier)
+            )
+        case Prepare() | Commit():
+            return (
+                message.replica == sender
+                and message.epoch == config.epoch
+                and verify_vote(message, config, verifier)
+            )
+        case Checkpoint():
+            return (
+                message.replica == sender
+                and message.epoch == config.epoch
+                and verify_checkpoint(message, config, verifier)
+            )
+        case CheckpointCertificate():
+            return verify_checkpoint_certificate(message, config, verifier)
+        case Forward():
+            return len(message.requests) <= config.limits.pending_per_client_max and all(
+                verify_request(request, config, verifier) for request in message.requests
+            )
+        case Replies():
+            return all(reply.replica == sender for reply in message.replies)
+        case Status():
+            return message.replica == sender and message.epoch == config.epoch
+        case FetchCommitted():
+            return 1 <= message.first <= message.last
+        case Committed():
+            return _verify_committed(message, config, verifier)

@@ -1,0 +1,29 @@
+"""How many replicas must agree: the one place where the arithmetic of quorums is written."""
+
+
+def faults_tolerated(replica_count: int) -> int:
+    """Return f, how many replicas may lie: floor((n-1)/3). Castro & Liskov, OSDI'99, section 2."""
+    assert replica_count >= 1
+    return (replica_count - 1) // 3
+
+
+def quorum_size(replica_count: int) -> int:
+    """Return q = ceil((n+f+1)/2): two quorums share an honest replica, for every n.
+
+    2f+1 is the same number only when n = 3f+1; for n = 6 it would be 3, two disjoint quorums.
+    """
+    return -(-(replica_count + faults_tolerated(replica_count) + 1) // 2)
+
+
+def reply_quorum(replica_count: int) -> int:
+    """Return how many equal replies make a result trustworthy: f+1, and q where f is 0.
+
+    With n = 3 one lying replica cannot be masked, but waiting for q replies at least notices it.
+    """
+    faults = faults_tolerated(replica_count)
+    return faults + 1 if faults else quorum_size(replica_count)
+
+
+def crashes_tolerated(replica_count: int) -> int:
+    """Return how many replicas may be down while the others still make progress: n - q."""
+    return replica_count - quorum_size(replica_count)
