@@ -1,0 +1,150 @@
+"""Everything a node needs to know, in one file: the specification a driver hands to a node."""
+
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from dataplane.client.errors import SpecError
+
+SPEC_BYTES_MAX: Final = 1024 * 1024
+PUBLIC_KEY_HEX: Final = 64
+MEMBERS_MAX: Final = 31
+
+
+class MemberSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A node of the cluster as the others see it; keys are hex of 32 bytes (Ed25519)."""
+
+    id: int
+    host: str
+    peer_port: int
+    http_port: int
+    public_key: str
+    gateway_public_key: str
+
+    @property
+    def url(self) -> str:
+        """Where clients reach the node."""
+        return f"http://{self.host}:{self.http_port}"
+
+
+class TlsSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Files of the links between nodes: the cluster's CA, and this node's certificate and key."""
+
+    ca_file: str
+    cert_file: str
+    key_file: str
+
+
+class KeySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An API key that exists from the start; `hash` is the hex SHA-256 of the whole token."""
+
+    id: str
+    name: str
+    hash: str
+    scopes: tuple[str, ...]
+    collections: tuple[str, ...] = ("*",)
+    expires_ms: int | None = None
+
+
+class GenesisSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The state before sequence 1; equal on every node of a cluster."""
+
+    keys: tuple[KeySpec, ...] = ()
+    calls_limit: int | None = None
+    storage_limit_bytes: int | None = None
+    usage_window_ms: int = 60_000
+
+
+class UsageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where usage events go; the token is in a file of its own."""
+
+    url: str
+    token_file: str
+
+
+class LimitsSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds of one node."""
+
+    body_bytes_max: int = 16 * 1024 * 1024
+    connections_max: int = 1_024
+    write_timeout_ms: int = 5_000
+
+
+class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One node of one cluster."""
+
+    cluster_id: str
+    cluster_name: str
+    organization: str
+    node_id: int
+    members: tuple[MemberSpec, ...]
+    data_dir: str
+    signing_key_file: str
+    gateway_key_file: str
+    tls: TlsSpec
+    genesis: GenesisSpec
+    version: int = 1
+    epoch: int = 0
+    profile: Literal["development", "production"] = "development"
+    limits: LimitsSpec = LimitsSpec()
+    usage: UsageSpec | None = None
+
+    @property
+    def me(self) -> MemberSpec:
+        """This node among the members."""
+        return next(member for member in self.members if member.id == self.node_id)
+
+
+def _is_hex(text: str, length: int) -> bool:
+    return len(text) == length and all(char in "0123456789abcdef" for char in text)
+
+
+def check_spec(spec: NodeSpec) -> None:
+    """Check what the types do not say.
+
+    Raises:
+        SpecError: Names the first thing that is wrong.
+    """
+    if spec.version != 1:
+        raise SpecError(f"version {spec.version} is not known to this node")
+    if not _is_hex(spec.cluster_id, 32):
+        raise SpecError("cluster_id must be 32 lower-case hex digits")
+    ids = [member.id for member in spec.members]
+    if not ids or len(ids) > MEMBERS_MAX or ids != sorted(set(ids)):
+        raise SpecError("members must be 1 to 31 nodes with distinct ids in rising order")
+    if spec.node_id not in ids:
+        raise SpecError(f"node_id {spec.node_id} is not among the members")
+    for member in spec.members:
+        if not _is_hex(member.public_key, 64) or not _is_hex(member.gateway_public_key, 64):
+            raise SpecError(f"member {member.id} needs two public keys of 64 hex digits")
+        if not (0 < member.peer_port < 65536 and 0 < member.http_port < 65536):
+            raise SpecError(f"member {member.id} has a port out of range")
+    for key in spec.genesis.keys:
+        if not _is_hex(key.hash, 64):
+            raise SpecError(f"genesis key {key.id} needs a SHA-256 hash of 64 hex digits")
+
+
+def load_spec(path: Path) -> NodeSpec:
+    """Read and check a specification.
+
+    Raises:
+        SpecError: The file is missing, too large, not JSON or wrong; says which.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SpecError(f"cannot read {path.name}: {error.strerror}") from error
+    if len(data) > SPEC_BYTES_MAX:
+        raise SpecError(f"{path.name} is larger than {SPEC_BYTES_MAX} bytes")
+    try:
+        spec = msgspec.json.decode(data, type=NodeSpec)
+    except msgspec.DecodeError as error:
+        raise SpecError(f"{path.name}: {error}") from error
+    check_spec(spec)
+    return spec
+
+
+def dump_spec(spec: NodeSpec) -> bytes:
+    """Return the specification as readable JSON; it holds hashes and file names, no secrets."""
+    return msgspec.json.format(msgspec.json.encode(spec), indent=2)

@@ -1,0 +1,31 @@
+"""What a node tells about itself and its cluster."""
+
+from typing import Literal
+
+import msgspec
+
+
+class MemberStatus(msgspec.Struct, frozen=True):
+    """A member as this node sees it; `lag` is in sequences behind the newest known."""
+
+    id: int
+    address: str
+    role: Literal["primary", "backup"]
+    reachable: bool
+    executed: int | None
+    lag: int | None
+    faults: int
+
+
+class NodeStatus(msgspec.Struct, frozen=True):
+    """The cluster as this node sees it; names as in the data-plane API."""
+
+    node_id: int
+    view: int
+    sequence: int
+    stable: int
+    primary: int
+    f: int
+    quorum: int
+    ready: bool
+    members: tuple[MemberStatus, ...]

@@ -1,0 +1,301 @@
+"""The gateway's side of the protocol: bundles of operations, sessions, matching replies.
+
+A gateway is a client of the cluster it serves. It gathers the operations of one turn of the event
+loop into one signed request, and takes a result as true when this node and enough others computed
+the same digest (f+1; q where f is 0).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from dataplane.consensus.config import Signer
+from dataplane.consensus.messages import Reply, Request, request_payload
+from dataplane.documents.commands import OpenSession, encode_op, session_id
+from dataplane.documents.types import RequestResult
+from dataplane.replication.errors import NoQuorumError, NotReadyError, OverloadedError
+from dataplane.wire.quorum import reply_quorum
+
+BUNDLE_OPS_MAX: Final = 256
+BUNDLE_BYTES_MAX: Final = 1024 * 1024
+OUTSTANDING_MAX: Final = 48
+"""Below the session window of 64, so that a window refusal never happens."""
+QUEUED_OPS_MAX: Final = 20_000
+QUEUED_BYTES_MAX: Final = 128 * 1024 * 1024
+REPEAT_MS: Final = 1_000
+
+
+@dataclass(slots=True, frozen=True)
+class Submitted:
+    """The encoded results of a submission, in the order of its operations."""
+
+    results: tuple[bytes, ...]
+    sequence: int
+
+
+@dataclass(slots=True, eq=False)
+class Submission:
+    """One caller's operations while they wait."""
+
+    ops: tuple[bytes, ...]
+    future: asyncio.Future[Submitted]
+    results: list[bytes] = field(default_factory=list)
+    taken: int = 0
+    sequence: int = 0
+
+
+@dataclass(slots=True)
+class Bundle:
+    """A signed request under way and whose operations it carries."""
+
+    request: Request
+    parts: list[tuple[Submission, int]]
+    sent_ms: int
+    own: RequestResult | None = None
+    digests: dict[int, bytes] = field(default_factory=dict)
+
+
+class Submissions:
+    """Everything this node's gateway has asked of the cluster and not got yet."""
+
+    def __init__(
+        self,
+        *,
+        cluster_id: bytes,
+        node_id: int,
+        replica_count: int,
+        signer: Signer,
+        public_key: bytes,
+        nonce: bytes,
+        order: Callable[[Request], None],
+        on_contradiction: Callable[[str], None],
+    ) -> None:
+        self._cluster_id = cluster_id
+        self._node_id = node_id
+        self._needed = reply_quorum(replica_count)
+        self._replica_count = replica_count
+        self._signer = signer
+        self.public_key = public_key
+        self._nonce = nonce
+        self._order = order
+        self._on_contradiction = on_contradiction
+        self._queue: deque[Submission] = deque()
+        self._queued_ops = 0
+        self._queued_bytes = 0
+        self._outstanding: dict[int, Bundle] = {}
+        self._next_cseq = 1
+        self._answered = 0
+        self._opened = False
+        self._opening: Bundle | None = None
+        self._flush_scheduled = False
+        self._stopped = False
+        self._lives = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether a session is open."""
+        return self._opened
+
+    @property
+    def waiting(self) -> int:
+        """How many operations wait for a result or to be sent."""
+        carried = sum(len(bundle.request.ops) for bundle in self._outstanding.values())
+        return self._queued_ops + carried
+
+    async def submit(self, ops: Sequence[bytes], timeout_ms: int) -> Submitted:
+        """Order operations; return their results once enough replicas agree on them.
+
+        Raises:
+            NoQuorumError: No certain result in time.
+            NotReadyError: The node is stopping.
+            OverloadedError: The queue is full.
+        """
+        if self._stopped:
+            raise NotReadyError("the node is stopping")
+        size_bytes = sum(len(op) for op in ops)
+        full = self._queued_ops + len(ops) > QUEUED_OPS_MAX
+        if full or self._queued_bytes + size_bytes > QUEUED_BYTES_MAX:
+            raise OverloadedError("too many operations wait already")
+        loop = asyncio.get_running_loop()
+        submission = Submission(tuple(ops), loop.create_future())
+        self._queue.append(submission)
+        self._queued_ops += len(ops)
+        self._queued_bytes += size_bytes
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            loop.call_soon(self._flush)
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                return await submission.future
+        except TimeoutError as error:
+            raise NoQuorumError("no quorum answered in time") from error
+
+    def open(self, now_ms: int) -> None:
+        """Start opening a session."""
+        self._lives += 1
+        nonce = self._nonce + self._lives.to_bytes(4, "big")
+        session = session_id(self.public_key, nonce)
+        self._next_cseq, self._answered, self._opened = 1, 0, False
+        request = self._sign(session, 0, (encode_op(OpenSession(nonce)),))
+        self._opening = Bundle(request, [], now_ms)
+        self._order(request)
+
+    def _sign(self, session: bytes, cseq: int, ops: tuple[bytes, ...]) -> Request:
+        ack = min(self._answered, cseq)
+        unsigned = Request(self.public_key, session, cseq, ack, ops, b"")
+        signature = self._signer.sign(request_payload(self._cluster_id, unsigned))
+        return Request(self.public_key, session, cseq, ack, ops, signature)
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        while self._queue and self._opened and self._opening is not None:
+            if self._next_cseq - self._answered > OUTSTANDING_MAX:
+                return
+            ops, parts = self._fill()
+            if not ops:
+                return
+            request = self._sign(self._opening.request.session, self._next_cseq, tuple(ops))
+            self._outstanding[self._next_cseq] = Bundle(request, parts, 0)
+            self._next_cseq += 1
+            self._order(request)
+
+    def _fill(self) -> tuple[list[bytes], list[tuple[Submission, int]]]:
+        """Take operations from the queue into one bundle, whole submissions where they fit."""
+        ops: list[bytes] = []
+        parts: list[tuple[Submission, int]] = []
+        size_bytes = 0
+        while self._queue and len(ops) < BUNDLE_OPS_MAX:
+            submission = self._queue[0]
+            if submission.future.done():  # Its caller gave up before it was sent.
+                self._unqueue(submission)
+                continue
+            count = 0
+            for op in submission.ops[submission.taken : submission.taken + BUNDLE_OPS_MAX]:
+                full = len(ops) >= BUNDLE_OPS_MAX or size_bytes + len(op) > BUNDLE_BYTES_MAX
+                if ops and full:
+                    break
+                ops.append(op)
+                size_bytes += len(op)
+                count += 1
+            if count == 0:
+                break
+            parts.append((submission, count))
+            submission.taken += count
+            self._queued_ops -= count
+            self._queued_bytes -= sum(len(op) for op in ops[-count:])
+            if submission.taken < len(submission.ops):
+                break
+            self._queue.popleft()
+        return ops, parts
+
+    def _unqueue(self, submission: Submission) -> None:
+        left = submission.ops[submission.taken :]
+        self._queued_ops -= len(left)
+        self._queued_bytes -= sum(len(op) for op in left)
+        self._queue.popleft()
+
+    def on_own_result(self, result: RequestResult, now_ms: int) -> None:
+        """Take what this node computed for one of its own requests."""
+        bundle = self._bundle_of(result.session, result.cseq)
+        if bundle is None:
+            return
+        if bundle.own is None or (not bundle.own.results and result.results):
+            bundle.own = result
+        bundle.digests[self._node_id] = result.digest
+        self._settle(bundle, now_ms)
+
+    def on_reply(self, reply: Reply, now_ms: int) -> None:
+        """Take a peer's digest of a result."""
+        if reply.client != self.public_key:
+            return
+        bundle = self._bundle_of(reply.session, reply.cseq)
+        if bundle is not None:
+            bundle.digests.setdefault(reply.replica, reply.digest)
+            self._settle(bundle, now_ms)
+
+    def _bundle_of(self, session: bytes, cseq: int) -> Bundle | None:
+        opening = self._opening
+        if opening is None or opening.request.session != session:
+            return None
+        if cseq == 0:
+            return None if self._opened else opening
+        return self._outstanding.get(cseq)
+
+    def _settle(self, bundle: Bundle, now_ms: int) -> None:
+        own = bundle.own
+        if own is None:
+            return
+        agreeing = sum(1 for digest in bundle.digests.values() if digest == own.digest)
+        if agreeing < self._needed:
+            if self._contradicted(bundle, own.digest):
+                self._on_contradiction(f"request {own.cseq}")
+            return
+        if bundle is self._opening:
+            self._opened = own.status == "ok"
+            if not self._opened:
+                self.open(now_ms)
+        else:
+            self._deliver(bundle, own, now_ms)
+        self._flush()
+
+    def _contradicted(self, bundle: Bundle, own: bytes) -> bool:
+        counts: dict[bytes, int] = {}
+        for digest in bundle.digests.values():
+            counts[digest] = counts.get(digest, 0) + 1
+        return any(d != own and count >= self._needed for d, count in counts.items())
+
+    def _deliver(self, bundle: Bundle, own: RequestResult, now_ms: int) -> None:
+        del self._outstanding[own.cseq]
+        while self._answered + 1 < self._next_cseq and self._answered + 1 not in self._outstanding:
+            self._answered += 1
+        if own.status != "ok" or len(own.results) != len(bundle.request.ops):
+            self._give_up(bundle)
+            if own.status == "session_expired":
+                self._reopen(now_ms)
+            return
+        position = 0
+        for submission, count in bundle.parts:
+            submission.results.extend(own.results[position : position + count])
+            submission.sequence = max(submission.sequence, own.sequence)
+            position += count
+            complete = len(submission.results) == len(submission.ops)
+            if complete and not submission.future.done():
+                submission.future.set_result(
+                    Submitted(tuple(submission.results), submission.sequence)
+                )
+
+    def _give_up(self, bundle: Bundle) -> None:
+        for submission, _ in bundle.parts:
+            if not submission.future.done():
+                submission.future.set_exception(NoQuorumError("the outcome is not known"))
+
+    def _reopen(self, now_ms: int) -> None:
+        for bundle in self._outstanding.values():
+            self._give_up(bundle)
+        self._outstanding.clear()
+        self.open(now_ms)
+
+    def on_tick(self, now_ms: int) -> None:
+        """Order again what waits too long: replies may be lost; execution never repeats."""
+        waiting = list(self._outstanding.values())
+        if self._opening is not None and not self._opened:
+            waiting.append(self._opening)
+        for bundle in waiting:
+            if bundle.sent_ms == 0:
+                bundle.sent_ms = now_ms
+            elif now_ms - bundle.sent_ms >= REPEAT_MS:
+                bundle.sent_ms = now_ms
+                self._order(bundle.request)
+
+    def stop(self) -> None:
+        """Fail everything that waits."""
+        self._stopped = True
+        for submission in self._queue:
+            if not submission.future.done():
+                submission.future.set_exception(NotReadyError("the node is stopping"))
+        for bundle in self._outstanding.values():
+            for submission, _ in bundle.parts:
+                if not submission.future.done():
+                    submission.future.set_exception(NoQuorumError("the node is stopping"))

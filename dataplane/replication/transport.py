@@ -1,0 +1,258 @@
+"""Connections between the nodes of a cluster: mutual TLS, frames, one connection per pair.
+
+The node with the higher id dials. Each side proves by its certificate which node it is and says in a
+hello which life (incarnation) it is in; a newer connection of the same node replaces the older.
+Nothing is repeated here: the protocol above repeats what it still needs.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Final, override
+
+import msgspec
+
+from dataplane.client.spec import NodeSpec
+from dataplane.replication.metrics import ReplicationMetrics
+from dataplane.security.tls import client_context, peer_node_id, server_context
+from dataplane.wire.errors import FrameTooLargeError
+from dataplane.wire.framing import FrameDecoder, encode_frame
+
+log = logging.getLogger(__name__)
+
+QUEUE_BYTES_MAX: Final = 64 * 1024 * 1024
+DIAL_TIMEOUT_S: Final = 5.0
+HELLO_TIMEOUT_S: Final = 5.0
+BACKOFF_MIN_S: Final = 0.05
+BACKOFF_MAX_S: Final = 2.0
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The first frame of each side."""
+
+    cluster_id: str
+    epoch: int
+    node_id: int
+    incarnation: int
+
+
+type OnFrames = Callable[[int, list[bytes]], None]
+
+
+class PeerConnection(asyncio.Protocol):
+    """One connection; frames out are corked until the end of the event-loop turn."""
+
+    def __init__(self, owner: "PeerTransport", loop: asyncio.AbstractEventLoop) -> None:
+        self._owner = owner
+        self._loop = loop
+        self._decoder = FrameDecoder()
+        self._transport: asyncio.Transport | None = None
+        self._outgoing: list[bytes] = []
+        self._hello_timer: asyncio.TimerHandle | None = None
+        self.node_id: int | None = None
+        self.incarnation = 0
+        self.closed = loop.create_future()
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        certificate = transport.get_extra_info("peercert")
+        self.node_id = peer_node_id(certificate, self._owner.spec.cluster_id)
+        if self.node_id is None or not self._owner.is_peer(self.node_id):
+            log.warning("peer.refused", extra={"reason": "certificate names no member"})
+            transport.abort()
+            return
+        self._hello_timer = self._loop.call_later(HELLO_TIMEOUT_S, self.abort)
+        transport.write(encode_frame(msgspec.msgpack.encode(self._owner.hello())))
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        try:
+            frames = self._decoder.feed(data)
+        except FrameTooLargeError:
+            self._owner.fault(self.node_id)
+            self.abort()
+            return
+        if self._hello_timer is not None and frames:
+            if not self._greet(frames.pop(0)):
+                self.abort()
+                return
+            self._hello_timer.cancel()
+            self._hello_timer = None
+            self._owner.connected(self)
+        if frames and self.node_id is not None:
+            self._owner.on_frames(self.node_id, frames)
+
+    def _greet(self, frame: bytes) -> bool:
+        try:
+            hello = msgspec.msgpack.decode(frame, type=Hello)
+        except msgspec.DecodeError:
+            return False
+        self.incarnation = hello.incarnation
+        spec = self._owner.spec
+        return (hello.cluster_id, hello.epoch, hello.node_id) == (
+            spec.cluster_id,
+            spec.epoch,
+            self.node_id,
+        )
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._hello_timer is not None:
+            self._hello_timer.cancel()
+        self._owner.disconnected(self)
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def send(self, frame: bytes) -> bool:
+        """Queue a frame; return False when the peer reads too slowly and it was dropped."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return False
+        if transport.get_write_buffer_size() > QUEUE_BYTES_MAX:
+            return False
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(frame)
+        return True
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(b"".join(outgoing))
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class PeerTransport:
+    """All connections of one node."""
+
+    def __init__(
+        self, spec: NodeSpec, incarnation: int, metrics: ReplicationMetrics, on_frames: OnFrames
+    ) -> None:
+        self.spec = spec
+        self.on_frames = on_frames
+        self._incarnation = incarnation
+        self._metrics = metrics
+        self._peers: dict[int, PeerConnection] = {}
+        self._server: asyncio.Server | None = None
+        self._dialers: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self._jitter = random.Random(spec.node_id)  # noqa: S311 - spreads reconnects
+
+    def hello(self) -> Hello:
+        """Return this node's first frame."""
+        spec = self.spec
+        return Hello(spec.cluster_id, spec.epoch, spec.node_id, self._incarnation)
+
+    def is_peer(self, node_id: int) -> bool:
+        """Whether the id is another member's."""
+        return node_id != self.spec.node_id and any(m.id == node_id for m in self.spec.members)
+
+    def fault(self, node_id: int | None) -> None:
+        """Count a protocol fault of a peer."""
+        if node_id is not None:
+            self._metrics.fault(node_id)
+
+    async def start(self) -> None:
+        """Listen, and dial the members with a lower id."""
+        if len(self.spec.members) == 1:
+            return
+        loop = asyncio.get_running_loop()
+        me = self.spec.me
+        self._server = await loop.create_server(
+            lambda: PeerConnection(self, loop),
+            me.host,
+            me.peer_port,
+            ssl=server_context(self.spec.tls),
+        )
+        context = client_context(self.spec.tls)
+        for member in self.spec.members:
+            if member.id < me.id:
+                task = loop.create_task(
+                    self._dial(member.id, member.host, member.peer_port, context)
+                )
+                self._dialers.append(task)
+
+    async def _dial(self, node_id: int, host: str, port: int, context: object) -> None:
+        loop = asyncio.get_running_loop()
+        backoff = BACKOFF_MIN_S
+        while not self._stopping:
+            try:
+                async with asyncio.timeout(DIAL_TIMEOUT_S):
+                    _, connection = await loop.create_connection(
+                        lambda: PeerConnection(self, loop),
+                        host,
+                        port,
+                        ssl=context,  # type: ignore[arg-type]
+                        server_hostname="",
+                    )
+            except OSError:
+                await asyncio.sleep(backoff * (0.5 + self._jitter.random()))
+                backoff = min(BACKOFF_MAX_S, backoff * 2)
+                continue
+            if connection.node_id not in {node_id, None}:
+                connection.abort()
+            await connection.closed
+            backoff = BACKOFF_MIN_S if connection.incarnation else min(BACKOFF_MAX_S, backoff * 2)
+            await asyncio.sleep(backoff * (0.5 + self._jitter.random()))
+
+    def connected(self, connection: PeerConnection) -> None:
+        """Take a greeted connection; the newest life of a node wins."""
+        assert connection.node_id is not None
+        old = self._peers.get(connection.node_id)
+        if old is not None and old.incarnation > connection.incarnation:
+            connection.abort()
+            return
+        self._peers[connection.node_id] = connection
+        if old is not None:
+            old.abort()
+        log.info("peer.connected", extra={"peer": connection.node_id})
+
+    def disconnected(self, connection: PeerConnection) -> None:
+        """Forget a closed connection."""
+        if connection.node_id is not None and self._peers.get(connection.node_id) is connection:
+            del self._peers[connection.node_id]
+            log.info("peer.disconnected", extra={"peer": connection.node_id})
+
+    def reachable(self, node_id: int) -> bool:
+        """Whether there is a connection to the node now."""
+        return node_id in self._peers
+
+    def send(self, node_id: int, payload: bytes) -> None:
+        """Send to one peer, or drop the message when it is away or too slow."""
+        self.send_frame(node_id, encode_frame(payload))
+
+    def broadcast(self, payload: bytes) -> None:
+        """Send to every peer."""
+        frame = encode_frame(payload)
+        for node_id in tuple(self._peers):
+            self.send_frame(node_id, frame)
+
+    def send_frame(self, node_id: int, frame: bytes) -> None:
+        """Send an encoded frame to one peer."""
+        connection = self._peers.get(node_id)
+        if connection is not None and connection.send(frame):
+            self._metrics.messages_sent += 1
+        else:
+            self._metrics.messages_dropped += 1
+
+    async def stop(self) -> None:
+        """Close everything."""
+        self._stopping = True
+        for task in self._dialers:
+            task.cancel()
+        if self._server is not None:
+            self._server.close()
+        for connection in tuple(self._peers.values()):
+            connection.abort()
+        for task in self._dialers:
+            try:
+                await task
+            except asyncio.CancelledError:
+                continue

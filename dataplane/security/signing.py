@@ -1,0 +1,63 @@
+"""Ed25519 by libsodium (PyNaCl): one library for the whole cluster.
+
+Libraries differ on odd inputs (small-order points, non-canonical encodings); replicas that disagree
+about a signature would disagree about everything after it.
+"""
+
+from pathlib import Path
+
+from nacl import bindings
+from nacl.exceptions import BadSignatureError
+
+from dataplane.security.errors import KeyFileError
+
+SEED_HEX_LENGTH = 64
+OTHERS_MAY_READ = 0o077
+
+
+class Ed25519Signer:
+    """Signs with one key."""
+
+    def __init__(self, seed: bytes) -> None:
+        self.public_key, self._secret_key = bindings.crypto_sign_seed_keypair(seed)
+
+    def sign(self, payload: bytes) -> bytes:
+        """Return the 64-byte signature of the payload."""
+        return bindings.crypto_sign(payload, self._secret_key)[: bindings.crypto_sign_BYTES]
+
+
+class Ed25519Verifier:
+    """Checks signatures of any key."""
+
+    def verify(self, public_key: bytes, payload: bytes, signature: bytes) -> bool:
+        """Return whether the signature is the key's for the payload."""
+        if len(signature) != bindings.crypto_sign_BYTES or len(public_key) != (
+            bindings.crypto_sign_PUBLICKEYBYTES
+        ):
+            return False
+        try:
+            bindings.crypto_sign_open(signature + payload, public_key)
+        except BadSignatureError:
+            return False
+        return True
+
+
+def load_signer(path: Path) -> Ed25519Signer:
+    """Read a key file: 64 hex digits, mode 0600.
+
+    Raises:
+        KeyFileError: The file is missing, readable by others or not a key.
+    """
+    try:
+        if path.stat().st_mode & OTHERS_MAY_READ:
+            raise KeyFileError(f"{path.name} is readable by others; make it mode 0600")
+        text = path.read_text().strip()
+    except OSError as error:
+        raise KeyFileError(f"cannot read {path.name}: {error.strerror}") from error
+    try:
+        seed = bytes.fromhex(text)
+    except ValueError as error:
+        raise KeyFileError(f"{path.name} is not hex") from error
+    if len(text) != SEED_HEX_LENGTH:
+        raise KeyFileError(f"{path.name} must hold {SEED_HEX_LENGTH} hex digits")
+    return Ed25519Signer(seed)
