@@ -164,9 +164,7 @@ type Op = (
 READ_ONLY: Final = (Get, Barrier)
 
 
-class OpResult(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False
-):
+class OpResult(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """The outcome of one operation, equal on every replica.
 
     `status` follows HTTP; `code` is set when `status >= 400` (see `errors.Code`). `document` is

@@ -122,10 +122,10 @@ class CollectionRecord(msgspec.Struct, frozen=True):
 
     name: str
     documents: int
-    bytes: int
     created_us: int
     updated_us: int
     options: bytes
+    bytes: int
 
 
 class KeyRecord(msgspec.Struct, frozen=True):

@@ -1,0 +1,133 @@
+"""The collection table: counts, options, and dropping without stopping the cluster."""
+
+from typing import Final
+
+import msgspec
+
+from dataplane.documents.commands import CollectionDrop, CollectionPut
+from dataplane.documents.errors import INVALID, MALFORMED, NOT_FOUND, Refusal, invalid
+from dataplane.documents.tables import (
+    COLLECTION,
+    DROPPED,
+    Batch,
+    CollectionRow,
+    MetaRow,
+    decode_collection,
+    document_prefix,
+    encode_row,
+)
+from dataplane.documents.types import CollectionRecord
+from dataplane.documents.values import check_collection_name, pack_checked
+from dataplane.storage.ports import KeyValueStore
+
+COLLECTIONS_MAX: Final = 1_000
+OPTIONS_BYTES_MAX: Final = 64 * 1024
+DROPS_PER_BATCH: Final = 1_024
+NO_OPTIONS: Final = b"\x80"
+
+_decode_options = msgspec.msgpack.Decoder(dict[str, object]).decode
+
+
+class Collections:
+    """All collections of the state, kept in memory and written when a batch touched them."""
+
+    def __init__(self, store: KeyValueStore, meta: MetaRow) -> None:
+        self._store = store
+        self._meta = meta
+        self.rows: dict[str, CollectionRow] = {
+            key[1:].decode(): decode_collection(row) for key, row in store.iterate(COLLECTION)
+        }
+        self._dropped = [key for key, _ in store.iterate(DROPPED)]
+        self._touched: set[str] = set()
+
+    def touch(self, name: str, now_us: int) -> CollectionRow:
+        """Return a collection that is about to change, creating it when it is new.
+
+        Raises:
+            Refusal: The name is not allowed or there are too many collections.
+        """
+        row = self.rows.get(name)
+        if row is None:
+            check_collection_name(name)
+            if len(self.rows) >= COLLECTIONS_MAX:
+                raise Refusal(INVALID, f"a cluster holds at most {COLLECTIONS_MAX} collections")
+            floor = self._meta.version_floor
+            row = CollectionRow(
+                id=self._meta.next_collection,
+                created_us=now_us,
+                updated_us=now_us,
+                options=NO_OPTIONS,
+                floor=floor,
+                version_max=floor,
+            )
+            self._meta.next_collection += 1
+            self.rows[name] = row
+        self._touched.add(name)
+        return row
+
+    def put(self, operation: CollectionPut, now_us: int) -> bool:
+        """Create a collection or replace its options; say whether it is new.
+
+        Raises:
+            Refusal: The name or the options are not allowed.
+        """
+        if len(operation.options) > OPTIONS_BYTES_MAX:
+            raise invalid("/", f"options are over {OPTIONS_BYTES_MAX} bytes")
+        try:
+            options = pack_checked(_decode_options(operation.options))
+        except msgspec.MsgspecError as error:
+            raise Refusal(MALFORMED, "options are not an object") from error
+        new = operation.name not in self.rows
+        row = self.touch(operation.name, now_us)
+        row.options = options
+        row.updated_us = now_us
+        return new
+
+    def drop(self, batch: Batch, operation: CollectionDrop) -> int:
+        """Forget a collection at once and queue its documents; return the bytes it held.
+
+        Raises:
+            Refusal: There is no such collection.
+        """
+        row = self.rows.pop(operation.name, None)
+        if row is None:
+            raise Refusal(NOT_FOUND, "no such collection")
+        self._touched.discard(operation.name)
+        batch.delete(COLLECTION + operation.name.encode())
+        self._meta.documents -= row.documents
+        self._meta.version_floor = max(self._meta.version_floor, row.version_max)
+        key = DROPPED + row.id.to_bytes(4, "big")
+        batch.put(key, b"")
+        self._dropped.append(key)
+        return row.bytes
+
+    def sweep(self, batch: Batch) -> None:
+        """Remove some documents of dropped collections. Called at the start of every batch."""
+        budget = DROPS_PER_BATCH
+        while self._dropped and budget > 0:
+            prefix = document_prefix(int.from_bytes(self._dropped[0][1:], "big"))
+            finished = True
+            for key, _ in self._store.iterate(prefix):
+                if budget == 0:
+                    finished = False
+                    break
+                batch.delete(key)
+                budget -= 1
+            if not finished:
+                return
+            batch.delete(self._dropped.pop(0))
+
+    def write(self, batch: Batch) -> None:
+        """Put the rows that this batch touched."""
+        for name in sorted(self._touched):
+            batch.put(COLLECTION + name.encode(), encode_row(self.rows[name]))
+        self._touched.clear()
+
+    def records(self) -> list[CollectionRecord]:
+        """Return every collection in name order."""
+        return [
+            CollectionRecord(
+                name, row.documents, row.created_us, row.updated_us, row.options, row.bytes
+            )
+            for name, row in sorted(self.rows.items())
+        ]

@@ -1,0 +1,48 @@
+"""Refusals of the state machine: every one becomes a result, never an exception of `apply`."""
+
+from typing import Final
+
+MALFORMED: Final = "malformed"
+NOT_FOUND: Final = "not_found"
+CONFLICT: Final = "conflict"
+PRECONDITION_FAILED: Final = "precondition_failed"
+TOO_LARGE: Final = "too_large"
+INVALID: Final = "invalid"
+IDEMPOTENCY_KEY_REUSED: Final = "idempotency_key_reused"
+STORAGE_QUOTA_EXCEEDED: Final = "storage_quota_exceeded"
+
+STATUS: Final = {
+    MALFORMED: 400,
+    NOT_FOUND: 404,
+    CONFLICT: 409,
+    PRECONDITION_FAILED: 412,
+    TOO_LARGE: 413,
+    INVALID: 422,
+    IDEMPOTENCY_KEY_REUSED: 422,
+    STORAGE_QUOTA_EXCEEDED: 507,
+}
+
+
+class Refusal(Exception):
+    """An operation that cannot be done, for a reason its sender can understand."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        errors: tuple[tuple[str, str], ...] = (),
+        version: int | None = None,
+    ) -> None:
+        assert code in STATUS
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.status = STATUS[code]
+        self.errors = errors
+        self.version = version
+
+
+def invalid(pointer: str, detail: str) -> Refusal:
+    """Return the refusal of one field."""
+    return Refusal(INVALID, detail, errors=((pointer, detail),))

@@ -1,0 +1,290 @@
+"""What each operation does to the state of one batch."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from blake3 import blake3
+
+from dataplane.documents import tables
+from dataplane.documents.accounting import Accounting
+from dataplane.documents.collections import Collections
+from dataplane.documents.commands import (
+    Barrier,
+    CollectionDrop,
+    CollectionPut,
+    Create,
+    Delete,
+    Get,
+    KeyPut,
+    KeyRevoke,
+    MalformedOperationError,
+    Op,
+    OpenSession,
+    OpResult,
+    Patch,
+    Put,
+    QuotaPut,
+    ReportCalls,
+    Update,
+    encode_op,
+    encode_result,
+)
+from dataplane.documents.errors import (
+    CONFLICT,
+    IDEMPOTENCY_KEY_REUSED,
+    INVALID,
+    MALFORMED,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    Refusal,
+    invalid,
+)
+from dataplane.documents.keys import Keys
+from dataplane.documents.operators import apply_update
+from dataplane.documents.tables import Batch, CollectionRow, IdempotencyRow, MetaRow
+from dataplane.documents.values import (
+    Json,
+    check_document,
+    check_id,
+    check_names,
+    merge_patch,
+    pack_checked,
+    unpack_document,
+)
+
+IDEMPOTENCY_MS: Final = 24 * 3_600_000
+_IDEMPOTENCY_BYTES: Final = 32
+
+
+class Execution:
+    """Executes operations one by one; an operation changes everything it should or nothing."""
+
+    def __init__(
+        self, meta: MetaRow, collections: Collections, keys: Keys, accounting: Accounting
+    ) -> None:
+        self._meta = meta
+        self._collections = collections
+        self._keys = keys
+        self._accounting = accounting
+        self.idempotency_used: list[bytes] = []
+        self._handlers: dict[type[Op], Callable[[Batch, Any], OpResult]] = {
+            OpenSession: self._open_session,
+            Create: self._create,
+            Put: self._put,
+            Patch: self._patch,
+            Update: self._update,
+            Delete: self._delete,
+            Get: self._get,
+            Barrier: self._barrier,
+            CollectionPut: self._collection_put,
+            CollectionDrop: self._collection_drop,
+            KeyPut: self._key_put,
+            KeyRevoke: self._key_revoke,
+            QuotaPut: self._quota_put,
+            ReportCalls: self._report_calls,
+        }
+
+    def run(self, batch: Batch, operation: Op | MalformedOperationError) -> bytes:
+        """Execute one operation and return its encoded result."""
+        if isinstance(operation, MalformedOperationError):
+            return encode_result(OpResult(400, MALFORMED, detail="not an operation"))
+        key: bytes | None = getattr(operation, "idempotency", None)
+        if key is None:
+            return encode_result(self._outcome(batch, operation))
+        if len(key) != _IDEMPOTENCY_BYTES:
+            return encode_result(OpResult(422, INVALID, detail="not an idempotency key"))
+        return self._run_once(batch, operation, key)
+
+    def document_key(self, operation: Op) -> bytes | None:
+        """Return the row a document operation reads first, None for another or a new collection."""
+        if isinstance(operation, Put | Create | Patch | Update | Delete | Get):
+            row = self._collections.rows.get(operation.collection)
+            if row is not None:
+                return tables.document_prefix(row.id) + operation.id.encode()
+        return None
+
+    def _run_once(self, batch: Batch, operation: Op, key: bytes) -> bytes:
+        """Execute an operation unless its idempotency key has an outcome already."""
+        row_key = tables.IDEMPOTENCY + key
+        if isinstance(operation, Create) and operation.generated:
+            operation_digest = blake3(encode_op(_without_id(operation))).digest(16)
+        else:
+            operation_digest = blake3(encode_op(operation)).digest(16)
+        stored = batch.get(row_key)
+        if stored is not None:
+            row = tables.decode_idempotency(stored)
+            if row.at_ms + IDEMPOTENCY_MS > self._meta.now_ms:
+                if row.op_digest == operation_digest:
+                    return row.result
+                detail = "the key was used for another operation"
+                return encode_result(OpResult(422, IDEMPOTENCY_KEY_REUSED, detail=detail))
+        outcome = self._outcome(batch, operation)
+        result = encode_result(outcome)
+        # A full disk quota is not an outcome to repeat: the same request may succeed later.
+        if outcome.status < 500:
+            new = IdempotencyRow(at_ms=self._meta.now_ms, op_digest=operation_digest, result=result)
+            batch.put(row_key, tables.encode_row(new))
+            self.idempotency_used.append(key)
+        return result
+
+    def _outcome(self, batch: Batch, operation: Op) -> OpResult:
+        try:
+            return self._handlers[type(operation)](batch, operation)
+        except Refusal as refusal:
+            return OpResult(
+                refusal.status,
+                refusal.code,
+                version=refusal.version,
+                detail=refusal.detail,
+                errors=refusal.errors,
+            )
+
+    @property
+    def _now_us(self) -> int:
+        return self._meta.now_ms * 1000
+
+    def _create(self, batch: Batch, operation: Create) -> OpResult:
+        body = check_document(operation.document)
+        key = self._writable(operation)
+        if key is not None and (row := batch.get(key)) is not None:
+            version = tables.decode_document_header(row)[0]
+            raise Refusal(CONFLICT, "the id exists", version=version)
+        return self._insert(batch, operation, body)
+
+    def _put(self, batch: Batch, operation: Put) -> OpResult:
+        body = check_document(operation.document)
+        key = self._writable(operation)
+        row = None if key is None else batch.get(key)
+        _check_version(row, operation.if_version)
+        if row is None:
+            return self._insert(batch, operation, body)
+        if operation.if_none_match:
+            version = tables.decode_document_header(row)[0]
+            raise Refusal(PRECONDITION_FAILED, "the document exists", version=version)
+        return self._replace(batch, operation, row, body)
+
+    def _patch(self, batch: Batch, operation: Patch) -> OpResult:
+        patch = unpack_document(check_document(operation.patch))
+        return self._modify(batch, operation, lambda old: merge_patch(old, patch))
+
+    def _update(self, batch: Batch, operation: Update) -> OpResult:
+        operators = unpack_document(check_document(operation.operators, reserved=False))
+        return self._modify(batch, operation, lambda old: apply_update(old, operators))
+
+    def _modify(
+        self, batch: Batch, operation: Patch | Update, change: Callable[[Json], Json]
+    ) -> OpResult:
+        key = self._writable(operation)
+        row = None if key is None else batch.get(key)
+        _check_version(row, operation.if_version)
+        if row is None:
+            raise Refusal(NOT_FOUND, "no such document")
+        document = change(unpack_document(row[tables.HEADER_BYTES :]))
+        check_names(document)
+        return self._replace(batch, operation, row, pack_checked(document))
+
+    def _delete(self, batch: Batch, operation: Delete) -> OpResult:
+        key = self._writable(operation)
+        row = None if key is None else batch.get(key)
+        _check_version(row, operation.if_version)
+        if key is None or row is None:
+            raise Refusal(NOT_FOUND, "no such document")
+        collection = self._collections.touch(operation.collection, self._now_us)
+        version = tables.decode_document_header(row)[0]
+        # The next life of this id, or of any other, starts above: an ETag is never seen twice.
+        collection.floor = max(collection.floor, version)
+        self._count(collection, documents=-1, size=-_logical_bytes(operation.id, row))
+        batch.delete(key)
+        return OpResult(204, id=operation.id)
+
+    def _get(self, batch: Batch, operation: Get) -> OpResult:
+        key = self.document_key(operation)
+        row = None if key is None else batch.get(key)
+        if row is None:
+            raise Refusal(NOT_FOUND, "no such document")
+        version, created_us, updated_us = tables.decode_document_header(row)
+        body = row[tables.HEADER_BYTES :]
+        return OpResult(200, None, operation.id, version, created_us, updated_us, body)
+
+    def _writable(self, operation: Create | Put | Patch | Update | Delete) -> bytes | None:
+        check_id(operation.id)
+        return self.document_key(operation)
+
+    def _insert(self, batch: Batch, operation: Create | Put, body: bytes) -> OpResult:
+        size = len(operation.id.encode()) + len(body)
+        self._accounting.check(size)
+        collection = self._collections.touch(operation.collection, self._now_us)
+        version, now = collection.floor + 1, self._now_us
+        collection.version_max = max(collection.version_max, version)
+        self._count(collection, documents=1, size=size)
+        key = tables.document_prefix(collection.id) + operation.id.encode()
+        batch.put(key, tables.encode_document_row(version, now, now, body))
+        return OpResult(201, None, operation.id, version, now, now)
+
+    def _replace(
+        self, batch: Batch, operation: Put | Patch | Update, row: bytes, body: bytes
+    ) -> OpResult:
+        size = len(body) - (len(row) - tables.HEADER_BYTES)
+        self._accounting.check(size)
+        collection = self._collections.touch(operation.collection, self._now_us)
+        old_version, created_us, _ = tables.decode_document_header(row)
+        version, now = old_version + 1, self._now_us
+        collection.version_max = max(collection.version_max, version)
+        self._count(collection, documents=0, size=size)
+        key = tables.document_prefix(collection.id) + operation.id.encode()
+        batch.put(key, tables.encode_document_row(version, created_us, now, body))
+        document = None if isinstance(operation, Put) else body
+        return OpResult(200, None, operation.id, version, created_us, now, document)
+
+    def _count(self, collection: CollectionRow, *, documents: int, size: int) -> None:
+        collection.updated_us = self._now_us
+        collection.documents += documents
+        collection.bytes += size
+        self._meta.documents += documents
+        self._meta.bytes += size
+
+    def _barrier(self, _batch: Batch, _operation: Barrier) -> OpResult:
+        return OpResult(200)
+
+    def _collection_put(self, _batch: Batch, operation: CollectionPut) -> OpResult:
+        new = self._collections.put(operation, self._now_us)
+        return OpResult(201 if new else 200, id=operation.name)
+
+    def _collection_drop(self, batch: Batch, operation: CollectionDrop) -> OpResult:
+        self._meta.bytes -= self._collections.drop(batch, operation)
+        return OpResult(204, id=operation.name)
+
+    def _key_put(self, batch: Batch, operation: KeyPut) -> OpResult:
+        new = self._keys.put(batch, operation, self._now_us)
+        return OpResult(201 if new else 200, id=operation.id)
+
+    def _key_revoke(self, batch: Batch, operation: KeyRevoke) -> OpResult:
+        self._keys.revoke(batch, operation.id)
+        return OpResult(204, id=operation.id)
+
+    def _quota_put(self, batch: Batch, operation: QuotaPut) -> OpResult:
+        self._accounting.set_quota(batch, operation)
+        return OpResult(200)
+
+    def _report_calls(self, batch: Batch, operation: ReportCalls) -> OpResult:
+        self._accounting.report(batch, operation)
+        return OpResult(200)
+
+    def _open_session(self, _batch: Batch, _operation: OpenSession) -> OpResult:
+        raise invalid("", "OpenSession must be the only operation of its request")
+
+
+def _without_id(operation: Create) -> Create:
+    return Create(operation.collection, "", operation.document, generated=True)
+
+
+def _logical_bytes(document_id: str, row: bytes) -> int:
+    return len(document_id.encode()) + len(row) - tables.HEADER_BYTES
+
+
+def _check_version(row: bytes | None, if_version: int | None) -> None:
+    if if_version is None:
+        return
+    version = None if row is None else tables.decode_document_header(row)[0]
+    if version != if_version:
+        raise Refusal(PRECONDITION_FAILED, "another version is current", version=version)

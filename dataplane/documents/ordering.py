@@ -1,0 +1,49 @@
+"""The total order of values, across types: null, numbers, strings, objects, arrays, booleans."""
+
+from typing import Any, Final
+
+type SortKey = tuple[int, Any]
+
+RANK_NULL: Final = 1
+RANK_NUMBER: Final = 2
+RANK_STRING: Final = 3
+RANK_OBJECT: Final = 4
+RANK_ARRAY: Final = 5
+RANK_BOOL: Final = 6
+
+NULL_KEY: Final[SortKey] = (RANK_NULL, 0)
+_RANKS: Final[dict[type, int]] = {
+    type(None): RANK_NULL,
+    int: RANK_NUMBER,
+    float: RANK_NUMBER,
+    str: RANK_STRING,
+    dict: RANK_OBJECT,
+    list: RANK_ARRAY,
+    bool: RANK_BOOL,
+}
+
+
+def rank(value: Any) -> int:
+    """Return the place of the value's type in the order."""
+    return _RANKS[type(value)]
+
+
+def sort_key(value: Any) -> SortKey:
+    """Return a key that orders values of any types; equal keys mean equal values.
+
+    Integers and floats compare by exact value. Objects compare by their members in name order.
+    """
+    place = _RANKS[type(value)]
+    if place == RANK_OBJECT:
+        return place, tuple((name, sort_key(value[name])) for name in sorted(value))
+    if place == RANK_ARRAY:
+        return place, tuple(map(sort_key, value))
+    return place, 0 if value is None else value
+
+
+def equal(left: Any, right: Any) -> bool:
+    """Compare two values: 1 equals 1.0, but true does not equal 1."""
+    kind = type(left)
+    if kind is str or kind is not type(right) or kind is dict or kind is list:
+        return rank(left) == rank(right) and sort_key(left) == sort_key(right)
+    return bool(left == right)

@@ -1,0 +1,218 @@
+"""The state machine: batches in agreed order in, results and a root out, nothing else.
+
+The only inputs are the state, the sequence, the batch time and the requests. Replicas that execute
+the same batches answer the same bytes and have the same root.
+"""
+
+from collections.abc import Sequence
+from typing import Final, override
+
+from blake3 import blake3
+
+from dataplane.documents import tables
+from dataplane.documents.accounting import Accounting
+from dataplane.documents.collections import Collections
+from dataplane.documents.commands import (
+    READ_ONLY,
+    MalformedOperationError,
+    Op,
+    OpenSession,
+    OpResult,
+    QuotaPut,
+    decode_op,
+    encode_result,
+)
+from dataplane.documents.execution import IDEMPOTENCY_MS, Execution
+from dataplane.documents.keys import Keys
+from dataplane.documents.merkle import MerkleTree, hash_rows
+from dataplane.documents.sessions import Sessions, answer, ops_digest
+from dataplane.documents.tables import Batch, MetaRow
+from dataplane.documents.types import (
+    BatchResult,
+    Executor,
+    Genesis,
+    RequestResult,
+    RequestView,
+)
+from dataplane.documents.view import StateView
+from dataplane.storage.ports import KeyValueStore
+
+EXPIRIES_PER_BATCH: Final = 4
+PENDING_ENTRIES_MAX: Final = 200_000
+_KEY_HASH_BYTES: Final = 32
+
+type Decoded = Op | MalformedOperationError
+
+
+class StateMachine(Executor):
+    """Executes batches over a key-value store that it alone writes."""
+
+    def __init__(self, store: KeyValueStore, genesis: Genesis) -> None:
+        """Take up the state in `store`; an empty store gets the genesis state first.
+
+        `genesis` is ignored when the store holds a state.
+        """
+        self._store = store
+        stored = store.get(tables.META)
+        self._meta = MetaRow() if stored is None else tables.decode_meta(stored)
+        self._tree = MerkleTree(store)
+        self._sessions = Sessions(store)
+        self._collections = Collections(store, self._meta)
+        self._keys = Keys(store)
+        self._accounting = Accounting(store, self._meta)
+        self._execution = Execution(self._meta, self._collections, self._keys, self._accounting)
+        parts = (self._collections, self._keys, self._accounting)
+        self.view = StateView(store, self._meta, parts)
+        self._oldest_expiry = _oldest_expiry(store)
+        if stored is None:
+            self._write_genesis(genesis)
+        self.view.session_count = len(self._sessions)
+
+    @property
+    @override
+    def applied(self) -> int:
+        return self._meta.applied
+
+    @override
+    def apply(
+        self, sequence: int, batch_ts_ms: int, requests: Sequence[RequestView]
+    ) -> BatchResult:
+        meta = self._meta
+        assert sequence == meta.applied + 1, f"batch {sequence} after {meta.applied}"
+        assert batch_ts_ms >= 0, "batch time is a time"
+        meta.applied = sequence
+        meta.now_ms = max(meta.now_ms, batch_ts_ms)
+        batch = Batch(self._store)
+        decoded = [[_decode(data) for data in request.ops] for request in requests]
+        self._begin(batch)
+        self._prefetch(batch, decoded)
+        results = tuple(
+            [
+                self._request(batch, request, operations)
+                for request, operations in zip(requests, decoded, strict=True)
+            ]
+        )
+        self._finish(batch, sequence, batch_ts_ms, requests)
+        return BatchResult(sequence, results)
+
+    @override
+    def root(self) -> bytes:
+        return self._tree.root()
+
+    def _begin(self, batch: Batch) -> None:
+        """Do what falls due with time, in a fixed order, before any request."""
+        self._accounting.advance(batch)
+        self._sessions.expire(batch, self._meta.now_ms)
+        self._expire_outcomes(batch)
+        self._collections.sweep(batch)
+
+    def _prefetch(self, batch: Batch, decoded: list[list[Decoded]]) -> None:
+        keys: list[bytes] = []
+        document_key = self._execution.document_key
+        for operations in decoded:
+            for operation in operations:
+                if isinstance(operation, MalformedOperationError):
+                    continue
+                key = document_key(operation)
+                if key is not None:
+                    keys.append(key)
+                idempotency: bytes | None = getattr(operation, "idempotency", None)
+                if idempotency is not None:
+                    keys.append(tables.IDEMPOTENCY + idempotency)
+        batch.prefetch(keys)
+
+    def _request(
+        self, batch: Batch, request: RequestView, operations: list[Decoded]
+    ) -> RequestResult:
+        sequence, now_ms = self._meta.applied, self._meta.now_ms
+        if len(operations) == 1 and isinstance(operations[0], OpenSession):
+            session = self._sessions.open(batch, now_ms, request.client, operations[0])
+            opened = encode_result(OpResult(201, id=session.hex()))
+            return answer(request, sequence, "ok", (opened,))
+        checked = self._sessions.check(batch, sequence, request)
+        if isinstance(checked, RequestResult):
+            return checked
+        run = self._execution.run
+        results = tuple([run(batch, operation) for operation in operations])
+        result = answer(request, sequence, "ok", results)
+        reads = all(isinstance(operation, READ_ONLY) for operation in operations)
+        self._sessions.done(batch, now_ms, request, None if reads else result)
+        return result
+
+    def _finish(
+        self, batch: Batch, sequence: int, batch_ts_ms: int, requests: Sequence[RequestView]
+    ) -> None:
+        """Write the rows, their journal and the applied sequence at once."""
+        meta = self._meta
+        self._note_expiry(batch)
+        self._collections.write(batch)
+        digest = blake3(meta.history)
+        digest.update(b"%d:%d" % (sequence, batch_ts_ms))
+        for request in requests:
+            digest.update(request.client + request.session)
+            digest.update(b"%d:%d" % (request.cseq, request.ack))
+            digest.update(ops_digest(request.ops))
+        meta.history = digest.digest()
+        batch.put(tables.META, tables.encode_row(meta))
+        entries = hash_rows(batch.changes.items())
+        self._tree.record(sequence, entries, batch.changes)
+        self._store.write(batch.changes)
+        self.view.session_count = len(self._sessions)
+        if self._tree.pending_count > PENDING_ENTRIES_MAX:
+            self._tree.root()
+
+    def _note_expiry(self, batch: Batch) -> None:
+        """Remember which outcomes this batch stored, in one row, so that they can expire."""
+        used = self._execution.idempotency_used
+        if not used:
+            return
+        key = tables.number_key(tables.IDEMPOTENCY_EXPIRY, self._meta.now_ms, self._meta.applied)
+        batch.put(key, b"".join(used))
+        used.clear()
+        if self._oldest_expiry is None:
+            self._oldest_expiry = self._meta.now_ms
+
+    def _expire_outcomes(self, batch: Batch) -> None:
+        """Forget outcomes older than `IDEMPOTENCY_MS`, those of a few batches at a time."""
+        horizon = self._meta.now_ms - IDEMPOTENCY_MS
+        if self._oldest_expiry is None or self._oldest_expiry > horizon:
+            return
+        self._oldest_expiry = None
+        rows = self._store.iterate(tables.IDEMPOTENCY_EXPIRY)
+        for expired, (row_key, packed) in enumerate(rows):
+            at_ms = tables.key_numbers(row_key)[0]
+            if at_ms > horizon or expired == EXPIRIES_PER_BATCH:
+                self._oldest_expiry = at_ms
+                break
+            batch.delete(row_key)
+            for start in range(0, len(packed), _KEY_HASH_BYTES):
+                key = tables.IDEMPOTENCY + packed[start : start + _KEY_HASH_BYTES]
+                stored = batch.get(key)
+                # The key may have been used again since, after its first outcome ran out.
+                if stored is not None and tables.decode_idempotency(stored).at_ms <= horizon:
+                    batch.delete(key)
+
+    def _write_genesis(self, genesis: Genesis) -> None:
+        assert genesis.usage_window_ms > 0, "usage windows have a length"
+        batch = Batch(self._store)
+        self._meta.usage_window_ms = genesis.usage_window_ms
+        for key in genesis.keys:
+            self._keys.put(batch, key, 0)
+        quota = QuotaPut(genesis.calls_limit, genesis.storage_limit_bytes)
+        self._accounting.set_quota(batch, quota)
+        batch.put(tables.META, tables.encode_row(self._meta))
+        self._tree.record(0, hash_rows(batch.changes.items()), batch.changes)
+        self._store.write(batch.changes)
+
+
+def _decode(data: bytes) -> Decoded:
+    try:
+        return decode_op(data)
+    except MalformedOperationError as error:
+        return error
+
+
+def _oldest_expiry(store: KeyValueStore) -> int | None:
+    for key, _ in store.iterate(tables.IDEMPOTENCY_EXPIRY):
+        return tables.key_numbers(key)[0]
+    return None

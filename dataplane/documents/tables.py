@@ -1,0 +1,187 @@
+"""The rows of the replicated state: their keys, their encodings, and a batch's changes to them.
+
+Keys begin with one letter. Capital letters are replicated and covered by the root; small ones
+(journal and tree, see `merkle.py`) are each replica's own.
+"""
+
+import struct
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from dataplane.documents.types import DocumentRecord
+from dataplane.storage.ports import KeyValueStore
+
+META: Final = b"M"
+COLLECTION: Final = b"C"
+DOCUMENT: Final = b"D"
+DROPPED: Final = b"G"
+IDEMPOTENCY: Final = b"I"
+IDEMPOTENCY_EXPIRY: Final = b"X"
+KEY: Final = b"K"
+CALLS: Final = b"N"
+QUOTA: Final = b"Q"
+SESSION: Final = b"S"
+SESSION_WINDOW: Final = b"W"
+USAGE_WINDOW: Final = b"U"
+STORAGE_WINDOW: Final = b"Z"
+
+_HEADER: Final = struct.Struct("<QQQ")
+HEADER_BYTES: Final = _HEADER.size
+_MISSING: Final = object()
+
+
+class Row(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """Base of the rows encoded as MessagePack arrays."""
+
+
+class MetaRow(Row):
+    """Counters of the whole state, changed by every batch."""
+
+    applied: int = 0
+    now_ms: int = 0
+    history: bytes = bytes(32)
+    bytes: int = 0
+    documents: int = 0
+    next_collection: int = 1
+    version_floor: int = 0
+    usage_window_ms: int = 3_600_000
+    window_start_ms: int = 0
+
+
+class CollectionRow(Row):
+    """One collection; versions of new documents start above `floor`."""
+
+    id: int
+    created_us: int
+    updated_us: int
+    options: bytes
+    floor: int
+    version_max: int
+    documents: int = 0
+    bytes: int = 0
+
+
+class KeyRow(Row):
+    """One API key."""
+
+    hash: bytes
+    name: str
+    scopes: tuple[str, ...]
+    collections: tuple[str, ...]
+    expires_ms: int | None
+    created_us: int
+
+
+class QuotaRow(Row):
+    """The limits in force."""
+
+    calls_limit: int | None = None
+    storage_limit_bytes: int | None = None
+    period_start_ms: int | None = None
+    period_end_ms: int | None = None
+
+
+class SessionRow(Row):
+    """One client session; requests up to `low` are done with."""
+
+    client: bytes
+    low: int
+    last_ms: int
+
+
+class WindowRow(Row):
+    """One executed request that its client may still repeat; `results` is None when too long."""
+
+    sequence: int
+    ops_digest: bytes
+    digest: bytes
+    results: tuple[bytes, ...] | None
+
+
+class IdempotencyRow(Row):
+    """The first outcome under an idempotency key."""
+
+    at_ms: int
+    op_digest: bytes
+    result: bytes
+
+
+class Batch:
+    """What one batch reads and changes, in front of the store, written at once at the end."""
+
+    def __init__(self, store: KeyValueStore) -> None:
+        self._store = store
+        self._known: dict[bytes, bytes | None] = {}
+        self.changes: dict[bytes, bytes | None] = {}
+
+    def prefetch(self, keys: Iterable[bytes]) -> None:
+        """Read many rows in one call of the store."""
+        wanted = list(dict.fromkeys(keys))
+        self._known.update(zip(wanted, self._store.get_many(wanted), strict=True))
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the row as this batch left it so far."""
+        value: object = self.changes.get(key, _MISSING)
+        if value is _MISSING:
+            value = self._known.get(key, _MISSING)
+        if value is _MISSING:
+            value = self._known[key] = self._store.get(key)
+        assert value is None or isinstance(value, bytes)
+        return value
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Change a row."""
+        self.changes[key] = value
+
+    def delete(self, key: bytes) -> None:
+        """Remove a row."""
+        self.changes[key] = None
+
+
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+decode_meta = msgspec.msgpack.Decoder(MetaRow).decode
+decode_collection = msgspec.msgpack.Decoder(CollectionRow).decode
+decode_key = msgspec.msgpack.Decoder(KeyRow).decode
+decode_quota = msgspec.msgpack.Decoder(QuotaRow).decode
+decode_session = msgspec.msgpack.Decoder(SessionRow).decode
+decode_window = msgspec.msgpack.Decoder(WindowRow).decode
+decode_idempotency = msgspec.msgpack.Decoder(IdempotencyRow).decode
+
+
+def encode_row(row: Row) -> bytes:
+    """Encode a row."""
+    return _encode(row)
+
+
+def document_prefix(collection: int) -> bytes:
+    """Return the prefix of a collection's documents; ids follow as UTF-8."""
+    return DOCUMENT + collection.to_bytes(4, "big")
+
+
+def encode_document_row(version: int, created_us: int, updated_us: int, body: bytes) -> bytes:
+    """Encode a document row."""
+    return _HEADER.pack(version, created_us, updated_us) + body
+
+
+def decode_document_header(row: bytes) -> tuple[int, int, int]:
+    """Return (version, created_us, updated_us)."""
+    version, created_us, updated_us = _HEADER.unpack_from(row)
+    return int(version), int(created_us), int(updated_us)
+
+
+def decode_document_row(document_id: str, row: bytes) -> DocumentRecord:
+    """Decode a document row."""
+    version, created_us, updated_us = _HEADER.unpack_from(row)
+    return DocumentRecord(document_id, version, created_us, updated_us, row[HEADER_BYTES:])
+
+
+def number_key(prefix: bytes, *numbers: int) -> bytes:
+    """Return a key that sorts by the numbers."""
+    return prefix + b"".join([number.to_bytes(8, "big") for number in numbers])
+
+
+def key_numbers(key: bytes) -> tuple[int, ...]:
+    """Return the numbers of a `number_key`."""
+    return tuple(int.from_bytes(key[at : at + 8], "big") for at in range(1, len(key), 8))

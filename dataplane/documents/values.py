@@ -1,0 +1,222 @@
+"""JSON values as the database keeps them: checked, normalised and packed alike everywhere."""
+
+import json
+import math
+import re
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from dataplane.documents.errors import INVALID, MALFORMED, TOO_LARGE, Refusal, invalid
+
+DOCUMENT_BYTES_MAX: Final = 1024 * 1024
+DEPTH_MAX: Final = 100
+INT_MIN: Final = -(2**63)
+INT_MAX: Final = 2**63 - 1
+
+type Json = dict[str, Any]
+
+_ID = re.compile(r"[^/\x00-\x1f\x7f-\x9f]{1,128}")
+_COLLECTION = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_encoder = msgspec.msgpack.Encoder(order="sorted")
+_decoder = msgspec.msgpack.Decoder(dict[str, Any])
+_json_decoder = msgspec.json.Decoder(dict[str, Any])
+# Bytes that cannot open a MessagePack container; what is left bounds the depth from above.
+_NOT_CONTAINERS: Final = bytes(set(range(256)) - set(range(0x80, 0xA0)) - set(range(0xDC, 0xE0)))
+# Beginnings of NaN, the infinities, -0.0, single floats and integers above 2**32.
+_SUSPECTS: Final = (b"\xcb\x7f", b"\xcb\xff", b"\xcb\x80", b"\xca", b"\xcf")
+
+
+def parse_json_document(data: bytes, *, bytes_max: int = DOCUMENT_BYTES_MAX) -> Json:
+    """Decode a JSON object from a client, refusing what the database could not give back.
+
+    Raises:
+        Refusal: `malformed` (not an object of JSON, duplicate names, over 100 levels, numbers out
+            of range) or `too_large`.
+    """
+    if len(data) > bytes_max:
+        raise Refusal(TOO_LARGE, f"more than {bytes_max} bytes")
+    if data.count(b"{") + data.count(b"[") > DEPTH_MAX:
+        _check_text_depth(data)
+    try:
+        document = _json_decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal(MALFORMED, f"not a JSON object: {error}") from error
+    try:
+        packed = _encoder.encode(document)
+    except OverflowError:
+        packed = b"\xcf"
+    if any(mark in packed for mark in _SUSPECTS):
+        document = _clean_object(document, MALFORMED)
+    # A name that occurs twice loses a colon on the way through a dict; an escape may hide one.
+    if b"\\" in data or orjson.dumps(document).count(b":") != data.count(b":"):
+        _check_duplicates(data)
+    return document
+
+
+def pack_document(document: Json) -> bytes:
+    """Pack a parsed document for an operation: MessagePack with sorted names."""
+    return _encoder.encode(document)
+
+
+def unpack_document(body: bytes) -> Json:
+    """Unpack the body of a stored document."""
+    return _decoder.decode(body)
+
+
+def check_document(body: bytes, *, reserved: bool = True) -> bytes:
+    """Return the body an operation carries, normalised, or refuse it.
+
+    The sender may be a faulty gateway, so nothing about the bytes is taken for granted. The common
+    case never walks the document in Python.
+
+    Raises:
+        Refusal: `malformed`, `too_large` or `invalid` (a reserved name).
+    """
+    if len(body) > DOCUMENT_BYTES_MAX:
+        raise Refusal(TOO_LARGE, f"the document is over {DOCUMENT_BYTES_MAX} bytes")
+    deep = len(body.translate(None, _NOT_CONTAINERS)) > DEPTH_MAX
+    if deep:
+        _check_packed_depth(body)
+    try:
+        document = _decoder.decode(body)
+        orjson.dumps(document)
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+        raise Refusal(MALFORMED, "the document is not MessagePack of a JSON object") from error
+    if reserved and b"_" in body:
+        check_names(document)
+    if any(mark in body for mark in _SUSPECTS):
+        return pack_checked(_clean_object(document, INVALID))
+    return body
+
+
+def check_names(document: Json) -> None:
+    """Refuse names that the database keeps for itself.
+
+    Raises:
+        Refusal: `invalid` with a pointer to each reserved name.
+    """
+    errors = tuple(
+        (f"/{escape_pointer(name)}", "names that start with _ are reserved")
+        for name in sorted(document)
+        if name.startswith("_")
+    )
+    if errors:
+        raise Refusal(INVALID, "reserved names", errors=errors)
+
+
+def pack_checked(document: Json) -> bytes:
+    """Pack a document that an operation computed, checking size and depth again.
+
+    Raises:
+        Refusal: `too_large`, or `invalid` when it is too deep or a number left its range.
+    """
+    body = _encoder.encode(_clean_object(document, INVALID))
+    if len(body) > DOCUMENT_BYTES_MAX:
+        raise Refusal(TOO_LARGE, f"the document would be over {DOCUMENT_BYTES_MAX} bytes")
+    return body
+
+
+def check_id(document_id: str) -> None:
+    """Refuse an id that could not be a path segment."""
+    if _ID.fullmatch(document_id) is None:
+        raise invalid("/_id", "an id is 1 to 128 characters without / or control characters")
+
+
+def check_collection_name(name: str) -> None:
+    """Refuse a collection name outside the documented pattern."""
+    if _COLLECTION.fullmatch(name) is None:
+        raise invalid("/collection", "a collection name matches ^[a-z][a-z0-9_-]{0,62}$")
+
+
+def escape_pointer(name: str) -> str:
+    """Escape a name for a JSON Pointer."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def merge_patch(target: Json, patch: Json) -> Json:
+    """Apply an RFC 7396 merge patch and return the new object; the arguments stay as they are."""
+    result = dict(target)
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        elif isinstance(value, dict):
+            old = result.get(name)
+            result[name] = merge_patch(old if isinstance(old, dict) else {}, value)
+        else:
+            result[name] = value
+    return result
+
+
+def _clean_object(document: Json, code: str) -> Json:
+    cleaned = _clean(document, 1, code)
+    assert isinstance(cleaned, dict)
+    return cleaned
+
+
+def _clean(value: Any, depth: int, code: str) -> Any:
+    """Normalise numbers and refuse what is not JSON, to `DEPTH_MAX` levels."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int):
+        return value if INT_MIN <= value <= INT_MAX else _clean_float(value, code)
+    if isinstance(value, float):
+        return _clean_float(value, code)
+    if depth > DEPTH_MAX:
+        raise Refusal(code, f"more than {DEPTH_MAX} levels deep")
+    if isinstance(value, list):
+        return [_clean(item, depth + 1, code) for item in value]
+    if isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        return {name: _clean(item, depth + 1, code) for name, item in value.items()}
+    raise Refusal(code, "the document is not JSON")
+
+
+def _clean_float(value: float, code: str) -> float:
+    try:
+        number = float(value)
+    except OverflowError as error:
+        raise Refusal(code, "a number is out of range") from error
+    if not math.isfinite(number):
+        raise Refusal(code, "NaN and infinities are refused")
+    return number + 0.0
+
+
+def _check_text_depth(data: bytes) -> None:
+    depth = 0
+    in_string = escaped = False
+    for byte in data:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == ord("\\"):
+                escaped = True
+            elif byte == ord('"'):
+                in_string = False
+        elif byte == ord('"'):
+            in_string = True
+        elif byte in b"{[":
+            depth += 1
+            if depth > DEPTH_MAX:
+                raise Refusal(MALFORMED, f"more than {DEPTH_MAX} levels deep")
+        elif byte in b"}]":
+            depth -= 1
+
+
+def _check_duplicates(data: bytes) -> None:
+    def collect(pairs: list[tuple[str, Any]]) -> Json:
+        members = dict(pairs)
+        if len(members) != len(pairs):
+            raise Refusal(MALFORMED, "a name occurs twice in one object")
+        return members
+
+    json.loads(data, object_pairs_hook=collect)
+
+
+def _check_packed_depth(body: bytes) -> None:
+    """Refuse deep nesting before a recursive decoder sees it."""
+    try:
+        document = _decoder.decode(body)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise Refusal(MALFORMED, "the document is not MessagePack of a JSON object") from error
+    _clean(document, 1, INVALID)

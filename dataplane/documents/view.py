@@ -1,0 +1,101 @@
+"""What gateways and queries read of the executed state, between two batches."""
+
+from collections.abc import Iterator
+
+from dataplane.documents.accounting import Accounting
+from dataplane.documents.collections import Collections
+from dataplane.documents.keys import Keys
+from dataplane.documents.tables import (
+    MetaRow,
+    decode_document_row,
+    document_prefix,
+)
+from dataplane.documents.types import (
+    CollectionRecord,
+    DocumentRecord,
+    KeyRecord,
+    QuotaRecord,
+    StateStats,
+    StorageWindow,
+    UsageWindow,
+)
+from dataplane.storage.ports import KeyValueStore
+
+
+class StateView:
+    """Reads of one state machine; use it in the thread that applies, between two batches."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        meta: MetaRow,
+        parts: tuple[Collections, Keys, Accounting],
+    ) -> None:
+        self._store = store
+        self._meta = meta
+        self._collections, self._keys, self._accounting = parts
+        self.session_count = 0
+
+    def get(self, collection: str, document_id: str) -> DocumentRecord | None:
+        """Return a document, or None when it or its collection is absent."""
+        row = self._collections.rows.get(collection)
+        if row is None:
+            return None
+        stored = self._store.get(document_prefix(row.id) + document_id.encode())
+        return None if stored is None else decode_document_row(document_id, stored)
+
+    def rows(
+        self, collection: str, *, start: str | None = None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (id as UTF-8, document row) in id order, from `start` inclusive.
+
+        A row is a header of `tables.HEADER_BYTES` and the packed document.
+        """
+        row = self._collections.rows.get(collection)
+        if row is None:
+            return
+        prefix = document_prefix(row.id)
+        first = None if start is None else prefix + start.encode()
+        skip = len(prefix)
+        for key, stored in self._store.iterate(prefix, start=first, reverse=reverse):
+            yield key[skip:], stored
+
+    def collection(self, name: str) -> CollectionRecord | None:
+        """Return one collection."""
+        return next((record for record in self.collections() if record.name == name), None)
+
+    def collections(self) -> list[CollectionRecord]:
+        """Return every collection in name order."""
+        return self._collections.records()
+
+    def key(self, key_id: str) -> KeyRecord | None:
+        """Return one API key; a revoked one is absent, an expired one is not."""
+        return self._keys.records.get(key_id)
+
+    def keys(self) -> list[KeyRecord]:
+        """Return every API key in id order."""
+        return [record for _, record in sorted(self._keys.records.items())]
+
+    def quota(self) -> QuotaRecord:
+        """Return the limits and what is used of them."""
+        return self._accounting.record()
+
+    def usage_windows(self, closed_before_ms: int) -> list[UsageWindow]:
+        """Return the call counts of windows that ended by the given time and by batch time."""
+        return self._accounting.usage_windows(closed_before_ms)
+
+    def storage_windows(self, closed_before_ms: int) -> list[StorageWindow]:
+        """Return the bytes stored at the end of windows that ended by the given time."""
+        return self._accounting.storage_windows(closed_before_ms)
+
+    def stats(self) -> StateStats:
+        """Return the totals."""
+        meta = self._meta
+        return StateStats(
+            applied=meta.applied,
+            now_ms=meta.now_ms,
+            documents=meta.documents,
+            bytes=meta.bytes,
+            collections=len(self._collections.rows),
+            sessions=self.session_count,
+        )
