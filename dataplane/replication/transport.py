@@ -1,13 +1,14 @@
 """Connections between the nodes of a cluster: mutual TLS, frames, one connection per pair.
 
-The node with the higher id dials. Each side proves by its certificate which node it is and says in a
-hello which life (incarnation) it is in; a newer connection of the same node replaces the older.
+The node with the higher id dials. Each side proves by its certificate which node it is and says in
+a hello which life (incarnation) it is in; a newer connection of the same node replaces the older.
 Nothing is repeated here: the protocol above repeats what it still needs.
 """
 
 import asyncio
 import logging
-import random
+import random  # noqa: TID251 - only spreads reconnects in time
+import ssl
 from collections.abc import Callable
 from typing import Final, override
 
@@ -179,7 +180,7 @@ class PeerTransport:
                 )
                 self._dialers.append(task)
 
-    async def _dial(self, node_id: int, host: str, port: int, context: object) -> None:
+    async def _dial(self, node_id: int, host: str, port: int, context: ssl.SSLContext) -> None:
         loop = asyncio.get_running_loop()
         backoff = BACKOFF_MIN_S
         while not self._stopping:
@@ -189,7 +190,7 @@ class PeerTransport:
                         lambda: PeerConnection(self, loop),
                         host,
                         port,
-                        ssl=context,  # type: ignore[arg-type]
+                        ssl=context,
                         server_hostname="",
                     )
             except OSError:
