@@ -1,0 +1,1 @@
+"""One-command start: supervisor, embedded services, demonstration."""
