@@ -1,0 +1,53 @@
+"""Who calls, and whether the key allows it: every request, on every node."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from dataplane.client.keys import key_id_of
+from dataplane.documents.types import KeyRecord
+from dataplane.documents.view import StateView
+from dataplane.gateways.errors import Problem
+
+_REALM = (("WWW-Authenticate", 'Bearer realm="aerolith"'),)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An authenticated key."""
+
+    key: KeyRecord
+
+    def require(self, scope: str, collection: str | None = None) -> None:
+        """Refuse unless the key has the scope, and covers the collection when one is named.
+
+        Raises:
+            Problem: `forbidden`.
+        """
+        if scope not in self.key.scopes:
+            raise Problem("forbidden", f"the key lacks the scope {scope}", {"scope": scope})
+        if collection is not None and not self.covers(collection):
+            raise Problem("forbidden", f"the key does not cover the collection {collection}")
+
+    def covers(self, collection: str) -> bool:
+        """Whether one of the key's patterns matches the collection."""
+        return any(fnmatchcase(collection, pattern) for pattern in self.key.collections)
+
+
+def authenticate(authorization: str | None, view: StateView, now_ms: int) -> Caller:
+    """Return the caller of a bearer token.
+
+    Raises:
+        Problem: `unauthenticated`; which of the reasons it was is not told.
+    """
+    scheme, _, token = (authorization or "").partition(" ")
+    token = token.strip()
+    key_id = key_id_of(token) if scheme.lower() == "bearer" else None
+    record = view.key(key_id) if key_id is not None else None
+    digest = hashlib.sha256(token.encode()).digest()
+    if record is None or not hmac.compare_digest(record.hash, digest):
+        raise Problem("unauthenticated", "the token is missing or not valid", headers=_REALM)
+    if record.expires_ms is not None and record.expires_ms <= max(now_ms, view.stats().now_ms):
+        raise Problem("unauthenticated", "the token is missing or not valid", headers=_REALM)
+    return Caller(record)

@@ -1,0 +1,103 @@
+"""Counting API calls, and refusing them when the plan's are used up.
+
+The total is replicated: every gateway reports what it served as an ordered command, at most once a
+second, so that all nodes enforce the same number, and it is the number that is shown and billed.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from dataplane.documents.commands import ReportCalls, encode_op
+from dataplane.documents.view import StateView
+from dataplane.gateways.errors import Problem
+
+REPORT_S: Final = 1.0
+CALL_CLASSES: Final = ("read", "write", "query", "admin")
+
+type Submit = Callable[[bytes], Awaitable[None]]
+
+
+class CallMeter:
+    """One gateway's calls that the cluster does not know of yet."""
+
+    def __init__(self, node_id: int, view: StateView) -> None:
+        self._node_id = node_id
+        self._view = view
+        self._unreported: dict[str, int] = {}
+        self._in_report = 0
+
+    def count(self, call_class: str) -> None:
+        """Count one call."""
+        assert call_class in CALL_CLASSES
+        self._unreported[call_class] = self._unreported.get(call_class, 0) + 1
+
+    @property
+    def used(self) -> int:
+        """Calls of the period as far as this gateway knows."""
+        return self._view.quota().calls_used + self._in_report + sum(self._unreported.values())
+
+    def check(self, now_ms: int) -> None:
+        """Refuse when the plan's calls are used up.
+
+        Raises:
+            Problem: `quota_exceeded` with limit, used and resets.
+        """
+        quota = self._view.quota()
+        if quota.calls_limit is None or self.used < quota.calls_limit:
+            return
+        wait_s = max(1, (quota.calls_resets_ms - now_ms) // 1000)
+        raise Problem(
+            "quota_exceeded",
+            "the calls of this plan are used up; upgrade the plan or wait for the new period",
+            {
+                "limit": quota.calls_limit,
+                "used": self.used,
+                "resets": timestamp_ms(quota.calls_resets_ms),
+            },
+            retry_after_s=wait_s,
+        )
+
+    def take_report(self) -> bytes | None:
+        """Return the command that reports what was counted, None when there is nothing."""
+        if not self._unreported or self._in_report:
+            return None
+        counts, self._unreported = self._unreported, {}
+        self._in_report = sum(counts.values())
+        return encode_op(ReportCalls(self._node_id, counts))
+
+    def reported(self) -> None:
+        """The last report is ordered, or its outcome is unknown: it is never sent again.
+
+        A report that got no answer may still be ordered later; sending it twice could bill a call
+        twice, losing it bills it never.
+        """
+        self._in_report = 0
+
+
+def timestamp_ms(at_ms: int) -> str:
+    """Return RFC 3339 UTC of milliseconds since 1970."""
+    return timestamp_us(at_ms * 1000)
+
+
+def timestamp_us(at_us: int) -> str:
+    """Return RFC 3339 UTC with microseconds."""
+    seconds, micros = divmod(at_us, 1_000_000)
+    days, rest = divmod(seconds, 86_400)
+    year, month, day = _civil(days)
+    hour, rest = divmod(rest, 3600)
+    minute, second = divmod(rest, 60)
+    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}.{micros:06d}Z"
+
+
+def _civil(days: int) -> tuple[int, int, int]:
+    """Return (year, month, day) of days since 1970-01-01 (Hinnant, "chrono-compatible dates")."""
+    shifted = days + 719_468
+    era, day_of_era = divmod(shifted, 146_097)
+    year_of_era = (
+        day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096
+    ) // 365
+    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    shifted_month = (5 * day_of_year + 2) // 153
+    day = day_of_year - (153 * shifted_month + 2) // 5 + 1
+    month = shifted_month + 3 if shifted_month < 10 else shifted_month - 9
+    return year_of_era + era * 400 + (month <= 2), month, day
