@@ -1,0 +1,110 @@
+"""Results of the cluster as HTTP responses."""
+
+from typing import Any
+
+import msgspec
+
+from dataplane.documents.commands import OpResult
+from dataplane.documents.types import CollectionRecord, DocumentRecord, KeyRecord
+from dataplane.documents.values import unpack_document
+from dataplane.gateways.calls import timestamp_ms, timestamp_us
+from dataplane.gateways.errors import Problem, error_fields
+from dataplane.gateways.rest.http import Response
+
+_encoder = msgspec.json.Encoder()
+
+
+def json_response(
+    body: object, status: int = 200, headers: list[tuple[str, str]] | None = None
+) -> Response:
+    """Return a JSON response."""
+    return Response(status, _encoder.encode(body), headers=headers or [])
+
+
+def problem_response(problem: Problem, instance: str) -> Response:
+    """Return a problem+json response."""
+    headers = list(problem.headers)
+    if problem.retry_after_s is not None:
+        headers.append(("Retry-After", str(problem.retry_after_s)))
+    return Response(
+        problem.status,
+        _encoder.encode(problem.body(instance)),
+        "application/problem+json",
+        headers,
+    )
+
+
+def document_body(
+    document_id: str, version: int, created_us: int, updated_us: int, body: bytes
+) -> dict[str, Any]:
+    """Return a document as clients see it."""
+    return {
+        "_id": document_id,
+        "_version": version,
+        "_created": timestamp_us(created_us),
+        "_updated": timestamp_us(updated_us),
+        **unpack_document(body),
+    }
+
+
+def record_body(record: DocumentRecord) -> dict[str, Any]:
+    """Return a stored document as clients see it."""
+    return document_body(
+        record.id, record.version, record.created_us, record.updated_us, record.body
+    )
+
+
+def result_problem(result: OpResult) -> Problem:
+    """Return the problem of a refused operation."""
+    assert result.code is not None
+    fields = error_fields(result.errors)
+    if result.version is not None:
+        fields["version"] = result.version
+    return Problem(result.code, result.detail or "", fields)
+
+
+def result_body(result: OpResult, document: bytes) -> dict[str, Any]:
+    """Return the document a successful operation left behind."""
+    assert result.id is not None
+    assert result.version is not None
+    assert result.created_us is not None
+    assert result.updated_us is not None
+    return document_body(result.id, result.version, result.created_us, result.updated_us, document)
+
+
+def item_body(result: OpResult) -> dict[str, Any]:
+    """Return one result of a bulk request."""
+    item: dict[str, Any] = {"status": result.status}
+    if result.id is not None:
+        item["id"] = result.id
+    if result.version is not None:
+        item["version"] = result.version
+    if result.code is not None:
+        item["code"] = result.code
+        item["detail"] = result.detail
+        item |= error_fields(result.errors)
+    return item
+
+
+def collection_body(record: CollectionRecord) -> dict[str, Any]:
+    """Return a collection as clients see it."""
+    return {
+        "name": record.name,
+        "documents": record.documents,
+        "bytes": record.bytes,
+        "created": timestamp_us(record.created_us),
+        "updated": timestamp_us(record.updated_us),
+        "options": unpack_document(record.options),
+    }
+
+
+def key_body(record: KeyRecord) -> dict[str, Any]:
+    """Return an API key without its hash."""
+    return {
+        "id": record.id,
+        "name": record.name,
+        "scopes": record.scopes,
+        "collections": record.collections,
+        "expires": None if record.expires_ms is None else timestamp_ms(record.expires_ms),
+        "created": timestamp_us(record.created_us),
+    }
