@@ -66,7 +66,7 @@ class Problem(Exception):
         }
 
 
-def problem_of(error: Exception) -> Problem | None:
+def problem_of(error: Exception) -> Problem | None:  # noqa: PLR0911 - a table
     """Return the problem for an error of the layers below, None when it is a bug."""
     match error:
         case Problem():

@@ -1,7 +1,7 @@
 """A small HTTP/1.1 server: a bare protocol on the event loop, with limits on everything.
 
-Routes and meanings are not here: a request becomes a `Request`, an `App` answers a `Response`. Requests
-of one connection are answered in order, one at a time.
+Routes and meanings are not here: a request becomes a `Request`, an `App` answers a `Response`.
+Requests of one connection are answered in order, one at a time.
 """
 
 import asyncio

@@ -34,7 +34,7 @@ def problem_response(problem: Problem, instance: str) -> Response:
     )
 
 
-def document_body(
+def document_body(  # noqa: PLR0917 - the columns of a document
     document_id: str, version: int, created_us: int, updated_us: int, body: bytes
 ) -> dict[str, Any]:
     """Return a document as clients see it."""

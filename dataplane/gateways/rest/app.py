@@ -1,0 +1,124 @@
+"""The routes of the REST gateway: authenticate, count, dispatch, and turn refusals into problems."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from dataplane.gateways.auth import Caller, authenticate
+from dataplane.gateways.errors import Problem, problem_of
+from dataplane.gateways.rest import cluster, documents, pages
+from dataplane.gateways.rest.context import Context
+from dataplane.gateways.rest.http import Request, Response
+from dataplane.gateways.rest.responses import problem_response
+
+log = logging.getLogger(__name__)
+
+PREFIX = "/api/v1/"
+
+type Plain = Callable[[Context, Request, Caller], Awaitable[Response]]
+type Named = Callable[[Context, Request, Caller, str], Awaitable[Response]]
+type Placed = Callable[[Context, Request, Caller, tuple[str, str]], Awaitable[Response]]
+
+PLAIN: dict[tuple[str, ...], dict[str, tuple[str, Plain]]] = {
+    ("stats",): {"GET": ("", cluster.stats)},
+    ("nodes", "status"): {"GET": ("", cluster.nodes_status)},
+    ("collections",): {"GET": ("read", cluster.collections_list)},
+    ("keys",): {"GET": ("", cluster.keys_list)},
+    ("quota",): {"PUT": ("", cluster.quota_put)},
+}
+"""path -> method -> (class that counts against the plan, or none; handler)."""
+
+NAMED: dict[tuple[str, ...], dict[str, tuple[str, Named]]] = {
+    ("collections", "*"): {
+        "PUT": ("admin", cluster.collection_put),
+        "DELETE": ("", cluster.collection_drop),
+    },
+    ("collections", "*", "documents"): {"POST": ("write", documents.create)},
+    ("collections", "*", "bulk"): {"POST": ("write", documents.bulk)},
+    ("collections", "*", "query"): {"POST": ("query", documents.query)},
+    ("keys", "*"): {"PUT": ("", cluster.key_put), "DELETE": ("", cluster.key_revoke)},
+}
+
+PLACED: dict[str, tuple[str, Placed]] = {
+    "GET": ("read", documents.read),
+    "PUT": ("write", documents.put),
+    "PATCH": ("write", documents.patch),
+    "DELETE": ("delete", documents.delete),
+}
+
+FREE_WHEN_SPENT = frozenset({"delete"})
+"""Classes that are counted but never refused: deleting is how a full plan is cured."""
+
+
+class RestApp:
+    """Answers requests of clients."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one request; every failure becomes a problem."""
+        context = self._context
+        began_ms = context.clock.now_ms()
+        call_class = "other"
+        try:
+            page = pages.page_for(context, request)
+            if page is not None:
+                return page
+            call_class, answer = self._dispatch(request)
+            response = await answer
+        except Exception as error:
+            response = self.failure(error, request.path)
+        seconds = (context.clock.now_ms() - began_ms) / 1000
+        context.figures.observe(call_class or "admin", response.status, seconds)
+        return response
+
+    def failure(self, error: Exception, path: str) -> Response:
+        """Return the problem for an error; what nobody foresaw is logged and answered as 500."""
+        problem = problem_of(error)
+        if problem is None:
+            log.error("gateway.failure", exc_info=error)
+            problem = Problem("internal", "the node failed; its log says why")
+        return problem_response(problem, path)
+
+    def refuse(self, code: str, detail: str, path: str) -> Response:
+        """Return the problem for bytes that never became a request."""
+        return problem_response(Problem(code, detail), path)
+
+    def _dispatch(self, request: Request) -> tuple[str, Awaitable[Response]]:
+        context = self._context
+        if not request.path.startswith(PREFIX):
+            raise Problem("not_found", f"nothing at {request.path}")
+        parts = tuple(request.path[len(PREFIX) :].split("/"))
+        caller = authenticate(
+            request.headers.get("authorization"), context.state.view, context.clock.now_ms()
+        )
+        if len(parts) == 4 and parts[0] == "collections" and parts[2] == "documents":
+            placed_class, placed = _by_method(PLACED, request)
+            self._charge(placed_class)
+            return placed_class, placed(context, request, caller, (parts[1], parts[3]))
+        if parts in PLAIN:
+            plain_class, plain = _by_method(PLAIN[parts], request)
+            self._charge(plain_class)
+            return plain_class, plain(context, request, caller)
+        shape = (parts[0], "*", *parts[2:]) if len(parts) > 1 else parts
+        if shape not in NAMED:
+            raise Problem("not_found", f"nothing at {request.path}")
+        named_class, named = _by_method(NAMED[shape], request)
+        self._charge(named_class)
+        return named_class, named(context, request, caller, parts[1])
+
+    def _charge(self, call_class: str) -> None:
+        """Count the call; refuse it when the plan is used up."""
+        if not call_class:
+            return
+        if call_class not in FREE_WHEN_SPENT:
+            self._context.meter.check(self._context.clock.now_ms())
+        self._context.meter.count("write" if call_class == "delete" else call_class)
+
+
+def _by_method[H](handlers: dict[str, tuple[str, H]], request: Request) -> tuple[str, H]:
+    method = "GET" if request.method == "HEAD" else request.method
+    if method not in handlers:
+        allowed = ", ".join(sorted(handlers))
+        raise Problem("method_not_allowed", f"use {allowed}", headers=(("Allow", allowed),))
+    return handlers[method]

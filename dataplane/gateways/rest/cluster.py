@@ -1,0 +1,196 @@
+"""Collections, keys, limits, and what the cluster says of itself."""
+
+from typing import Any
+
+import msgspec
+
+from dataplane.documents.commands import (
+    CollectionDrop,
+    CollectionPut,
+    KeyPut,
+    KeyRevoke,
+    Op,
+    OpResult,
+    QuotaPut,
+    decode_result,
+    encode_op,
+)
+from dataplane.documents.values import check_collection_name, pack_document
+from dataplane.gateways.auth import Caller
+from dataplane.gateways.calls import timestamp_ms
+from dataplane.gateways.errors import Problem
+from dataplane.gateways.rest.context import Context
+from dataplane.gateways.rest.http import Request, Response
+from dataplane.gateways.rest.parsing import idempotency_of, object_of, struct_of
+from dataplane.gateways.rest.responses import (
+    collection_body,
+    json_response,
+    key_body,
+    result_problem,
+)
+
+COLLECTION_OPTIONS = frozenset[str]()
+
+
+class KeyBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of PUT /keys/{id}; `hash` is the hex SHA-256 of the whole token."""
+
+    name: str
+    hash: str
+    scopes: tuple[str, ...]
+    collections: tuple[str, ...] = ("*",)
+    expires_ms: int | None = None
+
+
+class QuotaBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of PUT /quota."""
+
+    calls_limit: int | None = None
+    storage_limit_bytes: int | None = None
+    period_start_ms: int | None = None
+    period_end_ms: int | None = None
+
+
+async def _ordered(context: Context, op: Op) -> tuple[OpResult, int]:
+    submitted = await context.submit([encode_op(op)])
+    result = decode_result(submitted.results[0])
+    if result.status >= 400:
+        raise result_problem(result)
+    return result, submitted.sequence
+
+
+async def collections_list(context: Context, _request: Request, caller: Caller) -> Response:
+    """GET the collections that the key covers."""
+    caller.require("documents:read")
+    records = [r for r in context.state.view.collections() if caller.covers(r.name)]
+    body = {"collections": [collection_body(record) for record in records]}
+    return json_response(body, 200, context.position(context.cluster.executed))
+
+
+async def collection_put(context: Context, request: Request, caller: Caller, name: str) -> Response:
+    """PUT a collection."""
+    caller.require("collections:admin", name)
+    check_collection_name(name)
+    options = object_of(request) if request.body else {}
+    unknown = sorted(set(options) - COLLECTION_OPTIONS)
+    if unknown:
+        raise Problem("invalid", f"this version of the node has no option {unknown[0]}")
+    op = CollectionPut(name, pack_document(options), idempotency_of(request, caller))
+    result, sequence = await _ordered(context, op)
+    record = context.state.view.collection(name)
+    body = {"name": name} if record is None else collection_body(record)
+    return json_response(body, result.status, context.position(sequence))
+
+
+async def collection_drop(
+    context: Context, request: Request, caller: Caller, name: str
+) -> Response:
+    """DELETE a collection and all it holds."""
+    caller.require("collections:admin", name)
+    check_collection_name(name)
+    _, sequence = await _ordered(context, CollectionDrop(name, idempotency_of(request, caller)))
+    return Response(204, headers=context.position(sequence))
+
+
+async def keys_list(context: Context, _request: Request, caller: Caller) -> Response:
+    """GET the keys, without hashes."""
+    caller.require("cluster:admin")
+    return json_response({"keys": [key_body(record) for record in context.state.view.keys()]})
+
+
+async def key_put(context: Context, request: Request, caller: Caller, key_id: str) -> Response:
+    """PUT a key."""
+    caller.require("cluster:admin")
+    body = struct_of(request, KeyBody)
+    try:
+        digest = bytes.fromhex(body.hash)
+    except ValueError as error:
+        raise Problem("invalid", "hash is the hex SHA-256 of the token") from error
+    op = KeyPut(key_id, digest, body.name, body.scopes, body.collections, body.expires_ms)
+    result, sequence = await _ordered(context, op)
+    record = context.state.view.key(key_id)
+    answer = {"id": key_id} if record is None else key_body(record)
+    return json_response(answer, result.status, context.position(sequence))
+
+
+async def key_revoke(context: Context, _request: Request, caller: Caller, key_id: str) -> Response:
+    """DELETE a key: it stops working on every node as soon as that executes."""
+    caller.require("cluster:admin")
+    _, sequence = await _ordered(context, KeyRevoke(key_id))
+    return Response(204, headers=context.position(sequence))
+
+
+async def quota_put(context: Context, request: Request, caller: Caller) -> Response:
+    """PUT the limits of the plan."""
+    caller.require("cluster:admin")
+    body = struct_of(request, QuotaBody)
+    op = QuotaPut(
+        body.calls_limit, body.storage_limit_bytes, body.period_start_ms, body.period_end_ms
+    )
+    _, sequence = await _ordered(context, op)
+    return json_response(quota_body(context), 200, context.position(sequence))
+
+
+def quota_body(context: Context) -> dict[str, Any]:
+    """Return the limits and what is used, as they are enforced."""
+    quota = context.state.view.quota()
+    return {
+        "calls": {
+            "used": context.meter.used,
+            "limit": quota.calls_limit,
+            "resets": timestamp_ms(quota.calls_resets_ms),
+        },
+        "storage": {"used": quota.storage_used_bytes, "limit": quota.storage_limit_bytes},
+    }
+
+
+async def stats(context: Context, _request: Request, caller: Caller) -> Response:
+    """GET totals and live figures of this node."""
+    caller.require("cluster:read")
+    status, totals = context.cluster.status(), context.state.view.stats()
+    body = {
+        "documents": totals.documents,
+        "bytes": {"ssd": totals.bytes},
+        "collections": totals.collections,
+        "node_id": status.node_id,
+        "role": "primary" if status.primary == status.node_id else "backup",
+        "ready": status.ready,
+        "view": status.view,
+        "sequence": status.sequence,
+        "primary": status.primary,
+        "members": len(status.members),
+        "f": status.f,
+        "quorum": status.quorum,
+        **context.figures.live(),
+        **quota_body(context),
+    }
+    return json_response(body, 200, context.position(status.sequence))
+
+
+async def nodes_status(context: Context, _request: Request, caller: Caller) -> Response:
+    """GET every member as this node sees it."""
+    caller.require("cluster:read")
+    status = context.cluster.status()
+    nodes = [
+        {
+            "id": member.id,
+            "address": member.address,
+            "role": member.role,
+            "reachable": member.reachable,
+            "sequence": member.executed,
+            "lag": member.lag,
+            "faults": member.faults,
+        }
+        for member in status.members
+    ]
+    body = {
+        "nodes": nodes,
+        "view": status.view,
+        "sequence": status.sequence,
+        "primary": status.primary,
+        "f": status.f,
+        "quorum": status.quorum,
+        "stable": status.stable,
+        "crash_budget": len(nodes) - status.quorum,
+    }
+    return json_response(body, 200, context.position(status.sequence))

@@ -1,0 +1,53 @@
+"""What every handler works with."""
+
+from collections.abc import Callable, Sequence
+
+from dataplane.client.spec import NodeSpec
+from dataplane.gateways.calls import CallMeter
+from dataplane.gateways.ports import Cluster, Figures, State
+from dataplane.ports import Clock
+from dataplane.replication.submissions import Submitted
+
+
+class Context:
+    """The node behind the gateway."""
+
+    def __init__(
+        self,
+        *,
+        spec: NodeSpec,
+        cluster: Cluster,
+        state: State,
+        figures: Figures,
+        clock: Clock,
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self.spec = spec
+        self.cluster = cluster
+        self.state = state
+        self.figures = figures
+        self.clock = clock
+        self.meter = CallMeter(spec.node_id, state.view)
+        self.timeout_ms = spec.limits.write_timeout_ms
+        self._random_bytes = random_bytes
+
+    async def submit(self, ops: Sequence[bytes]) -> Submitted:
+        """Order operations within the node's time limit."""
+        return await self.cluster.submit(ops, timeout_ms=self.timeout_ms)
+
+    def position(self, sequence: int) -> list[tuple[str, str]]:
+        """Return the headers that say where in the log an answer stands."""
+        return [
+            ("Aerolith-Sequence", str(sequence)),
+            ("Aerolith-View", str(self.cluster.view)),
+        ]
+
+    def new_id(self) -> str:
+        """Return a new UUIDv7 (RFC 9562, section 5.7)."""
+        value = int.from_bytes(
+            self.clock.now_ms().to_bytes(6, "big") + self._random_bytes(10), "big"
+        )
+        value = value & ~(0xF << 76) | 0x7 << 76
+        value = value & ~(0x3 << 62) | 0x2 << 62
+        text = f"{value:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -1,0 +1,241 @@
+"""Documents: create, replace, merge, read, delete, bulk, query."""
+
+import asyncio
+from typing import Any, Final
+
+from dataplane.documents.commands import (
+    Barrier,
+    Get,
+    Op,
+    OpResult,
+    decode_result,
+    encode_op,
+)
+from dataplane.documents.errors import Refusal
+from dataplane.documents.types import DocumentRecord
+from dataplane.documents.values import check_collection_name, check_id
+from dataplane.gateways.auth import Caller
+from dataplane.gateways.errors import Problem, error_fields
+from dataplane.gateways.rest.context import Context
+from dataplane.gateways.rest.http import Request, Response
+from dataplane.gateways.rest.parsing import (
+    bulk_items,
+    bulk_op,
+    create_op,
+    delete_op,
+    idempotency_of,
+    object_of,
+    patch_op,
+    put_op,
+)
+from dataplane.gateways.rest.responses import (
+    item_body,
+    json_response,
+    record_body,
+    result_body,
+    result_problem,
+)
+from dataplane.query import parse_query, run_query
+
+WAIT_STEP_S: Final = 0.01
+CONSISTENCIES: Final = ("strong", "session", "local")
+_BARRIER: Final = encode_op(Barrier())
+
+
+def _etag(version: int) -> tuple[str, str]:
+    return ("ETag", f'"{version}"')
+
+
+async def _one(context: Context, op: Op) -> tuple[OpResult, int]:
+    """Order one operation.
+
+    Raises:
+        Problem: The operation was refused.
+    """
+    submitted = await context.submit([encode_op(op)])
+    result = decode_result(submitted.results[0])
+    if result.status >= 400:
+        raise result_problem(result)
+    return result, submitted.sequence
+
+
+async def create(context: Context, request: Request, caller: Caller, collection: str) -> Response:
+    """POST a document under a new or its own id."""
+    caller.require("documents:write", collection)
+    op, body = create_op(request, collection, caller, context.new_id())
+    result, sequence = await _one(context, op)
+    assert result.id is not None
+    assert result.version is not None
+    location = f"/api/v1/collections/{collection}/documents/{result.id}"
+    headers = [_etag(result.version), ("Location", location), *context.position(sequence)]
+    return json_response(result_body(result, body), 201, headers)
+
+
+async def put(
+    context: Context, request: Request, caller: Caller, place: tuple[str, str]
+) -> Response:
+    """PUT a document: create it or replace it."""
+    collection, document_id = place
+    caller.require("documents:write", collection)
+    op = put_op(request, collection, document_id, caller)
+    result, sequence = await _one(context, op)
+    return _written(context, result, op.document, sequence)
+
+
+async def patch(
+    context: Context, request: Request, caller: Caller, place: tuple[str, str]
+) -> Response:
+    """PATCH a document by merge patch or update operators."""
+    collection, document_id = place
+    caller.require("documents:write", collection)
+    op = patch_op(request, collection, document_id, caller)
+    result, sequence = await _one(context, op)
+    assert result.document is not None
+    return _written(context, result, result.document, sequence)
+
+
+def _written(context: Context, result: OpResult, body: bytes, sequence: int) -> Response:
+    assert result.version is not None
+    headers = [_etag(result.version), *context.position(sequence)]
+    return json_response(result_body(result, body), result.status, headers)
+
+
+async def delete(
+    context: Context, request: Request, caller: Caller, place: tuple[str, str]
+) -> Response:
+    """DELETE a document."""
+    collection, document_id = place
+    caller.require("documents:write", collection)
+    _, sequence = await _one(context, delete_op(request, collection, document_id, caller))
+    return Response(204, headers=context.position(sequence))
+
+
+async def read(
+    context: Context, request: Request, caller: Caller, place: tuple[str, str]
+) -> Response:
+    """GET a document at the consistency asked for."""
+    collection, document_id = place
+    caller.require("documents:read", collection)
+    check_collection_name(collection)
+    check_id(document_id)
+    query = request.query
+    if query.get("proof", "false") not in {"false", "0"}:
+        raise Problem("invalid", "proof is not offered by this version of the node")
+    consistency = consistency_of(query.get("consistency"))
+    if consistency == "strong":
+        result, sequence = await _one(context, Get(collection, document_id))
+        assert result.document is not None
+        assert result.version is not None
+        body, version = result_body(result, result.document), result.version
+    else:
+        record, sequence = await _read_here(context, request, consistency, place)
+        body, version = record_body(record), record.version
+    headers = [_etag(version), *context.position(sequence)]
+    return json_response(body, 200, headers)
+
+
+async def _read_here(
+    context: Context, request: Request, consistency: str, place: tuple[str, str]
+) -> tuple[DocumentRecord, int]:
+    if consistency == "session":
+        await wait_for_position(context, request.headers.get("aerolith-after"))
+    record = context.state.view.get(*place)
+    if record is None:
+        raise Problem("not_found", f"no document {place[1]} in {place[0]}")
+    return record, context.cluster.executed
+
+
+def consistency_of(given: object) -> str:
+    """Return the consistency of a read, strong when none is named.
+
+    Raises:
+        Problem: `invalid` for one this node does not offer.
+    """
+    if given is None:
+        return "strong"
+    if given == "bounded":
+        raise Problem("invalid", "bounded reads are not offered by this version of the node")
+    if given not in CONSISTENCIES:
+        raise Problem("invalid", f"consistency is one of {', '.join(CONSISTENCIES)}")
+    return str(given)
+
+
+async def wait_for_position(context: Context, after: str | None) -> None:
+    """Wait until this node executed the sequence that the client saw last.
+
+    Raises:
+        Problem: `invalid`; `not_ready` when this node does not get there in time.
+    """
+    if after is None:
+        return
+    if not after.isdigit():
+        raise Problem("invalid", "Aerolith-After takes a sequence, as Aerolith-Sequence gave it")
+    sequence = int(after)
+    try:
+        async with asyncio.timeout(context.timeout_ms / 1000):
+            while context.cluster.executed < sequence:
+                await asyncio.sleep(WAIT_STEP_S)
+    except TimeoutError as error:
+        raise Problem("not_ready", f"this node is not at {sequence} yet; ask another") from error
+
+
+async def bulk(context: Context, request: Request, caller: Caller, collection: str) -> Response:
+    """POST up to 1,000 operations, each with its own result, in order."""
+    caller.require("documents:write", collection)
+    check_collection_name(collection)
+    results: list[dict[str, Any] | None] = []
+    ops: list[bytes] = []
+    for index, item in enumerate(bulk_items(request)):
+        idempotency = idempotency_of(request, caller, index)
+        try:
+            _, op = bulk_op(item, collection, idempotency, context.new_id())
+        except Refusal as refusal:
+            results.append(_refused_item(refusal))
+        else:
+            results.append(None)
+            ops.append(encode_op(op))
+    sequence = context.cluster.executed
+    if ops:
+        submitted = await context.submit(ops)
+        sequence = submitted.sequence
+        answers = iter(submitted.results)
+        results = [
+            item_body(decode_result(next(answers))) if result is None else result
+            for result in results
+        ]
+    return json_response({"results": results}, 200, context.position(sequence))
+
+
+def _refused_item(refusal: Refusal) -> dict[str, Any]:
+    return {
+        "status": refusal.status,
+        "code": refusal.code,
+        "detail": refusal.detail,
+        **error_fields(refusal.errors),
+    }
+
+
+async def query(context: Context, request: Request, caller: Caller, collection: str) -> Response:
+    """POST a query; strong ones run here after an ordered barrier (decision 0003)."""
+    caller.require("documents:read", collection)
+    check_collection_name(collection)
+    body = object_of(request, bytes_max=1024 * 1024)
+    consistency = consistency_of(body.get("consistency"))
+    parsed = parse_query(collection, body)
+    if consistency == "strong":
+        submitted = await context.submit([_BARRIER])
+        result = decode_result(submitted.results[0])
+        if result.status >= 400:
+            raise result_problem(result)
+    elif consistency == "session":
+        await wait_for_position(context, request.headers.get("aerolith-after"))
+    sequence = context.cluster.executed
+    page = run_query(context.state.view, parsed)
+    answer: dict[str, Any] = {
+        "documents": page.documents,
+        "next": page.next,
+        "scanned": page.scanned,
+    }
+    if page.plan is not None:
+        answer["plan"] = page.plan
+    return json_response(answer, 200, context.position(sequence))

@@ -1,0 +1,135 @@
+"""The OpenAPI 3.1 description of the REST gateway."""
+
+from typing import Any
+
+from dataplane.gateways.errors import TITLES
+
+type Operation = tuple[str, str, str, tuple[int, ...], tuple[str, ...]]
+
+DOCUMENT_ERRORS = ("unauthenticated", "forbidden", "not_found", "invalid", "no_quorum")
+WRITE_ERRORS = (
+    "malformed",
+    *DOCUMENT_ERRORS,
+    "conflict",
+    "precondition_failed",
+    "too_large",
+    "unsupported_media_type",
+    "quota_exceeded",
+    "storage_quota_exceeded",
+)
+
+OPERATIONS: tuple[Operation, ...] = (
+    ("get", "/health", "Is the process alive", (200,), ()),
+    ("get", "/ready", "Can it serve linearizable requests", (200,), ("not_ready",)),
+    ("get", "/metrics", "Prometheus metrics", (200,), ()),
+    ("get", "/api/v1/stats", "Totals and live figures", (200,), ("unauthenticated", "forbidden")),
+    ("get", "/api/v1/nodes/status", "Every member", (200,), ("unauthenticated", "forbidden")),
+    ("get", "/api/v1/collections", "Collections", (200,), ("unauthenticated", "forbidden")),
+    ("put", "/api/v1/collections/{c}", "Create a collection", (201, 200), WRITE_ERRORS),
+    ("delete", "/api/v1/collections/{c}", "Drop a collection", (204,), DOCUMENT_ERRORS),
+    ("post", "/api/v1/collections/{c}/documents", "Create a document", (201,), WRITE_ERRORS),
+    (
+        "put",
+        "/api/v1/collections/{c}/documents/{id}",
+        "Create or replace a document",
+        (201, 200),
+        WRITE_ERRORS,
+    ),
+    (
+        "patch",
+        "/api/v1/collections/{c}/documents/{id}",
+        "Merge patch (RFC 7396) or update operators",
+        (200,),
+        WRITE_ERRORS,
+    ),
+    (
+        "get",
+        "/api/v1/collections/{c}/documents/{id}",
+        "Read a document (consistency: strong, session, local)",
+        (200,),
+        (*DOCUMENT_ERRORS, "quota_exceeded"),
+    ),
+    (
+        "delete",
+        "/api/v1/collections/{c}/documents/{id}",
+        "Delete a document",
+        (204,),
+        (*DOCUMENT_ERRORS, "precondition_failed"),
+    ),
+    (
+        "post",
+        "/api/v1/collections/{c}/bulk",
+        "Up to 1,000 operations with a result each",
+        (200,),
+        WRITE_ERRORS,
+    ),
+    (
+        "post",
+        "/api/v1/collections/{c}/query",
+        "Filter, sort, project and page",
+        (200,),
+        (*DOCUMENT_ERRORS, "malformed", "quota_exceeded"),
+    ),
+    ("get", "/api/v1/keys", "API keys", (200,), ("unauthenticated", "forbidden")),
+    ("put", "/api/v1/keys/{id}", "Create or replace an API key", (201, 200), WRITE_ERRORS),
+    ("delete", "/api/v1/keys/{id}", "Revoke an API key on every node", (204,), DOCUMENT_ERRORS),
+    ("put", "/api/v1/quota", "Set the plan's limits", (200,), WRITE_ERRORS),
+)
+
+
+def openapi_document(server_url: str) -> dict[str, Any]:
+    """Return the whole description for a node at `server_url`."""
+    paths: dict[str, Any] = {}
+    for method, path, summary, successes, codes in OPERATIONS:
+        paths.setdefault(path, {})[method] = _operation(path, summary, successes, codes)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "AerolithDB data plane",
+            "version": "1",
+            "description": "Documents replicated by PBFT. Any node serves all of it.",
+        },
+        "servers": [{"url": server_url}],
+        "security": [{"key": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "schemas": {"Problem": _problem_schema()},
+        },
+    }
+
+
+def _operation(
+    path: str, summary: str, successes: tuple[int, ...], codes: tuple[str, ...]
+) -> dict[str, Any]:
+    responses: dict[str, Any] = {str(s): {"description": "Success"} for s in successes}
+    for code in codes:
+        status, title = TITLES[code]
+        content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        known = responses.setdefault(str(status), {"description": "", "content": content})
+        known["description"] = f"{known['description']} {code}: {title}.".strip()
+    operation: dict[str, Any] = {"summary": summary, "responses": responses}
+    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    if names:
+        operation["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in names
+        ]
+    if not path.startswith("/api/"):
+        operation["security"] = []
+    return operation
+
+
+def _problem_schema() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["type", "title", "status", "detail", "instance", "code"],
+        "properties": {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "instance": {"type": "string"},
+            "code": {"type": "string", "enum": sorted(TITLES)},
+        },
+    }
