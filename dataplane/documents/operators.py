@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any, Final
 
-from dataplane.documents.errors import Refusal, invalid
+from dataplane.documents.errors import invalid
 from dataplane.documents.ordering import equal, sort_key
 from dataplane.documents.values import INT_MAX, INT_MIN, Json, escape_pointer
 
@@ -245,5 +245,3 @@ _CHANGES: Final[dict[str, Change]] = {
     "$pull": _pull,
     "$addToSet": _add_to_set,
 }
-
-__all__ = ["PATHS_MAX", "Refusal", "apply_update"]

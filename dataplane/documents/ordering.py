@@ -11,7 +11,6 @@ RANK_OBJECT: Final = 4
 RANK_ARRAY: Final = 5
 RANK_BOOL: Final = 6
 
-NULL_KEY: Final[SortKey] = (RANK_NULL, 0)
 _RANKS: Final[dict[type, int]] = {
     type(None): RANK_NULL,
     int: RANK_NUMBER,

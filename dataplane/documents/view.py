@@ -38,11 +38,15 @@ class StateView:
 
     def get(self, collection: str, document_id: str) -> DocumentRecord | None:
         """Return a document, or None when it or its collection is absent."""
+        stored = self.row(collection, document_id)
+        return None if stored is None else decode_document_row(document_id, stored)
+
+    def row(self, collection: str, document_id: str) -> bytes | None:
+        """Return a document row as stored, or None when it or its collection is absent."""
         row = self._collections.rows.get(collection)
         if row is None:
             return None
-        stored = self._store.get(document_prefix(row.id) + document_id.encode())
-        return None if stored is None else decode_document_row(document_id, stored)
+        return self._store.get(document_prefix(row.id) + document_id.encode())
 
     def rows(
         self, collection: str, *, start: str | None = None, reverse: bool = False

@@ -6,7 +6,10 @@ from typing import Any, Final
 
 LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 1_000
-OFFSET_MAX: Final = 100_000
+OFFSET_MAX: Final = 10_000
+EXAMINED_MAX: Final = 1_000_000
+EXAMINED_BYTES_MAX: Final = 2 * 1024 * 1024 * 1024
+CURSOR_LENGTH_MAX: Final = 16_384
 PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 
 type Document = dict[str, Any]
@@ -50,8 +53,8 @@ class QueryRequest:
 class QueryPage:
     """One page of results.
 
-    Each document carries `_id`, `_version`, `_created`, `_updated` and its own fields. `next` is the
-    cursor of the following page, None on the last one. `plan` is set when the query asked for it.
+    Each document carries `_id`, `_version`, `_created`, `_updated` and its own fields. `next` is
+    the cursor of the following page, None on the last one. `plan` is set when it was asked for.
     """
 
     documents: list[Document]
