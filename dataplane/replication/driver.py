@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Protocol, assert_never
+from typing import Final, assert_never
 
 from dataplane.client.spec import NodeSpec
 from dataplane.consensus.config import MemberKeys, ReplicaConfig
@@ -53,14 +53,6 @@ TRUNCATE_EVERY: Final = 512
 ALARM_LOG_EVERY: Final = 100
 
 
-class DurableExecutor(Executor, Protocol):
-    """A state machine whose store can be made durable."""
-
-    def flush(self) -> None:
-        """Make everything applied so far survive a crash of the machine."""
-        ...
-
-
 def replica_config(spec: NodeSpec) -> ReplicaConfig:
     """Return the core's configuration for a node's specification."""
     members = tuple(
@@ -88,7 +80,8 @@ class ReplicationDriver:
         spec: NodeSpec,
         signer: Ed25519Signer,
         gateway_signer: Ed25519Signer,
-        executor: DurableExecutor,
+        executor: Executor,
+        flush: Callable[[], None],
         wal: WriteAheadLog,
         clock: Clock,
         nonce: bytes,
@@ -98,6 +91,7 @@ class ReplicationDriver:
         self.config = replica_config(spec)
         self.metrics = ReplicationMetrics()
         self._executor = executor
+        self._flush_store = flush
         self._wal = wal
         self._clock = clock
         self._on_halt = on_halt
@@ -317,7 +311,7 @@ class ReplicationDriver:
         self._wal.sync()
         stable, flushed = self._replica.stable, self._executor.applied
         if min(stable, flushed) - self._truncated >= TRUNCATE_EVERY:
-            self._executor.flush()
+            self._flush_store()
             retained = self.config.limits.retained_batches_max
             self._truncated = min(stable, flushed)
             self._wal.truncate_before(self._truncated - retained)

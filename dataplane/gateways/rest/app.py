@@ -1,4 +1,4 @@
-"""The routes of the REST gateway: authenticate, count, dispatch, and turn refusals into problems."""
+"""The routes of the REST gateway: authenticate, count, dispatch, refuse with problems."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -66,7 +66,7 @@ class RestApp:
                 return page
             call_class, answer = self._dispatch(request)
             response = await answer
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the last line before the client
             response = self.failure(error, request.path)
         seconds = (context.clock.now_ms() - began_ms) / 1000
         context.figures.observe(call_class or "admin", response.status, seconds)

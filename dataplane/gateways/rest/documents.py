@@ -173,7 +173,7 @@ async def wait_for_position(context: Context, after: str | None) -> None:
     sequence = int(after)
     try:
         async with asyncio.timeout(context.timeout_ms / 1000):
-            while context.cluster.executed < sequence:
+            while context.cluster.executed < sequence:  # noqa: ASYNC110 - rare and bounded
                 await asyncio.sleep(WAIT_STEP_S)
     except TimeoutError as error:
         raise Problem("not_ready", f"this node is not at {sequence} yet; ask another") from error

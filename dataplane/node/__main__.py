@@ -1,0 +1,58 @@
+"""Run a node: python -m dataplane.node --spec FILE."""
+
+import argparse
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+from dataplane.client.errors import SpecError
+from dataplane.client.spec import NodeSpec, load_spec
+from dataplane.node.app import LOOPBACK, Node
+from dataplane.node.logs import set_up_logs
+from dataplane.security.errors import KeyFileError
+from dataplane.storage.errors import StorageError
+
+EXIT_USAGE = 2
+EXIT_STORAGE = 4
+
+
+async def _run(spec: NodeSpec) -> int:
+    return await Node(spec).run()
+
+
+def _event_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def main() -> int:
+    """Parse the command line and run the node."""
+    parser = argparse.ArgumentParser(prog="python -m dataplane.node", description=__doc__)
+    parser.add_argument("--spec", required=True, type=Path, help="the node's specification file")
+    arguments = parser.parse_args()
+    if not __debug__:
+        sys.stderr.write("python -O removes the checks a node relies on; run it without\n")
+        return EXIT_USAGE
+    try:
+        spec = load_spec(arguments.spec)
+    except SpecError as error:
+        sys.stderr.write(f"the specification cannot be used: {error}\n")
+        return EXIT_USAGE
+    if spec.me.host not in LOOPBACK:
+        sys.stderr.write("the gateway has no TLS of its own yet: host must be a loopback address\n")
+        return EXIT_USAGE
+    set_up_logs(spec.cluster_id, spec.node_id)
+    try:
+        with asyncio.Runner(loop_factory=_event_loop) as runner:
+            return runner.run(_run(spec))
+    except (KeyFileError, StorageError, OSError) as error:
+        logging.getLogger(__name__).critical("node.cannot_run", extra={"reason": str(error)})
+        return EXIT_STORAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

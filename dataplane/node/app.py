@@ -1,0 +1,138 @@
+"""The composition root of a node: everything is put together here and nowhere else."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import secrets
+import signal
+from pathlib import Path
+
+from dataplane.client.spec import NodeSpec
+from dataplane.documents.state import StateMachine
+from dataplane.documents.types import Genesis, GenesisKey
+from dataplane.gateways.calls import REPORT_S
+from dataplane.gateways.rest.app import RestApp
+from dataplane.gateways.rest.context import Context
+from dataplane.gateways.rest.http import HttpServer
+from dataplane.node.figures import NodeFigures
+from dataplane.node.usage import UsageReporter
+from dataplane.ports import SystemClock
+from dataplane.replication.driver import ReplicationDriver
+from dataplane.replication.errors import ReplicationError
+from dataplane.security.signing import load_signer
+from dataplane.storage.directory import DataDirectory
+from dataplane.storage.engine import RocksStore
+
+log = logging.getLogger(__name__)
+
+EXIT_CLEAN = 0
+EXIT_HALTED = 3
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def genesis_of(spec: NodeSpec) -> Genesis:
+    """Return the state before sequence 1."""
+    keys = tuple(
+        GenesisKey(
+            key.id,
+            bytes.fromhex(key.hash),
+            key.name,
+            key.scopes,
+            key.collections,
+            key.expires_ms,
+        )
+        for key in spec.genesis.keys
+    )
+    return Genesis(
+        keys,
+        spec.genesis.calls_limit,
+        spec.genesis.storage_limit_bytes,
+        spec.genesis.usage_window_ms,
+    )
+
+
+class Node:
+    """One running node."""
+
+    def __init__(self, spec: NodeSpec) -> None:
+        self._spec = spec
+        self._clock = SystemClock()
+        self._directory = DataDirectory(Path(spec.data_dir))
+        self._store = RocksStore(self._directory.state_path)
+        self._state = StateMachine(self._store, genesis_of(spec))
+        self._ended = asyncio.Event()
+        self._exit_code = EXIT_CLEAN
+        self._driver = ReplicationDriver(
+            spec=spec,
+            signer=load_signer(Path(spec.signing_key_file)),
+            gateway_signer=load_signer(Path(spec.gateway_key_file)),
+            executor=self._state,
+            flush=self._store.flush,
+            wal=self._directory.wal,
+            clock=self._clock,
+            nonce=secrets.token_bytes(16),
+            on_halt=self._halted,
+        )
+        figures = NodeFigures(self._clock)
+        figures.replication = self._driver.metrics
+        self._context = Context(
+            spec=spec,
+            cluster=self._driver,
+            state=self._state,
+            figures=figures,
+            clock=self._clock,
+            random_bytes=secrets.token_bytes,
+        )
+        app = RestApp(self._context)
+        self._server = HttpServer(
+            app,
+            app.refuse,
+            body_bytes_max=spec.limits.body_bytes_max,
+            connections_max=spec.limits.connections_max,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _halted(self, reason: str) -> None:
+        self._exit_code = EXIT_HALTED
+        self._ended.set()
+
+    async def run(self) -> int:
+        """Serve until a signal or a halt; return the exit code."""
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self._ended.set)
+        me = self._spec.me
+        await self._driver.start()
+        await self._server.start(me.host, me.http_port)
+        self._tasks.append(loop.create_task(self._report_calls()))
+        if self._spec.usage is not None:
+            reporter = UsageReporter(self._spec, self._spec.usage, self._state.view, self._clock)
+            self._tasks.append(loop.create_task(reporter.run()))
+        gc.freeze()
+        log.info("node.started", extra={"http_port": me.http_port, "applied": self._state.applied})
+        await self._ended.wait()
+        await self._stop()
+        log.info("node.stopped", extra={"exit_code": self._exit_code})
+        return self._exit_code
+
+    async def _report_calls(self) -> None:
+        """Order what this gateway served, at most once a second; nothing when idle."""
+        meter = self._context.meter
+        while True:
+            await asyncio.sleep(REPORT_S)
+            report = meter.take_report()
+            if report is None:
+                continue
+            with contextlib.suppress(ReplicationError):
+                await self._context.submit([report])
+            meter.reported()
+
+    async def _stop(self) -> None:
+        await self._server.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)  # noqa: TID251 - all cancelled
+        await self._driver.stop()
+        self._store.close()
+        self._directory.close()
