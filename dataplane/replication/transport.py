@@ -10,7 +10,7 @@ import logging
 import random  # noqa: TID251 - only spreads reconnects in time
 import ssl
 from collections.abc import Callable
-from typing import Final, override
+from typing import Final, cast, override
 
 import msgspec
 
@@ -57,16 +57,16 @@ class PeerConnection(asyncio.Protocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports have the methods of asyncio.Transport without being subclasses.
+        self._transport = cast("asyncio.Transport", transport)
         certificate = transport.get_extra_info("peercert")
         self.node_id = peer_node_id(certificate, self._owner.spec.cluster_id)
         if self.node_id is None or not self._owner.is_peer(self.node_id):
             log.warning("peer.refused", extra={"reason": "certificate names no member"})
-            transport.abort()
+            self._transport.abort()
             return
         self._hello_timer = self._loop.call_later(HELLO_TIMEOUT_S, self.abort)
-        transport.write(encode_frame(msgspec.msgpack.encode(self._owner.hello())))
+        self._transport.write(encode_frame(msgspec.msgpack.encode(self._owner.hello())))
 
     @override
     def data_received(self, data: bytes) -> None:

@@ -9,7 +9,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final, override
+from typing import Final, cast, override
 from urllib.parse import parse_qsl, unquote
 
 import httptools
@@ -103,8 +103,8 @@ class HttpProtocol(asyncio.Protocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports have the methods of asyncio.Transport without being subclasses.
+        self._transport = cast("asyncio.Transport", transport)
         if not self._server.admit(self):
             self._refuse("rate_limited", "too many connections")
 
