@@ -34,7 +34,7 @@ class SupervisorError(Exception):
 class UnitStatus:
     """What the supervisor knows of one supervised process.
 
-    `state` is one of starting, running, backoff, failed (crash loop: waits for a restart call),
+    `state` is one of starting, running, backoff, failed (crash loop: tried again once a minute),
     stopping, stopped.
     """
 
