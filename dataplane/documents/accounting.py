@@ -154,7 +154,7 @@ class Accounting:
         row = batch.get(key)
         totals = {} if row is None else _decode_counts(row)
         for name, count in counts.items():
-            totals[name] = totals.get(name, 0) + count
+            totals[name] = min(totals.get(name, 0) + count, LIMIT_MAX)
         batch.put(key, _encode_counts(totals))
 
     def _note_window(self, window: int) -> None:

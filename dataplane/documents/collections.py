@@ -2,10 +2,8 @@
 
 from typing import Final
 
-import msgspec
-
 from dataplane.documents.commands import CollectionDrop, CollectionPut
-from dataplane.documents.errors import INVALID, MALFORMED, NOT_FOUND, Refusal, invalid
+from dataplane.documents.errors import INVALID, NOT_FOUND, Refusal, invalid
 from dataplane.documents.tables import (
     COLLECTION,
     DROPPED,
@@ -17,15 +15,13 @@ from dataplane.documents.tables import (
     encode_row,
 )
 from dataplane.documents.types import CollectionRecord
-from dataplane.documents.values import check_collection_name, pack_checked
+from dataplane.documents.values import check_collection_name, check_document
 from dataplane.storage.ports import KeyValueStore
 
 COLLECTIONS_MAX: Final = 1_000
 OPTIONS_BYTES_MAX: Final = 64 * 1024
 DROPS_PER_BATCH: Final = 1_024
 NO_OPTIONS: Final = b"\x80"
-
-_decode_options = msgspec.msgpack.Decoder(dict[str, object]).decode
 
 
 class Collections:
@@ -73,10 +69,7 @@ class Collections:
         """
         if len(operation.options) > OPTIONS_BYTES_MAX:
             raise invalid("/", f"options are over {OPTIONS_BYTES_MAX} bytes")
-        try:
-            options = pack_checked(_decode_options(operation.options))
-        except msgspec.MsgspecError as error:
-            raise Refusal(MALFORMED, "options are not an object") from error
+        options = check_document(operation.options, reserved=False)
         new = operation.name not in self.rows
         row = self.touch(operation.name, now_us)
         row.options = options

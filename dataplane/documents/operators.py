@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from dataplane.documents.errors import invalid
 from dataplane.documents.ordering import equal, sort_key
-from dataplane.documents.values import INT_MAX, INT_MIN, Json, escape_pointer
+from dataplane.documents.values import DEPTH_MAX, INT_MAX, INT_MIN, Json, escape_pointer
 
 PATHS_MAX: Final = 1_000
 _MISSING: Final = object()
@@ -58,7 +58,7 @@ def _changes(operators: Json) -> list[tuple[str, tuple[str, ...], Any, str]]:
 
 def _split(path: str, pointer: str) -> tuple[str, ...]:
     parts = tuple(path.split("."))
-    if "" in parts or any(part.startswith("$") for part in parts):
+    if "" in parts or len(parts) > DEPTH_MAX or any(part.startswith("$") for part in parts):
         raise invalid(_join(pointer, path), "not a valid path")
     if parts[0].startswith("_"):
         raise invalid(_join(pointer, path), "names that start with _ are reserved")

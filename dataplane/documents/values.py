@@ -25,7 +25,7 @@ _json_decoder = msgspec.json.Decoder(dict[str, Any])
 # Bytes that cannot open a MessagePack container; what is left bounds the depth from above.
 _NOT_CONTAINERS: Final = bytes(set(range(256)) - set(range(0x80, 0xA0)) - set(range(0xDC, 0xE0)))
 # Beginnings of NaN, the infinities, -0.0, single floats and integers above 2**32.
-_SUSPECTS: Final = (b"\xcb\x7f", b"\xcb\xff", b"\xcb\x80", b"\xca", b"\xcf")
+_suspect = re.compile(rb"[\xca\xcf]|\xcb[\x7f\x80\xff]").search
 
 
 def parse_json_document(data: bytes, *, bytes_max: int = DOCUMENT_BYTES_MAX) -> Json:
@@ -47,7 +47,7 @@ def parse_json_document(data: bytes, *, bytes_max: int = DOCUMENT_BYTES_MAX) -> 
         packed = _encoder.encode(document)
     except OverflowError:
         packed = b"\xcf"
-    if any(mark in packed for mark in _SUSPECTS):
+    if _suspect(packed):
         document = _clean_object(document, MALFORMED)
     # A name that occurs twice loses a colon on the way through a dict; an escape may hide one.
     if b"\\" in data or orjson.dumps(document).count(b":") != data.count(b":"):
@@ -76,17 +76,17 @@ def check_document(body: bytes, *, reserved: bool = True) -> bytes:
     """
     if len(body) > DOCUMENT_BYTES_MAX:
         raise Refusal(TOO_LARGE, f"the document is over {DOCUMENT_BYTES_MAX} bytes")
-    deep = len(body.translate(None, _NOT_CONTAINERS)) > DEPTH_MAX
-    if deep:
+    if len(body.translate(None, _NOT_CONTAINERS)) > DEPTH_MAX:
         _check_packed_depth(body)
     try:
         document = _decoder.decode(body)
-        orjson.dumps(document)
+        # MessagePack can say more than JSON: byte strings, times, names that are numbers.
+        orjson.dumps(document, option=orjson.OPT_PASSTHROUGH_DATETIME)
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
         raise Refusal(MALFORMED, "the document is not MessagePack of a JSON object") from error
     if reserved and b"_" in body:
         check_names(document)
-    if any(mark in body for mark in _SUSPECTS):
+    if _suspect(body):
         return pack_checked(_clean_object(document, INVALID))
     return body
 
@@ -214,9 +214,23 @@ def _check_duplicates(data: bytes) -> None:
 
 
 def _check_packed_depth(body: bytes) -> None:
-    """Refuse deep nesting before a recursive decoder sees it."""
+    """Refuse deep nesting, and whatever else does not decode, with one and the same answer.
+
+    How deep a decoder gets before it gives up depends on the stack it was called on, so replicas
+    must not be able to tell one failure from the other.
+    """
+    refusal = Refusal(MALFORMED, f"more than {DEPTH_MAX} levels deep, or not a JSON object")
     try:
-        document = _decoder.decode(body)
+        level: list[Any] = [_decoder.decode(body)]
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise Refusal(MALFORMED, "the document is not MessagePack of a JSON object") from error
-    _clean(document, 1, INVALID)
+        raise refusal from error
+    for _ in range(DEPTH_MAX):
+        level = [
+            item
+            for container in level
+            for item in (container.values() if isinstance(container, dict) else container)
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return
+    raise refusal

@@ -1,0 +1,85 @@
+"""The tree is a function of the rows, however they came to be."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataplane.documents.merkle import BUCKET_MAX, MerkleTree, hash_rows
+from dataplane.storage.engine import MemoryStore
+
+type Rows = dict[bytes, bytes | None]
+
+
+class Tree:
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.tree = MerkleTree(self.store)
+        self.rows: dict[bytes, bytes] = {}
+        self.sequence = 0
+
+    def change(self, changes: Rows) -> None:
+        self.sequence += 1
+        written: Rows = {}
+        self.tree.record(self.sequence, hash_rows(changes.items()), written)
+        self.store.write(written)
+        for key, value in changes.items():
+            if value is None:
+                self.rows.pop(key, None)
+            else:
+                self.rows[key] = value
+
+    def rebuilt(self) -> bytes:
+        other = Tree()
+        other.change(dict(self.rows))
+        return other.tree.root()
+
+
+def numbered(numbers: range, value: bytes | None) -> Rows:
+    return {b"%d" % number: value for number in numbers}
+
+
+def test_growing_and_shrinking_pass_through_the_same_roots() -> None:
+    tree, roots = Tree(), []
+    step = BUCKET_MAX // 2 + 1
+    for start in range(0, 20 * step, step):
+        roots.append(tree.tree.root())
+        tree.change(numbered(range(start, start + step), b"x"))
+    for start in range(19 * step, -1, -step):
+        tree.change(numbered(range(start, start + step), None))
+        assert tree.tree.root() == roots.pop()
+    assert list(tree.store.iterate(b"")) == []
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(
+    st.lists(
+        st.tuples(
+            st.dictionaries(st.integers(0, 400), st.none() | st.integers(0, 3), max_size=120),
+            st.booleans(),
+        ),
+        max_size=8,
+    )
+)
+def test_incremental_equals_rebuilt(steps: list[tuple[dict[int, int | None], bool]]) -> None:
+    tree = Tree()
+    for changes, fold in steps:
+        tree.change(
+            {
+                b"%d" % key: None if value is None else b"%d" % value
+                for key, value in changes.items()
+            }
+        )
+        if fold:
+            tree.tree.root()
+    assert MerkleTree(tree.store).root() == tree.rebuilt()
+    assert tree.tree.root() == tree.rebuilt()
+
+
+def test_every_row_and_value_counts() -> None:
+    tree = Tree()
+    tree.change(numbered(range(500), b"x"))
+    root = tree.tree.root()
+    for changes in ({b"7": b"y"}, {b"7": None}, {b"new": b"x"}):
+        tree.change(changes)
+        assert tree.tree.root() != root
+        tree.change({b"7": b"x", b"new": None})
+        assert tree.tree.root() == root

@@ -1,0 +1,167 @@
+"""Filters and sorts as a slow interpreter of plain documents, written apart from the compiler."""
+
+import functools
+import re
+from typing import Any
+
+MISSING = object()
+TYPES = {
+    "null": lambda v: v is None,
+    "bool": lambda v: isinstance(v, bool),
+    "int": lambda v: isinstance(v, int) and not isinstance(v, bool),
+    "double": lambda v: isinstance(v, float),
+    "number": lambda v: isinstance(v, int | float) and not isinstance(v, bool),
+    "string": lambda v: isinstance(v, str),
+    "object": lambda v: isinstance(v, dict),
+    "array": lambda v: isinstance(v, list),
+}
+
+
+def place(value: Any) -> int:
+    for rank, name in enumerate(["null", "number", "string", "object", "array", "bool"]):
+        if TYPES[name](value):
+            return rank
+    raise AssertionError(value)
+
+
+def compare(left: Any, right: Any) -> int:  # noqa: PLR0911  # One case a line.
+    """MongoDB's order: by type, then by value; objects by name, then value, in name order."""
+    if place(left) != place(right):
+        return -1 if place(left) < place(right) else 1
+    if isinstance(left, dict):
+        for (name, value), (other_name, other) in zip(
+            sorted(left.items()), sorted(right.items()), strict=False
+        ):
+            if name != other_name:
+                return -1 if name < other_name else 1
+            if compare(value, other):
+                return compare(value, other)
+        return (len(left) > len(right)) - (len(left) < len(right))
+    if isinstance(left, list):
+        for value, other in zip(left, right, strict=False):
+            if compare(value, other):
+                return compare(value, other)
+        return (len(left) > len(right)) - (len(left) < len(right))
+    if left is None:
+        return 0
+    return (left > right) - (left < right)
+
+
+def reach(value: Any, parts: list[str]) -> list[Any]:
+    if not parts:
+        return [value]
+    if isinstance(value, dict):
+        return reach(value[parts[0]], parts[1:]) if parts[0] in value else [MISSING]
+    if isinstance(value, list):
+        found = []
+        if parts[0].isdigit() and int(parts[0]) < len(value):
+            found += reach(value[int(parts[0])], parts[1:])
+        for item in value:
+            if isinstance(item, dict):
+                found += reach(item, parts)
+        return found
+    return [MISSING]
+
+
+def with_elements(value: Any) -> list[Any]:
+    return [value, *value] if isinstance(value, list) else [value]
+
+
+def passes(  # noqa: C901, PLR0911, PLR0912  # One case an operator.
+    value: Any, operator: str, operand: Any, options: str = ""
+) -> bool:
+    each = with_elements(value)
+    match operator:
+        case "$eq":
+            return any(
+                operand is None if item is MISSING else compare(item, operand) == 0 for item in each
+            )
+        case "$ne" | "$nin":
+            return not passes(value, {"$ne": "$eq", "$nin": "$in"}[operator], operand)
+        case "$in":
+            return any(passes(value, "$eq", option) for option in operand)
+        case "$gt" | "$gte" | "$lt" | "$lte":
+            wanted = {"$gt": {1}, "$gte": {0, 1}, "$lt": {-1}, "$lte": {-1, 0}}[operator]
+            present = [(None if item is MISSING and operand is None else item) for item in each]
+            return any(
+                item is not MISSING
+                and place(item) == place(operand)
+                and compare(item, operand) in wanted
+                for item in present
+            )
+        case "$exists":
+            return (value is not MISSING) == operand
+        case "$type":
+            names = operand if isinstance(operand, list) else [operand]
+            return any(item is not MISSING and TYPES[n](item) for item in each for n in names)
+        case "$regex":
+            flags = sum(getattr(re, letter.upper()) for letter in options)
+            return any(
+                isinstance(i, str) and re.search(operand, i, flags) is not None for i in each
+            )
+        case "$size":
+            return isinstance(value, list) and len(value) == operand
+        case "$all":
+            return bool(operand) and all(passes(value, "$eq", item) for item in operand)
+        case "$not":
+            return not all(passes(value, *item) for item in operand.items())
+        case "$elemMatch":
+            return isinstance(value, list) and any(element(item, operand) for item in value)
+    raise AssertionError(operator)
+
+
+def element(item: Any, operand: dict[str, Any]) -> bool:
+    logical = {"$and", "$or", "$nor"}
+    if operand and all(name.startswith("$") and name not in logical for name in operand):
+        return all(passes(item, *condition) for condition in operand.items())
+    return isinstance(item, dict) and matches(item, operand)
+
+
+NEGATIVE = {"$ne": "$eq", "$nin": "$in"}
+
+
+def anywhere(values: list[Any], operator: str, operand: Any, options: str) -> bool:
+    if operator in NEGATIVE:
+        return not anywhere(values, NEGATIVE[operator], operand, options)
+    if operator == "$exists":
+        return any(value is not MISSING for value in values) == operand
+    if operator == "$not":
+        return not any(all(passes(v, *item) for item in operand.items()) for v in values)
+    return any(passes(value, operator, operand, options) for value in values)
+
+
+def matches(document: dict[str, Any], filter_: dict[str, Any]) -> bool:
+    for name, operand in filter_.items():
+        if name in {"$and", "$or", "$nor"}:
+            held = [matches(document, part) for part in operand]
+            if not {"$and": all(held), "$or": any(held), "$nor": not any(held)}[name]:
+                return False
+            continue
+        values = reach(document, name.split("."))
+        conditions = operand
+        if not isinstance(operand, dict) or not any(key.startswith("$") for key in operand):
+            conditions = {"$eq": operand}
+        options = conditions.get("$options", "")
+        for operator, argument in conditions.items():
+            if operator != "$options" and not anywhere(values, operator, argument, options):
+                return False
+    return True
+
+
+def sort_value(document: dict[str, Any], path: str, way: int) -> Any:
+    options: list[Any] = []
+    for value in reach(document, path.split(".")):
+        options += value if isinstance(value, list) else [None if value is MISSING else value]
+    ordered = sorted(options, key=functools.cmp_to_key(compare))
+    return ordered[0 if way == 1 else -1] if ordered else None
+
+
+def ordered(documents: list[dict[str, Any]], sort: dict[str, int]) -> list[dict[str, Any]]:
+    def before(left: dict[str, Any], right: dict[str, Any]) -> int:
+        for path, way in sort.items():
+            verdict = compare(sort_value(left, path, way), sort_value(right, path, way))
+            if verdict:
+                return verdict * way
+        return compare(left["_id"], right["_id"])
+
+    return sorted(documents, key=functools.cmp_to_key(before))

@@ -1,0 +1,348 @@
+"""Queries against a slow interpreter, against SQLite, and page by page under writes."""
+
+import itertools
+import sqlite3
+from typing import Any
+
+import airportsdata
+import msgspec
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataplane.documents.commands import Delete, Op, OpenSession, Put, encode_op, session_id
+from dataplane.documents.state import StateMachine
+from dataplane.documents.types import Genesis
+from dataplane.documents.values import pack_document
+from dataplane.query import (
+    QueryError,
+    QueryPage,
+    QueryTooCostlyError,
+    parse_query,
+    run_query,
+)
+from dataplane.storage.engine import MemoryStore
+
+CLIENT = b"c" * 32
+
+
+class Sent(msgspec.Struct, frozen=True):
+    ops: tuple[bytes, ...]
+    cseq: int
+    ack: int = 0
+    client: bytes = CLIENT
+    session: bytes = session_id(CLIENT, b"n")
+
+
+class Database:
+    def __init__(self, documents: dict[str, dict[str, Any]]) -> None:
+        self.machine = StateMachine(MemoryStore(), Genesis())
+        self.machine.apply(1, 1000, [Sent((encode_op(OpenSession(b"n")),), 0)])
+        self.write(*[Put("c", key, pack_document(value)) for key, value in documents.items()])
+
+    def write(self, *ops: Op) -> None:
+        for chunk in itertools.batched(ops, 256, strict=False):
+            number = self.machine.applied
+            sent = Sent(tuple(map(encode_op, chunk)), number, number - 1)
+            self.machine.apply(number + 1, 1000 + number, [sent])
+
+    def page(self, **body: Any) -> QueryPage:
+        return run_query(self.machine.view, parse_query("c", body))
+
+    def ids(self, **body: Any) -> list[str]:
+        return [document["_id"] for document in self.page(**body).documents]
+
+    def all_pages(self, **body: Any) -> list[str]:
+        ids: list[str] = []
+        after = None
+        while True:
+            page = self.page(**body, after=after)
+            ids += [document["_id"] for document in page.documents]
+            after = page.next
+            if after is None:
+                return ids
+            assert len(page.documents) == body["limit"]
+
+
+SCALARS = st.sampled_from([None, True, False, 0, 1, 1.0, 2, -1.5, "", "a", "b", "ab"])
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["x", "y", "0"]), inner, max_size=2)
+    ),
+    max_leaves=5,
+)
+NAMES = st.sampled_from(["a", "b", "c"])
+PATHS = st.sampled_from(["a", "b", "c", "a.x", "b.y", "a.x.y", "a.0", "b.0.x", "c.1"])
+DOCUMENTS = st.lists(st.dictionaries(NAMES, VALUES, max_size=3), min_size=1, max_size=12)
+TYPES = st.sampled_from(sorted(reference.TYPES))
+REGEX = st.sampled_from(["a", "^a$", "b$", "^$", "[ab]{2}", "A"])
+
+LEAF = st.one_of(
+    st.tuples(st.sampled_from(["$eq", "$ne", "$gt", "$gte", "$lt", "$lte"]), VALUES),
+    st.tuples(st.sampled_from(["$in", "$nin", "$all"]), st.lists(VALUES, max_size=3)),
+    st.tuples(st.just("$exists"), st.booleans()),
+    st.tuples(st.just("$type"), TYPES | st.lists(TYPES, min_size=1, max_size=2)),
+    st.tuples(st.just("$size"), st.integers(0, 3)),
+    st.tuples(st.just("$regex"), REGEX),
+).map(lambda pair: {pair[0]: pair[1]})
+NESTED = st.one_of(
+    LEAF,
+    LEAF.map(lambda inner: {"$not": inner}),
+    LEAF.map(lambda inner: {"$elemMatch": inner}),
+    st.dictionaries(st.sampled_from(["x", "y"]), LEAF, min_size=1, max_size=2).map(
+        lambda inner: {"$elemMatch": inner}
+    ),
+    st.tuples(LEAF, LEAF).map(lambda pair: pair[0] | pair[1]),
+    VALUES,
+)
+FILTERS = st.recursive(
+    st.dictionaries(PATHS, NESTED, max_size=2),
+    lambda inner: st.dictionaries(
+        st.sampled_from(["$and", "$or", "$nor"]),
+        st.lists(inner, min_size=1, max_size=3),
+        min_size=1,
+        max_size=2,
+    ),
+    max_leaves=4,
+)
+SORTS = st.dictionaries(PATHS | st.just("_id"), st.sampled_from([1, -1]), max_size=3)
+
+
+def plain(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {f"d{index:02}": document for index, document in enumerate(documents)}
+
+
+@settings(derandomize=True, deadline=None, max_examples=400)
+@given(DOCUMENTS, FILTERS)
+def test_filters_agree_with_the_reference(
+    documents: list[dict[str, Any]], filter_: dict[str, Any]
+) -> None:
+    stored = plain(documents)
+    expected = [key for key, value in stored.items() if reference.matches(value, filter_)]
+    assert Database(stored).ids(filter=filter_) == expected
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(DOCUMENTS, SORTS, st.integers(1, 5))
+def test_sorted_pages_agree_with_the_reference(
+    documents: list[dict[str, Any]], sort: dict[str, int], limit: int
+) -> None:
+    stored = [{**value, "_id": key} for key, value in plain(documents).items()]
+    expected = [document["_id"] for document in reference.ordered(stored, sort)]
+    database = Database(plain(documents))
+    assert database.all_pages(sort=sort, limit=limit) == expected
+    assert database.ids(sort=sort, offset=limit) == expected[limit:]
+
+
+@pytest.fixture(scope="module")
+def airports() -> Database:
+    return Database(airportsdata.load("ICAO"))
+
+
+@pytest.fixture(scope="module")
+def sqlite() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:")
+    names = list(next(iter(airportsdata.load("ICAO").values())))
+    connection.execute(f"create table c (_id, {', '.join(names)})")
+    marks = ", ".join("?" * (len(names) + 1))
+    rows = [(key, *value.values()) for key, value in airportsdata.load("ICAO").items()]
+    connection.executemany(f"insert into c values ({marks})", rows)
+    return connection
+
+
+@pytest.mark.parametrize(
+    ("filter_", "where"),
+    [
+        ({"country": "CH"}, "country = 'CH'"),
+        (
+            {"country": {"$in": ["CH", "AT"]}, "elevation": {"$gt": 2000}},
+            "country in ('CH', 'AT') and elevation > 2000",
+        ),
+        ({"$or": [{"iata": {"$ne": ""}}, {"lat": {"$lt": -60}}]}, "iata <> '' or lat < -60"),
+        (
+            {"$nor": [{"country": "US"}, {"elevation": {"$lte": 5000}}]},
+            "not (country = 'US' or elevation <= 5000)",
+        ),
+        ({"name": {"$regex": "^Zur"}}, "name glob 'Zur*'"),
+        (
+            {"name": {"$regex": "heliport", "$options": "i"}, "country": {"$nin": ["US", "BR"]}},
+            "name like '%heliport%' and country not in ('US', 'BR')",
+        ),
+        ({"elevation": {"$not": {"$gte": 0}}}, "not elevation >= 0"),
+        ({"_id": {"$gte": "LS", "$lt": "LT"}}, "_id >= 'LS' and _id < 'LT'"),
+        ({"lat": {"$exists": False}}, "lat is null"),
+    ],
+)
+def test_airports_agree_with_sqlite(
+    airports: Database, sqlite: sqlite3.Connection, filter_: dict[str, Any], where: str
+) -> None:
+    for sort, order in [
+        ({}, "_id"),
+        ({"elevation": -1, "name": 1}, "elevation desc, name, _id"),
+        ({"tz": 1, "lat": -1}, "tz, lat desc, _id"),
+        ({"_id": -1}, "_id desc"),
+    ]:
+        query = f"select _id from c where {where} order by {order} limit 1000"
+        expected = [row[0] for row in sqlite.execute(query)]
+        assert airports.ids(filter=filter_, sort=sort, limit=1000) == expected
+        assert airports.all_pages(filter=filter_, sort=sort, limit=237)[:1000] == expected
+
+
+def test_plans_examine_no_more_than_needed(airports: Database) -> None:
+    looked = airports.page(filter={"_id": {"$in": ["LSZH", "EDDF", "nope"]}}, explain=True)
+    assert [document["_id"] for document in looked.documents] == ["EDDF", "LSZH"]
+    assert (looked.scanned, looked.plan) == (
+        2,
+        {"stage": "id_lookup", "order": "id_order", "ids": 3, "examined": 2},
+    )
+    ranged = airports.page(
+        filter={"$and": [{"_id": {"$gt": "LSZ"}}, {"_id": {"$lte": "LSZH"}}]}, explain=True
+    )
+    assert ranged.plan is not None
+    assert ranged.plan["stage"] == "id_range"
+    assert ranged.scanned < 50
+    first = airports.page(limit=10)
+    assert first.scanned == 11
+    second = airports.page(limit=10, after=first.next)
+    assert second.scanned <= 12
+    scan = airports.page(filter={"country": "CH"}, sort={"name": 1}, limit=1, explain=True)
+    assert scan.plan is not None
+    assert (scan.plan["stage"], scan.plan["order"]) == ("collection_scan", "top_k")
+    assert scan.scanned == airports.machine.view.stats().documents
+
+
+def test_a_costly_query_is_stopped(airports: Database) -> None:
+    request = parse_query("c", {"filter": {"country": "none"}})
+    with pytest.raises(QueryTooCostlyError):
+        run_query(airports.machine.view, request, examined_max=100)
+
+
+@pytest.mark.parametrize("sort", [{}, {"_id": -1}, {"n": 1}, {"n": -1, "m": 1}])
+def test_a_cursor_keeps_its_place_under_writes(sort: dict[str, int]) -> None:
+    database = Database({f"d{n:02}": {"n": n // 3, "m": n % 2} for n in range(0, 60, 2)})
+    stable = database.all_pages(sort=sort, limit=7)
+    seen: list[str] = []
+    after = None
+    for turn in itertools.count():
+        page = database.page(sort=sort, limit=7, after=after)
+        seen += [document["_id"] for document in page.documents]
+        if page.next is None:
+            break
+        after = page.next
+        number = 2 * turn + 1
+        database.write(
+            Put("c", f"d{number:02}", pack_document({"n": number // 3, "m": 0})),
+            Delete("c", seen[-1]),
+        )
+    assert [key for key in seen if int(key[1:]) % 2 == 0] == stable
+    assert len(seen) == len(set(seen))
+
+
+def test_projection_keeps_paths_and_metadata() -> None:
+    database = Database({"x": {"a": {"b": 1, "c": 2}, "l": [{"p": 1, "q": 2}, 3], "z": 0}})
+    (document,) = database.page(projection=["a.b", "l.p", "nope"]).documents
+    assert document == {
+        "_id": "x",
+        "_version": 1,
+        "_created": "1970-01-01T00:00:01.001000Z",
+        "_updated": "1970-01-01T00:00:01.001000Z",
+        "a": {"b": 1},
+        "l": [{"p": 1}],
+    }
+
+
+def test_metadata_can_be_queried() -> None:
+    database = Database({"x": {"a": 1}, "y": {"a": 1}})
+    database.write(Put("c", "y", pack_document({"a": 2})))
+    assert database.ids(filter={"_version": {"$gt": 1}}) == ["y"]
+    assert database.ids(sort={"_version": -1}) == ["y", "x"]
+    assert database.ids(filter={"_created": {"$lt": "1970-01-01T00:00:01.002000Z"}}) == ["x", "y"]
+
+
+def test_an_absent_collection_is_empty() -> None:
+    database = Database({})
+    page = database.page(filter={"a": 1})
+    assert (page.documents, page.next, page.scanned) == ([], None, 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"what": 1}, "/what"),
+        ({"filter": []}, "/filter"),
+        ({"filter": {"$where": "1"}}, "/filter/$where"),
+        ({"filter": {"a": {"$near": 1}}}, "/filter/a/$near"),
+        ({"filter": {"a": {"$gt": 1, "b": 2}}}, "/filter/a/b"),
+        ({"filter": {"a": {"$in": 1}}}, "/filter/a/$in"),
+        ({"filter": {"a": {"$in": list(range(1001))}}}, "/filter/a/$in"),
+        ({"filter": {"a": {"$regex": "("}}}, "/filter/a/$regex"),
+        ({"filter": {"a": {"$regex": "(?=x)"}}}, "/filter/a/$regex"),
+        ({"filter": {"a": {"$regex": "x" * 1001}}}, "/filter/a/$regex"),
+        ({"filter": {"a": {"$regex": "x", "$options": "q"}}}, "/filter/a/$regex"),
+        ({"filter": {"a": {"$options": "i"}}}, "/filter/a/$options"),
+        ({"filter": {"a": {"$size": -1}}}, "/filter/a/$size"),
+        ({"filter": {"a": {"$exists": 1}}}, "/filter/a/$exists"),
+        ({"filter": {"a": {"$type": "date"}}}, "/filter/a/$type"),
+        ({"filter": {"a": {"$not": 1}}}, "/filter/a/$not"),
+        ({"filter": {"a": {"$elemMatch": 1}}}, "/filter/a/$elemMatch"),
+        ({"filter": {"$or": []}}, "/filter/$or"),
+        ({"filter": {"$and": [{}, {"$or": [1]}]}}, "/filter/$and/1/$or/0"),
+        ({"filter": {"a/b~c": {"$gt": 1, "x": 1}}}, "/filter/a~1b~0c/x"),
+        ({"filter": {"a..b": 1}}, "/filter/a..b"),
+        ({"sort": [1]}, "/sort"),
+        ({"sort": {"a": 2}}, "/sort/a"),
+        ({"sort": {"a": True}}, "/sort/a"),
+        ({"projection": "a"}, "/projection"),
+        ({"projection": ["a", "."]}, "/projection/1"),
+        ({"limit": 0}, "/limit"),
+        ({"limit": 1001}, "/limit"),
+        ({"limit": True}, "/limit"),
+        ({"offset": -1}, "/offset"),
+        ({"after": 1}, "/after"),
+        ({"explain": 1}, "/explain"),
+    ],
+)
+def test_faults_are_named_by_pointer(body: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(QueryError) as caught:
+        parse_query("c", body)
+    assert [error["pointer"] for error in caught.value.errors] == [pointer]
+
+
+def test_deep_and_wide_filters_are_refused() -> None:
+    deep: dict[str, Any] = {"a": 1}
+    for _ in range(25):
+        deep = {"$and": [deep]}
+    nots: dict[str, Any] = {"$gt": 1}
+    for _ in range(25):
+        nots = {"$not": nots}
+    wide = {"$or": [{"a": number} for number in range(501)]}
+    for filter_ in (deep, wide, {"a": nots}):
+        with pytest.raises(QueryError):
+            parse_query("c", {"filter": filter_})
+
+
+def test_every_fault_is_reported_at_once() -> None:
+    with pytest.raises(QueryError) as caught:
+        parse_query("c", {"limit": 0, "offset": -1, "filter": {"$x": 1}})
+    assert len(caught.value.errors) == 3
+
+
+@pytest.mark.parametrize("cursor", ["", "!!", "AAAA", "é", "A" * 40])
+def test_a_damaged_cursor_is_refused(cursor: str) -> None:
+    with pytest.raises(QueryError) as caught:
+        Database({"x": {}}).page(after=cursor)
+    assert caught.value.errors[0]["pointer"] == "/after"
+
+
+def test_a_cursor_belongs_to_its_query() -> None:
+    database = Database({f"{n}": {"n": n} for n in range(5)})
+    cursor = database.page(limit=2).next
+    assert cursor is not None
+    for body in ({"filter": {"n": 1}}, {"sort": {"n": 1}}):
+        with pytest.raises(QueryError):
+            database.page(after=cursor, **body)
+    with pytest.raises(QueryError):
+        database.page(after=cursor[:-2] + ("AA" if cursor[-2:] != "AA" else "BB"))
