@@ -7,7 +7,6 @@ from typing import Any
 import airportsdata
 import msgspec
 import pytest
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from dataplane.query import (
     run_query,
 )
 from dataplane.storage.engine import MemoryStore
+from tests.dataplane.query import reference
 
 CLIENT = b"c" * 32
 
