@@ -1,1 +1,13 @@
 """The door to a cluster, for users and for the portal."""
+
+from dataplane.client.client import AsyncClient, Client
+from dataplane.client.errors import ApiError, ClientError, ClusterUnreachableError, SpecError
+
+__all__ = [
+    "ApiError",
+    "AsyncClient",
+    "Client",
+    "ClientError",
+    "ClusterUnreachableError",
+    "SpecError",
+]

@@ -1,0 +1,127 @@
+"""The requests a client makes, without the making of them: shared by both clients."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from dataplane.client.errors import ApiError
+
+UPDATE_TYPE: Final = "application/vnd.aerolith.update+json"
+MERGE_PATCH_TYPE: Final = "application/merge-patch+json"
+
+type Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request; `write` ones carry an idempotency key and so may be repeated."""
+
+    method: str
+    path: str
+    body: Json | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    write: bool = False
+    content_type: str = "application/json"
+
+    def content(self) -> bytes | None:
+        """Return the body as bytes."""
+        return None if self.body is None else msgspec.json.encode(self.body)
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="")
+
+
+def collection_path(collection: str) -> str:
+    """Return the path of a collection."""
+    return f"/api/v1/collections/{_segment(collection)}"
+
+
+def document_path(collection: str, document_id: str) -> str:
+    """Return the path of a document."""
+    return f"{collection_path(collection)}/documents/{_segment(document_id)}"
+
+
+def _conditions(if_match: int | None, *, absent: bool = False) -> dict[str, str]:
+    headers = {} if if_match is None else {"If-Match": f'"{if_match}"'}
+    if absent:
+        headers["If-None-Match"] = "*"
+    return headers
+
+
+def create(collection: str, document: Json) -> Call:
+    """Create a document."""
+    return Call("POST", f"{collection_path(collection)}/documents", document, write=True)
+
+
+def put(
+    collection: str, document_id: str, document: Json, if_match: int | None, *, absent: bool
+) -> Call:
+    """Create or replace a document."""
+    headers = _conditions(if_match, absent=absent)
+    return Call("PUT", document_path(collection, document_id), document, headers, write=True)
+
+
+def patch(
+    collection: str, document_id: str, change: Json, if_match: int | None, *, operators: bool
+) -> Call:
+    """Change a document by merge patch, or by update operators."""
+    return Call(
+        "PATCH",
+        document_path(collection, document_id),
+        change,
+        _conditions(if_match),
+        write=True,
+        content_type=UPDATE_TYPE if operators else MERGE_PATCH_TYPE,
+    )
+
+
+def get(collection: str, document_id: str, consistency: str | None) -> Call:
+    """Read a document."""
+    params = {} if consistency is None else {"consistency": consistency}
+    return Call("GET", document_path(collection, document_id), params=params)
+
+
+def delete(collection: str, document_id: str, if_match: int | None) -> Call:
+    """Delete a document."""
+    headers = _conditions(if_match)
+    return Call("DELETE", document_path(collection, document_id), headers=headers, write=True)
+
+
+def bulk(collection: str, operations: Sequence[Json]) -> Call:
+    """Do up to 1,000 operations."""
+    body = {"operations": list(operations)}
+    return Call("POST", f"{collection_path(collection)}/bulk", body, write=True)
+
+
+def query(collection: str, options: Json) -> Call:
+    """Run a query; options that are None are left out."""
+    body = {name: value for name, value in options.items() if value is not None}
+    return Call("POST", f"{collection_path(collection)}/query", body)
+
+
+def problem_of(response: httpx.Response) -> ApiError:
+    """Return the error of an unsuccessful response."""
+    try:
+        fields = msgspec.json.decode(response.content, type=dict[str, Any])
+    except msgspec.DecodeError:
+        fields = {}
+    code = str(fields.get("code", "unknown"))
+    detail = str(fields.get("detail", response.reason_phrase))
+    return ApiError(response.status_code, code, detail, fields)
+
+
+def result_of(response: httpx.Response) -> Any:
+    """Return the decoded body of a response.
+
+    Raises:
+        ApiError: The node refused.
+    """
+    if not response.is_success:
+        raise problem_of(response)
+    return msgspec.json.decode(response.content) if response.content else None
