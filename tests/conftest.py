@@ -113,9 +113,8 @@ def _template_create(services: Services) -> None:
 def _people_create() -> None:
     from django.contrib.auth import get_user_model
 
-    from portal.access.models import Role
     from portal.core import clock
-    from portal.organizations.models import Membership
+    from portal.organizations.models import Membership, Role
     from portal.organizations.services import organization_create
 
     people = {}
@@ -130,7 +129,9 @@ def _people_create() -> None:
         )
     acme = organization_create(owner=people["alice"], name="Acme", slug="acme")
     organization_create(owner=people["charlie"], name="Globex", slug="globex")
-    Membership.objects.create(user=people["bob"], organization=acme, role=Role.DEVELOPER)
+    Membership.objects.create(
+        user=people["bob"], organization=acme, role=Role.DEVELOPER, created_at=clock.now()
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -132,7 +132,9 @@ class Child:
         self.restarts += 1
 
     async def _note(self, text: str) -> None:
-        line = f'{{"event": "supervisor.child", "name": "{self.definition.name}", "text": "{text}"}}\n'
+        line = (
+            f'{{"event": "supervisor.child", "name": "{self.definition.name}", "text": "{text}"}}\n'
+        )
         with suppress(OSError), self.definition.log_path.open("a") as log:
             log.write(line)
 

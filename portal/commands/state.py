@@ -170,9 +170,7 @@ def _new_state() -> State:
     )
 
 
-def _with_free_ports(
-    state: State, *, tell: Callable[[str], None], portal_is_fixed: bool
-) -> State:
+def _with_free_ports(state: State, *, tell: Callable[[str], None], portal_is_fixed: bool) -> State:
     ports = {
         "portal_port": state.portal_port,
         "postgres_port": state.postgres_port,

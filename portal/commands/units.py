@@ -97,7 +97,9 @@ def _text(value: Json, what: str) -> str:
 def _texts(value: Json, what: str) -> dict[str, str]:
     if not isinstance(value, dict) or len(value) > ARGUMENTS_COUNT_MAX:
         raise UnitRefusedError(f"{what}: an object of at most {ARGUMENTS_COUNT_MAX} texts")
-    return {_text(key, what): item if item == "" else _text(item, what) for key, item in value.items()}
+    return {
+        _text(key, what): item if item == "" else _text(item, what) for key, item in value.items()
+    }
 
 
 class UnitFolder:
