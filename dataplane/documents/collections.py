@@ -33,6 +33,9 @@ class Collections:
         self.rows: dict[str, CollectionRow] = {
             key[1:].decode(): decode_collection(row) for key, row in store.iterate(COLLECTION)
         }
+        self.prefixes: dict[str, bytes] = {
+            name: document_prefix(row.id) for name, row in self.rows.items()
+        }
         self._dropped = [key for key, _ in store.iterate(DROPPED)]
         self._touched: set[str] = set()
 
@@ -58,6 +61,7 @@ class Collections:
             )
             self._meta.next_collection += 1
             self.rows[name] = row
+            self.prefixes[name] = document_prefix(row.id)
         self._touched.add(name)
         return row
 
@@ -85,6 +89,7 @@ class Collections:
         row = self.rows.pop(operation.name, None)
         if row is None:
             raise Refusal(NOT_FOUND, "no such collection")
+        del self.prefixes[operation.name]
         self._touched.discard(operation.name)
         batch.delete(COLLECTION + operation.name.encode())
         self._meta.documents -= row.documents

@@ -54,6 +54,7 @@ from dataplane.documents.values import (
 
 IDEMPOTENCY_MS: Final = 24 * 3_600_000
 _IDEMPOTENCY_BYTES: Final = 32
+_DOCUMENT_OPERATIONS: Final = (Put, Create, Patch, Update, Delete, Get)
 
 
 class Execution:
@@ -97,10 +98,10 @@ class Execution:
 
     def document_key(self, operation: Op) -> bytes | None:
         """Return the row a document operation reads first, None for another or a new collection."""
-        if isinstance(operation, Put | Create | Patch | Update | Delete | Get):
-            row = self._collections.rows.get(operation.collection)
-            if row is not None:
-                return tables.document_prefix(row.id) + operation.id.encode()
+        if isinstance(operation, _DOCUMENT_OPERATIONS):
+            prefix = self._collections.prefixes.get(operation.collection)
+            if prefix is not None:
+                return prefix + operation.id.encode()
         return None
 
     def _run_once(self, batch: Batch, operation: Op, key: bytes) -> bytes:
@@ -217,7 +218,7 @@ class Execution:
         version, now = collection.floor + 1, self._now_us
         collection.version_max = max(collection.version_max, version)
         self._count(collection, documents=1, size=size)
-        key = tables.document_prefix(collection.id) + operation.id.encode()
+        key = self._collections.prefixes[operation.collection] + operation.id.encode()
         batch.put(key, tables.encode_document_row(version, now, now, body))
         return OpResult(201, None, operation.id, version, now, now)
 
@@ -231,7 +232,7 @@ class Execution:
         version, now = old_version + 1, self._now_us
         collection.version_max = max(collection.version_max, version)
         self._count(collection, documents=0, size=size)
-        key = tables.document_prefix(collection.id) + operation.id.encode()
+        key = self._collections.prefixes[operation.collection] + operation.id.encode()
         batch.put(key, tables.encode_document_row(version, created_us, now, body))
         document = None if isinstance(operation, Put) else body
         return OpResult(200, None, operation.id, version, created_us, now, document)

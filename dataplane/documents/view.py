@@ -8,7 +8,6 @@ from dataplane.documents.keys import Keys
 from dataplane.documents.tables import (
     MetaRow,
     decode_document_row,
-    document_prefix,
 )
 from dataplane.documents.types import (
     CollectionRecord,
@@ -43,10 +42,8 @@ class StateView:
 
     def row(self, collection: str, document_id: str) -> bytes | None:
         """Return a document row as stored, or None when it or its collection is absent."""
-        row = self._collections.rows.get(collection)
-        if row is None:
-            return None
-        return self._store.get(document_prefix(row.id) + document_id.encode())
+        prefix = self._collections.prefixes.get(collection)
+        return None if prefix is None else self._store.get(prefix + document_id.encode())
 
     def rows(
         self, collection: str, *, start: str | None = None, reverse: bool = False
@@ -55,10 +52,9 @@ class StateView:
 
         A row is a header of `tables.HEADER_BYTES` and the packed document.
         """
-        row = self._collections.rows.get(collection)
-        if row is None:
+        prefix = self._collections.prefixes.get(collection)
+        if prefix is None:
             return
-        prefix = document_prefix(row.id)
         first = None if start is None else prefix + start.encode()
         skip = len(prefix)
         for key, stored in self._store.iterate(prefix, start=first, reverse=reverse):
