@@ -1,0 +1,11 @@
+"""The Celery application: workers and beat start with `celery -A celery_app`."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.config.settings.embedded")
+
+app = Celery("aerolith")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()

@@ -1,0 +1,16 @@
+#!/usr/bin/env python
+import os
+import sys
+
+
+def main() -> None:
+    if not __debug__:
+        raise SystemExit("Do not run with -O: assertions are part of the safety of this program.")
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.config.settings.embedded")
+    from django.core.management import execute_from_command_line  # noqa: PLC0415 - after the check.
+
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""The activity page."""
+
+from django.urls import path
+
+from portal.audit import views
+
+urlpatterns = [path("activity/", views.activity, name="activity")]

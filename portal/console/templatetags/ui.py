@@ -1,0 +1,27 @@
+"""Tags of the pages: icons, roles, initials."""
+
+from django import template
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+register = template.Library()
+
+
+@register.simple_tag
+def icon(name: str, css: str = "") -> SafeString:
+    """Draw an icon of the sprite; decorative, so hidden from screen readers."""
+    return format_html(
+        '<svg class="icon {}" width="24" height="24" aria-hidden="true" focusable="false">'
+        '<use href="{}#{}"></use></svg>',
+        css,
+        static("vendor/tabler-icons/sprite.svg"),
+        name,
+    )
+
+
+@register.filter
+def initials(label: str) -> str:
+    """Return one or two letters for an avatar."""
+    words = label.split("@")[0].replace(".", " ").split()
+    return "".join(word[0] for word in words[:2]).upper() or "?"

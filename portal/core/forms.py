@@ -1,0 +1,35 @@
+"""How forms are drawn: Tabler's classes, errors tied to their fields."""
+
+from typing import override
+
+from django.forms import BoundField, CheckboxInput, RadioSelect, Select
+from django.forms.renderers import TemplatesSetting
+
+
+class TablerBoundField(BoundField):
+    """A field that gives its widget the classes Tabler expects."""
+
+    @override
+    def build_widget_attrs(self, attrs, widget=None):  # type: ignore[no-untyped-def]
+        widget = widget or self.field.widget
+        attrs = super().build_widget_attrs(attrs, widget)
+        match widget:
+            case CheckboxInput() | RadioSelect():
+                name = "form-check-input"
+            case Select():
+                name = "form-select"
+            case _:
+                name = "form-control"
+        given = widget.attrs.get("class", "")
+        attrs["class"] = " ".join(
+            part for part in (name, given, "is-invalid" if self.errors else "") if part
+        )
+        return attrs
+
+
+class TablerRenderer(TemplatesSetting):
+    """Draws forms with our templates, wherever they are defined."""
+
+    form_template_name = "components/form.html"
+    field_template_name = "components/field.html"
+    bound_field_class = TablerBoundField

@@ -1,0 +1,1 @@
+"""The database engine: one schema and one role for each organization."""
