@@ -1,0 +1,1 @@
+"""Money: rating of metered quantities, the running month and its forecast."""
