@@ -1,0 +1,30 @@
+"""Limits of the explorer."""
+
+from datetime import timedelta
+
+PAGE_COUNT = 25
+PAGE_COUNT_MAX = 200
+QUERY_TEXT_MAX = 16 * 1024
+DOCUMENT_BYTES_MAX = 1024 * 1024
+# How much of a document a row of the list shows.
+PREVIEW_CHARACTERS = 240
+
+IMPORT_BYTES_MAX = 16 * 1024 * 1024
+IMPORT_ROWS_MAX = 250_000
+# Each column is a field of the form that starts the import; forms have at most 200.
+IMPORT_COLUMNS_MAX = 150
+IMPORT_ERRORS_MAX = 100
+IMPORT_OPEN_MAX = 5
+IMPORT_BATCH_COUNT = 500
+IMPORT_BATCH_BYTES = 4 * 1024 * 1024
+# One turn of the worker; then other tasks get theirs.
+IMPORT_TURN = timedelta(seconds=5)
+IMPORT_LEASE = timedelta(seconds=30)
+IMPORT_WAIT_MAX = timedelta(minutes=15)
+IMPORT_RETRY_SECONDS = 3
+DRAFT_KEPT = timedelta(days=1)
+PREVIEW_ROWS = 20
+GUESS_ROWS = 2000
+
+EXPORT_PAGE_COUNT = 500
+EXPORT_COLUMNS_MAX = 500

@@ -1,0 +1,102 @@
+"""The documents of a cluster, reached over the network with the portal's own key."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import msgspec
+
+from dataplane.client.client import Client
+from dataplane.client.errors import ApiError, ClusterUnreachableError
+from portal.clusters.connections import admin_client
+from portal.clusters.models import Cluster
+from portal.explorer.errors import ClusterRefused
+from portal.explorer.types import Document, Json
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What the query box asks for."""
+
+    filter: Document | None = None
+    sort: Document | None = None
+    projection: list[str] | None = None
+    limit: int = 25
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of documents."""
+
+    documents: list[Document]
+    after: str | None
+    scanned: int
+
+
+@dataclass(frozen=True, slots=True)
+class BulkResult:
+    """What became of one operation of a bulk."""
+
+    status: int
+    code: str | None
+    detail: str | None
+
+
+@contextmanager
+def connected(cluster: Cluster) -> Iterator[Client]:
+    """Open a connection and turn what the cluster answers into errors of the portal.
+
+    Raises:
+        ClusterRefused: The cluster answered an error, or no node answered.
+    """
+    try:
+        with admin_client(cluster) as client:
+            yield client
+    except ApiError as error:
+        raise ClusterRefused(error.status, error.code, error.detail, error.fields) from error
+    except ClusterUnreachableError as error:
+        detail = "No node of the cluster answers at the moment. Nothing was lost; try again."
+        raise ClusterRefused(503, "unreachable", detail, {}) from error
+
+
+def collections_list(client: Client) -> list[Document]:
+    """Answer the collections with counts and bytes, by name."""
+    found = client.collections()
+    return sorted(found, key=lambda item: str(item.get("name", "")))
+
+
+def query(client: Client, collection: str, asked: Query) -> Page:
+    """Answer one page."""
+    body = client.query(
+        collection,
+        filter=asked.filter or {},
+        sort=asked.sort,
+        projection=asked.projection,
+        limit=asked.limit,
+        after=asked.after,
+    )
+    return Page(
+        documents=list(body["documents"]), after=body.get("next"), scanned=body.get("scanned", 0)
+    )
+
+
+def bulk_put(
+    client: Client, collection: str, documents: Sequence[Document], *, key: str
+) -> list[BulkResult]:
+    """Write documents in one bulk; the same key gives the same results again."""
+    operations = [
+        {"op": "put", "id": document["_id"], "document": document} for document in documents
+    ]
+    results = client.bulk(collection, operations, idempotency_key=key)
+    return [
+        BulkResult(
+            status=int(result["status"]), code=result.get("code"), detail=result.get("detail")
+        )
+        for result in results
+    ]
+
+
+def pretty(value: Json) -> str:
+    """Print JSON for people: indented, in the order of the cluster."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()

@@ -1,0 +1,90 @@
+"""Reading what the explorer's forms send."""
+
+import re
+
+import msgspec
+from django.http import QueryDict
+
+from portal.core.errors import Invalid
+from portal.explorer.constants import DOCUMENT_BYTES_MAX, PAGE_COUNT, PAGE_COUNT_MAX, QUERY_TEXT_MAX
+from portal.explorer.documents import Query
+from portal.explorer.errors import UnreadableQuery
+from portal.explorer.types import Document, Json
+
+COLLECTION = re.compile(r"[a-z][a-z0-9_-]{0,62}", re.ASCII)
+
+
+def read_query(form: QueryDict) -> Query:
+    """Read the query box.
+
+    Raises:
+        UnreadableQuery: A box holds no JSON of the wanted kind.
+    """
+    return Query(
+        filter=_object("filter", form.get("filter", "")),
+        sort=_object("sort", form.get("sort", "")),
+        projection=_names(form.get("projection", "")),
+        limit=_limit(form.get("limit", "")),
+        after=form.get("after") or None,
+    )
+
+
+def read_document(text: str) -> Document:
+    """Read the text of a document.
+
+    Raises:
+        Invalid: It is not a JSON object, or too large.
+    """
+    if len(text.encode()) > DOCUMENT_BYTES_MAX:
+        raise Invalid(errors=[{"pointer": "/document", "detail": "larger than 1 MiB"}])
+    try:
+        value: Json = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        detail = f"Not valid JSON: {error}."
+        raise Invalid(errors=[{"pointer": "/document", "detail": detail}]) from error
+    if not isinstance(value, dict):
+        detail = "A document is a JSON object: { … }."
+        raise Invalid(errors=[{"pointer": "/document", "detail": detail}])
+    return value
+
+
+def read_collection(text: str) -> str:
+    """Read the name of a collection.
+
+    Raises:
+        Invalid: It does not follow the rule for names.
+    """
+    if not COLLECTION.fullmatch(text):
+        detail = "A name begins with a small letter; then letters, digits, - and _, 63 at most."
+        raise Invalid(errors=[{"pointer": "/name", "detail": detail}])
+    return text
+
+
+def _object(field: str, text: str) -> Document | None:
+    """Read a box that holds a JSON object or nothing."""
+    if not text.strip():
+        return None
+    if len(text) > QUERY_TEXT_MAX:
+        raise UnreadableQuery(field, "This is too long.")
+    try:
+        value: Json = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise UnreadableQuery(field, f"Not valid JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise UnreadableQuery(field, 'Write a JSON object, such as {"city": "Oslo"}.')
+    return value
+
+
+def _names(text: str) -> list[str] | None:
+    """Read a box that holds field names with commas between them."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if len(text) > QUERY_TEXT_MAX or len(names) > 100:
+        raise UnreadableQuery("projection", "These are too many fields.")
+    return names or None
+
+
+def _limit(text: str) -> int:
+    """Read the size of a page; nonsense becomes the default."""
+    if not (text.isascii() and text.isdigit() and len(text) < 6):
+        return PAGE_COUNT
+    return min(max(int(text), 1), PAGE_COUNT_MAX)

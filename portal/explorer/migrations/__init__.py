@@ -1,0 +1,1 @@
+"""Migrations of the explorer's tables in each organization's schema."""

@@ -1,0 +1,86 @@
+"""Changing documents and collections for a user: one call to the cluster, one audit fact."""
+
+from portal.access.types import Access
+from portal.audit.services import audit_record
+from portal.clusters.models import Cluster
+from portal.explorer.documents import connected
+from portal.explorer.types import SYSTEM_FIELDS, Document
+
+
+def document_create(
+    access: Access, cluster: Cluster, *, collection: str, document: Document
+) -> str:
+    """Create a document and answer its id.
+
+    Raises:
+        ClusterRefused: The id is taken, or the document does not fit.
+    """
+    with connected(cluster) as client:
+        created = client.create(collection, _own_fields(document))
+    document_id = str(created["_id"])
+    _audit(access, cluster, "document.created", collection=collection, document_id=document_id)
+    return document_id
+
+
+def document_replace(
+    access: Access,
+    cluster: Cluster,
+    *,
+    collection: str,
+    document_id: str,
+    document: Document,
+    version: int,
+) -> None:
+    """Replace a document if it is still at the version the user saw.
+
+    Raises:
+        ClusterRefused: With `precondition_failed` when somebody was quicker.
+    """
+    body = {**_own_fields(document), "_id": document_id}
+    with connected(cluster) as client:
+        client.put(collection, document_id, body, if_match=version)
+    _audit(access, cluster, "document.updated", collection=collection, document_id=document_id)
+
+
+def document_delete(
+    access: Access, cluster: Cluster, *, collection: str, document_id: str, version: int | None
+) -> Document:
+    """Delete a document and answer what it was, so that it can be put back."""
+    with connected(cluster) as client:
+        document: Document = client.get(collection, document_id)
+        client.delete(collection, document_id, if_match=version)
+    _audit(access, cluster, "document.deleted", collection=collection, document_id=document_id)
+    return document
+
+
+def collection_create(access: Access, cluster: Cluster, *, collection: str) -> None:
+    """Create an empty collection."""
+    with connected(cluster) as client:
+        client.collection_put(collection, {})
+    _audit(access, cluster, "collection.created", collection=collection, document_id=None)
+
+
+def collection_drop(access: Access, cluster: Cluster, *, collection: str) -> None:
+    """Drop a collection with everything in it."""
+    with connected(cluster) as client:
+        client.collection_drop(collection)
+    _audit(access, cluster, "collection.dropped", collection=collection, document_id=None)
+
+
+def _own_fields(document: Document) -> Document:
+    """Leave out what only the cluster may set."""
+    return {name: value for name, value in document.items() if name not in SYSTEM_FIELDS}
+
+
+def _audit(
+    access: Access, cluster: Cluster, action: str, *, collection: str, document_id: str | None
+) -> None:
+    """Record who did what to which document; the content stays in the cluster."""
+    place = f"{collection}/{document_id}" if document_id is not None else collection
+    audit_record(
+        access_or_actor=access,
+        action=action,
+        target_type="document" if document_id is not None else "collection",
+        target_id=f"{cluster.pk}/{place}"[:200],
+        target_label=f"{cluster.name}: {place}"[:200],
+    )

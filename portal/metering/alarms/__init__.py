@@ -1,0 +1,1 @@
+"""Metering alarms: contradictions in reported usage, for operators, across all organizations."""

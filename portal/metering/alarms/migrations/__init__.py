@@ -1,0 +1,1 @@
+"""Migrations of the alarm table in the public schema."""

@@ -1,0 +1,1 @@
+"""Migrations of the metering tables in each organization's schema."""

@@ -1,0 +1,16 @@
+"""Background work of metering."""
+
+from celery import shared_task
+
+from portal.core import clock
+from portal.core.tenancy import tenant_context, tenants
+from portal.metering.services import usage_purge
+
+
+@shared_task(name="metering.usage_purge")
+def purge() -> None:
+    """Delete events that are past their retention, in every organization."""
+    now = clock.now()
+    for tenant in tenants():
+        with tenant_context(tenant.schema_name):
+            usage_purge(now=now)

@@ -1,0 +1,1 @@
+"""Monitoring: the collector of live figures, their history, and the live channels."""

@@ -1,0 +1,5 @@
+"""Reasons for which a poll gives no figures."""
+
+
+class UnexpectedAnswer(Exception):
+    """A node answered, but not with its figures."""

@@ -1,0 +1,1 @@
+"""Migrations of the monitoring tables in each organization's schema."""
