@@ -1,0 +1,1 @@
+"""The catalogue: plans, regions, prices, and what a cluster size can survive."""
