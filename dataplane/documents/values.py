@@ -22,8 +22,11 @@ _COLLECTION = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _encoder = msgspec.msgpack.Encoder(order="sorted")
 _decoder = msgspec.msgpack.Decoder(dict[str, Any])
 _json_decoder = msgspec.json.Decoder(dict[str, Any])
-# Bytes that cannot open a MessagePack container; what is left bounds the depth from above.
-_NOT_CONTAINERS: Final = bytes(set(range(256)) - set(range(0x80, 0xA0)) - set(range(0xDC, 0xE0)))
+# Bytes that may open a container, an underscore, and the marks of single floats, doubles and large
+# unsigned integers. What a body holds of them bounds its depth and says which checks it needs; one
+# sweep finds them, because this runs for every document written.
+_NOTABLE: Final = {*range(0x80, 0xA0), *range(0xDC, 0xE0), 0x5F, 0xCA, 0xCB, 0xCF}
+_PLAIN: Final = bytes(set(range(256)) - _NOTABLE)
 
 
 def parse_json_document(data: bytes, *, bytes_max: int = DOCUMENT_BYTES_MAX) -> Json:
@@ -45,7 +48,7 @@ def parse_json_document(data: bytes, *, bytes_max: int = DOCUMENT_BYTES_MAX) -> 
         packed = _encoder.encode(document)
     except OverflowError:
         packed = b"\xcf"
-    if _suspect(packed):
+    if _suspect(packed, packed):
         document = _clean_object(document, MALFORMED)
     # A name that occurs twice loses a colon on the way through a dict; an escape may hide one.
     if b"\\" in data or orjson.dumps(document).count(b":") != data.count(b":"):
@@ -74,7 +77,8 @@ def check_document(body: bytes, *, reserved: bool = True) -> bytes:
     """
     if len(body) > DOCUMENT_BYTES_MAX:
         raise Refusal(TOO_LARGE, f"the document is over {DOCUMENT_BYTES_MAX} bytes")
-    if len(body.translate(None, _NOT_CONTAINERS)) > DEPTH_MAX:
+    notable = body.translate(None, _PLAIN)
+    if len(notable) > DEPTH_MAX:
         _check_packed_depth(body)
     try:
         document = _decoder.decode(body)
@@ -82,9 +86,9 @@ def check_document(body: bytes, *, reserved: bool = True) -> bytes:
         orjson.dumps(document, option=orjson.OPT_PASSTHROUGH_DATETIME)
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
         raise Refusal(MALFORMED, "the document is not MessagePack of a JSON object") from error
-    if reserved and b"_" in body:
+    if reserved and b"_" in notable:
         check_names(document)
-    if _suspect(body):
+    if _suspect(body, notable):
         return pack_checked(_clean_object(document, INVALID))
     return body
 
@@ -147,14 +151,13 @@ def merge_patch(target: Json, patch: Json) -> Json:
     return result
 
 
-def _suspect(body: bytes) -> bool:
-    """Say whether the bytes could hold NaN, an infinity, -0.0, a single float or a large integer.
-
-    Plain searches for single bytes, because this runs for every document written.
-    """
-    if b"\xca" in body or b"\xcf" in body:
+def _suspect(body: bytes, notable: bytes) -> bool:
+    """Say whether there may be NaN, an infinity, -0.0, a single float or a large integer."""
+    if b"\xca" in notable or b"\xcf" in notable:
         return True
-    return b"\xcb" in body and (b"\xcb\x7f" in body or b"\xcb\xff" in body or b"\xcb\x80" in body)
+    return b"\xcb" in notable and (
+        b"\xcb\x7f" in body or b"\xcb\xff" in body or b"\xcb\x80" in body
+    )
 
 
 def _clean_object(document: Json, code: str) -> Json:
