@@ -36,6 +36,7 @@ SHARED_APPS = [
     "django_tenants",
     "daphne",
     "unfold",
+    "django.forms",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
