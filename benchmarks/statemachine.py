@@ -10,6 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -37,7 +38,7 @@ class Sent(msgspec.Struct, frozen=True):
     session: bytes = session_id(CLIENT, b"n")
 
 
-def measure(machine: StateMachine, name: str, operations: list[Op]) -> None:
+def measure(machine: StateMachine, name: str, operations: Sequence[Op]) -> None:
     """Apply the operations in bundles and print what one of them cost."""
     requests = []
     for start in range(0, len(operations), BUNDLE):
