@@ -68,11 +68,15 @@ class ControlServer:
         command = self._commands.get(str(request.get("command")))
         if command is None or not isinstance(arguments, dict):
             return {"error": "malformed", "detail": "unknown command or no arguments"}
-        try:
-            return {"result": await command(arguments)}
-        except UnitRefusedError as error:
-            return {"error": "invalid", "detail": str(error)}
-        except LookupError as error:
-            return {"error": "not_found", "detail": f"no unit {error}"}
-        except OSError as error:
-            return {"error": "failed", "detail": str(error)}
+        return await _outcome(command, arguments)
+
+
+async def _outcome(command: Command, arguments: dict[str, Json]) -> dict[str, Json]:
+    try:
+        return {"result": await command(arguments)}
+    except UnitRefusedError as error:
+        return {"error": "invalid", "detail": str(error)}
+    except LookupError as error:
+        return {"error": "not_found", "detail": f"no unit {error}"}
+    except OSError as error:
+        return {"error": "failed", "detail": str(error)}

@@ -219,7 +219,7 @@ class Supervisor:
 
 
 def logs_rotate(paths: Sequence[Path]) -> None:
-    """Copy logs that grew too long aside and empty them; writers append, so none is lost track of."""
+    """Copy logs that grew too long aside and empty them; their writers append."""
     for path in paths:
         try:
             if path.stat().st_size <= LOG_SIZE_MAX:

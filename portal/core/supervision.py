@@ -1,4 +1,4 @@
-"""Client of the process supervisor that `manage.py up` runs, and the place where its state lives."""
+"""Client of the process supervisor that `manage.py up` runs, and the home of its state."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 REPLY_SIZE_MAX = 4 * 1024 * 1024
 CALL_TIMEOUT_S = 30.0
 
-type Json = None | bool | int | float | str | list[Json] | dict[str, Json]
+type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 
 
 def aerolith_home() -> Path:

@@ -1,0 +1,62 @@
+"""How far a start has come, told to the terminal and to whoever waits for it."""
+
+import json
+from collections.abc import Callable
+
+from portal.commands.state import Installation, State
+
+
+class Progress:
+    """Writes `run/progress.json`, which `up --detach --wait` and `status` read."""
+
+    def __init__(self, installation: Installation, tell: Callable[[str], None]) -> None:
+        self._file = installation.run / "progress.json"
+        self._tell = tell
+        self._url = ""
+        self._portal_is_ready = False
+        self._is_ready = False
+        self.error: str | None = None
+
+    def begin(self, state: State) -> None:
+        """Say where the portal is going to be."""
+        self._url = f"http://127.0.0.1:{state.portal_port}/"
+        self._write()
+
+    def tell(self, text: str) -> None:
+        """Say one line about what happens."""
+        self._tell(f"aerolith: {text}")
+
+    def portal_ready(self) -> None:
+        """The portal answers; the demonstration may still be on its way."""
+        self._portal_is_ready = True
+        self._write()
+        self.tell(f"the portal is ready at {self._url}")
+
+    def all_ready(self) -> None:
+        """Everything that was asked for is there."""
+        self._is_ready = True
+        self._write()
+        self.tell("everything is ready")
+
+    def fail(self, text: str) -> None:
+        """The start is given up."""
+        self.error = text
+        self._write()
+        self.tell(f"the start failed: {text}")
+
+    def end(self) -> None:
+        """Nothing runs any more."""
+        self._portal_is_ready = self._is_ready = False
+        self._write()
+        self.tell("all processes have ended")
+
+    def _write(self) -> None:
+        staging = self._file.with_name(self._file.name + ".new")
+        content = {
+            "url": self._url,
+            "portal_ready": self._portal_is_ready,
+            "ready": self._is_ready,
+            "error": self.error,
+        }
+        staging.write_text(json.dumps(content))
+        staging.replace(self._file)
