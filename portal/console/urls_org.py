@@ -21,7 +21,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", views.dashboard, name="dashboard"),
     path("settings/", views.organization_settings, name="organization-settings"),
     path("", include("portal.access.urls_org")),
-    path("", include("portal.audit.urls")),
+    path("activity/", views.activity, name="activity"),
     *_mounted("clusters/<uuid:cluster_id>/data/", "portal.explorer.urls"),
     *_mounted("clusters/", "portal.clusters.urls"),
     *_mounted("usage/", "portal.metering.urls"),

@@ -1,0 +1,179 @@
+"""Pages of people, invitations and the tokens of one organization."""
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from portal.access.forms import InviteForm
+from portal.access.guards import require
+from portal.access.permissions import ROLE_WORDS
+from portal.access.selectors import invitation_by_secret, invitation_list
+from portal.access.services import (
+    invitation_accept,
+    invitation_create,
+    invitation_revoke,
+    member_change_role,
+    member_remove,
+)
+from portal.accounts.forms import TokenForm
+from portal.accounts.models import User
+from portal.accounts.services import token_create, token_list, token_revoke
+from portal.audit.services import audit_record
+from portal.core import clock
+from portal.core.errors import NotFound, PortalError
+from portal.core.tenancy import public_context, tenant_context
+from portal.organizations.models import Organization, Role
+from portal.organizations.selectors import member_list
+
+
+@require_GET
+def team(request: HttpRequest, slug: str) -> HttpResponse:
+    """Show members and open invitations."""
+    access = require(request, "members:read")
+    roles = [
+        {"code": role.value, "name": role.label, "words": ROLE_WORDS[role]}
+        for role in Role
+        if role != Role.OWNER or access.can("owners:write")
+    ]
+    context = {
+        "members": member_list(access.organization),
+        "invitations": invitation_list(),
+        "roles": roles,
+        "form": InviteForm(),
+        "now": clock.now(),
+        "can_write": access.can("members:write"),
+        "can_write_owners": access.can("owners:write"),
+    }
+    return render(request, "access/team.html", context)
+
+
+@require_POST
+def invite(request: HttpRequest, slug: str) -> HttpResponse:
+    """Send an invitation."""
+    access = require(request, "members:write")
+    try:
+        invitation, _ = invitation_create(
+            access, email=request.POST.get("email", ""), role=request.POST.get("role", "")
+        )
+    except PortalError as error:
+        messages.error(request, error.detail)
+    else:
+        messages.success(request, f"An invitation was sent to {invitation.email}.")
+    return redirect("team", slug=slug)
+
+
+@require_POST
+def invitation_revoke_page(request: HttpRequest, slug: str, invitation_id: UUID) -> HttpResponse:
+    """Revoke an invitation."""
+    access = require(request, "members:write")
+    invitation_revoke(access, invitation_id=invitation_id)
+    messages.success(request, "The invitation is revoked.")
+    return redirect("team", slug=slug)
+
+
+@require_POST
+def member_role(request: HttpRequest, slug: str, member_id: UUID) -> HttpResponse:
+    """Give a member another role."""
+    access = require(request, "members:write")
+    try:
+        member_change_role(access, member_id=member_id, role=request.POST.get("role", ""))
+    except NotFound:
+        raise
+    except PortalError as error:
+        messages.error(request, error.detail)
+    else:
+        messages.success(request, "The role is changed.")
+    return redirect("team", slug=slug)
+
+
+@require_POST
+def member_remove_page(request: HttpRequest, slug: str, member_id: UUID) -> HttpResponse:
+    """Take a member out, or leave."""
+    access = require(request, "members:read")
+    try:
+        member_remove(access, member_id=member_id)
+    except NotFound:
+        raise
+    except PortalError as error:
+        messages.error(request, error.detail)
+        return redirect("team", slug=slug)
+    messages.success(request, "Done: they no longer have access.")
+    return redirect("organizations")
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def tokens(request: HttpRequest, slug: str) -> HttpResponse:
+    """List one's tokens for this organization, and make one; its secret is shown once."""
+    access = require(request, "tokens:write")
+    form = TokenForm(request.POST or None)
+    secret = None
+    if request.method == "POST" and form.is_valid():
+        token, secret = token_create(
+            user=access.user,
+            organization=access.organization,
+            name=form.cleaned_data["name"],
+            expires_at=form.expires_at(),
+        )
+        audit_record(
+            access_or_actor=access,
+            action="token.created",
+            target_type="token",
+            target_id=token.pk,
+            target_label=token.name,
+        )
+        form = TokenForm()
+    found = token_list(user=access.user, organization=access.organization)
+    return render(
+        request, "access/tokens.html", {"form": form, "secret": secret, "tokens": found}
+    )
+
+
+@require_POST
+def token_revoke_page(request: HttpRequest, slug: str, token_id: UUID) -> HttpResponse:
+    """Make a token useless."""
+    access = require(request, "tokens:write")
+    token = token_revoke(user=access.user, token_id=token_id)
+    if token is None:
+        raise NotFound
+    audit_record(
+        access_or_actor=access,
+        action="token.revoked",
+        target_type="token",
+        target_id=token.pk,
+        target_label=token.name,
+    )
+    messages.success(request, "The token is revoked.")
+    return redirect("tokens", slug=slug)
+
+
+@never_cache
+@login_required
+@require_http_methods(["GET", "POST"])
+def invitation_page(request: HttpRequest, slug: str, secret: str) -> HttpResponse:
+    """Show an invitation and accept it by a button."""
+    assert isinstance(request.user, User)
+    with public_context():
+        organization = Organization.objects.filter(slug=slug, deleted_at=None).first()
+    if organization is None:
+        raise NotFound
+    if request.method == "POST":
+        invitation_accept(organization=organization, secret=secret, user=request.user)
+        messages.success(request, f"Welcome to {organization.name}.")
+        return redirect("dashboard", slug=slug)
+    with tenant_context(organization.schema_name):
+        invitation = invitation_by_secret(secret)
+    if invitation is None:
+        return render(request, "accounts/link_invalid.html", status=404)
+    context = {
+        "invitation": invitation,
+        "organization": organization,
+        "is_for_me": invitation.email == request.user.email,
+        "words": ROLE_WORDS[invitation.role],
+    }
+    return render(request, "access/invitation.html", context)

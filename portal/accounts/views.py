@@ -1,0 +1,157 @@
+"""Pages of signing up, signing in, and of forgotten passwords."""
+
+from django.contrib import messages
+from django.contrib.auth import authenticate, login, logout
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST
+
+from portal.accounts import flows
+from portal.accounts.forms import EmailForm, LoginForm, NewPasswordForm, SignupForm
+from portal.accounts.models import User
+from portal.accounts.services import password_change
+from portal.accounts.sessions import ADDRESS_KEY, AGENT_KEY, SIGNED_IN_KEY
+from portal.core import clock
+from portal.core.errors import RateLimited
+from portal.core.http import client_ip, error_response
+from portal.core.throttling import limit, limit_by_address
+
+HOUR = 3600
+SIGNUPS_PER_HOUR = 30
+LOGINS_PER_HOUR = 200
+RESETS_PER_HOUR = 20
+MAILS_PER_HOUR = 5
+LOCKED_S = 15 * 60
+
+
+def next_path(request: HttpRequest) -> str:
+    """Return where the caller wanted to go, if it is a page of ours."""
+    wanted = request.POST.get("next") or request.GET.get("next") or ""
+    is_ours = url_has_allowed_host_and_scheme(
+        wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+    return wanted if is_ours else "/organizations/"
+
+
+@never_cache
+@sensitive_post_parameters("password")
+@require_http_methods(["GET", "POST"])
+def signup(request: HttpRequest) -> HttpResponse:
+    """Make an account; the answer is the same whether or not the address is known."""
+    if request.user.is_authenticated:
+        return redirect("organizations")
+    form = SignupForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        limit_by_address(request, "signup", most=SIGNUPS_PER_HOUR, window_s=HOUR)
+        email = form.cleaned_data["email"]
+        limit(f"mail:{email}", most=MAILS_PER_HOUR, window_s=HOUR)
+        flows.signup_start(
+            email=email, password=form.cleaned_data["password"], name=form.cleaned_data["name"]
+        )
+        return render(request, "accounts/check_mail.html", {"email": email, "is_signup": True})
+    return render(request, "accounts/signup.html", {"form": form}, status=_status(form))
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def confirm(request: HttpRequest, token: str) -> HttpResponse:
+    """Confirm by a button: mail scanners follow links, but press nothing."""
+    if request.method == "GET":
+        return render(request, "accounts/confirm.html")
+    user = flows.signup_confirm(token)
+    if user is None:
+        return render(request, "accounts/link_invalid.html", status=400)
+    messages.success(request, "Your address is confirmed. Sign in to go on.")
+    return redirect("login")
+
+
+@never_cache
+@sensitive_post_parameters("password")
+@require_http_methods(["GET", "POST"])
+def login_page(request: HttpRequest) -> HttpResponse:
+    """Sign in; wrong address, wrong password and unconfirmed address look the same."""
+    if request.user.is_authenticated:
+        return redirect(next_path(request))
+    form = LoginForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        limit_by_address(request, "login", most=LOGINS_PER_HOUR, window_s=HOUR)
+        user = authenticate(
+            request,
+            username=form.cleaned_data["email"],
+            password=form.cleaned_data["password"],
+        )
+        if isinstance(user, User):
+            _session_start(request, user)
+            return redirect(next_path(request))
+        if getattr(request, "axes_locked_out", False):
+            return locked_out(request)
+        form.add_error(
+            None,
+            "These do not match, or the address is not confirmed yet: look into your mail, "
+            "or set a new password to get another link.",
+        )
+    context = {"form": form, "next": request.POST.get("next") or request.GET.get("next", "")}
+    return render(request, "accounts/login.html", context, status=_status(form))
+
+
+@require_POST
+def logout_page(request: HttpRequest) -> HttpResponse:
+    """Sign out."""
+    logout(request)
+    return redirect("landing")
+
+
+def locked_out(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
+    """Answer someone who failed too often; also called by axes."""
+    del args, kwargs
+    error = RateLimited(
+        "Too many failed attempts for this address. Try again in 15 minutes, or set a new "
+        "password.",
+        code="locked_out",
+        retry_after=LOCKED_S,
+    )
+    return error_response(request, error)
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def password_reset(request: HttpRequest) -> HttpResponse:
+    """Send a link for a new password; the answer does not tell whether the address is known."""
+    form = EmailForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        limit_by_address(request, "reset", most=RESETS_PER_HOUR, window_s=HOUR)
+        email = form.cleaned_data["email"]
+        limit(f"mail:{email}", most=MAILS_PER_HOUR, window_s=HOUR)
+        flows.reset_start(email)
+        return render(request, "accounts/check_mail.html", {"email": email})
+    return render(request, "accounts/password_reset.html", {"form": form}, status=_status(form))
+
+
+@never_cache
+@sensitive_post_parameters("password")
+@require_http_methods(["GET", "POST"])
+def password_set(request: HttpRequest, uid: str, token: str) -> HttpResponse:
+    """Set a new password by the link of the mail; every session ends."""
+    user = flows.reset_user(uid, token)
+    if user is None:
+        return render(request, "accounts/link_invalid.html", status=400)
+    form = NewPasswordForm(user, request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        password_change(user=user, password=form.cleaned_data["password"], keep_session=None)
+        messages.success(request, "The new password is set. Sign in with it.")
+        return redirect("login")
+    return render(request, "accounts/password_set.html", {"form": form}, status=_status(form))
+
+
+def _session_start(request: HttpRequest, user: User) -> None:
+    login(request, user)
+    request.session[ADDRESS_KEY] = client_ip(request)
+    request.session[AGENT_KEY] = request.headers.get("User-Agent", "")[:200]
+    request.session[SIGNED_IN_KEY] = clock.now().isoformat()
+
+
+def _status(form: SignupForm | LoginForm | EmailForm | NewPasswordForm) -> int:
+    return 422 if form.is_bound and form.errors else 200

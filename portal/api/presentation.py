@@ -1,0 +1,103 @@
+"""The JSON of the base routes."""
+
+from datetime import UTC, datetime
+
+from portal.access.models import Invitation
+from portal.access.permissions import PERMISSIONS
+from portal.accounts.models import AccessToken, User
+from portal.audit.models import AuditEvent
+from portal.organizations.models import Membership, Organization
+
+type Json = dict[str, object]
+
+
+def time_json(moment: datetime | None) -> str | None:
+    """Write a moment by RFC 3339 in UTC."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None
+
+
+def organization_json(organization: Organization, role: str) -> Json:
+    """Describe an organization to a member."""
+    return {
+        "id": str(organization.pk),
+        "slug": organization.slug,
+        "name": organization.name,
+        "created": time_json(organization.created_at),
+        "role": role,
+        "permissions": sorted(PERMISSIONS[role]),
+    }
+
+
+def me_json(user: User, memberships: list[Membership]) -> Json:
+    """Describe the caller."""
+    return {
+        "id": str(user.pk),
+        "email": user.email,
+        "name": user.name,
+        "organizations": [organization_json(row.organization, row.role) for row in memberships],
+    }
+
+
+def member_json(membership: Membership) -> Json:
+    """Describe a member."""
+    return {
+        "id": str(membership.pk),
+        "user": {
+            "id": str(membership.user_id),
+            "email": membership.user.email,
+            "name": membership.user.name,
+        },
+        "role": membership.role,
+        "joined": time_json(membership.created_at),
+    }
+
+
+def invitation_json(invitation: Invitation) -> Json:
+    """Describe an open invitation."""
+    return {
+        "id": str(invitation.pk),
+        "email": invitation.email,
+        "role": invitation.role,
+        "invited_by": invitation.invited_by_label,
+        "created": time_json(invitation.created_at),
+        "expires": time_json(invitation.expires_at),
+    }
+
+
+def token_json(token: AccessToken, secret: str | None = None) -> Json:
+    """Describe a token; with the secret only in the answer to its creation."""
+    body: Json = {
+        "id": str(token.pk),
+        "name": token.name,
+        "prefix": token.prefix,
+        "scopes": token.scopes,
+        "created": time_json(token.created_at),
+        "expires": time_json(token.expires_at),
+        "last_used": time_json(token.last_used_at),
+    }
+    return body | {"secret": secret} if secret is not None else body
+
+
+def event_json(event: AuditEvent) -> Json:
+    """Describe an audit event with its place in the chain."""
+    return {
+        "id": str(event.event_id),
+        "at": time_json(event.at),
+        "actor": {
+            "id": str(event.actor_id) if event.actor_id else None,
+            "label": event.actor_label,
+            "kind": event.actor_kind,
+        },
+        "address": event.address,
+        "request_id": event.request_id,
+        "action": event.action,
+        "target": {
+            "type": event.target_type,
+            "id": event.target_id,
+            "label": event.target_label,
+        },
+        "before": event.before,
+        "after": event.after,
+        "prev_hash": event.prev_hash,
+        "hash": event.hash,
+    }
