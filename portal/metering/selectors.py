@@ -211,8 +211,9 @@ def series_of(period: Period, *, by: str, cluster_id: UUID | None = None) -> lis
 def costs_of(period: Period, *, now: datetime) -> Costs:
     """Rate a month and say what it will come to."""
     usage = usage_of(period)
-    statement = rate(items_of(usage))
-    prices = {cluster.cluster_id: _price(cluster.plan) for cluster in usage.clusters}
+    by_plan = _prices(cluster.plan for cluster in usage.clusters)
+    statement = rate(items_of(usage, by_plan))
+    prices = {cluster.cluster_id: by_plan[cluster.plan] for cluster in usage.clusters}
     day = Period(max(period.start, now - timedelta(hours=HOURS_PER_DAY)), min(now, period.end))
     started = _first_hour(period)
     elapsed = _hours(Period(started, min(now, period.end))) if started else Decimal(0)
@@ -230,7 +231,7 @@ def costs_of(period: Period, *, now: datetime) -> Costs:
     )
 
 
-def items_of(usage: Usage) -> Iterable[Item]:
+def items_of(usage: Usage, prices: Mapping[str, Decimal]) -> Iterable[Item]:
     """Turn quantities into items to rate: nodes are priced, calls and storage are in the plan."""
     for cluster in usage.clusters:
         name = f"{cluster.name} (deleted)" if cluster.is_deleted else cluster.name
@@ -239,7 +240,7 @@ def items_of(usage: Usage) -> Iterable[Item]:
             label=f"{name}: nodes, {cluster.plan.capitalize()} plan",
             quantity=cluster.node_hours,
             unit="node-hour",
-            unit_price=_price(cluster.plan),
+            unit_price=prices[cluster.plan],
             reference=reference,
         )
         yield Item(
@@ -260,13 +261,14 @@ def items_of(usage: Usage) -> Iterable[Item]:
 
 def cost_per_hour_now() -> Decimal:
     """Answer what everything that runs at this moment costs in an hour."""
-    running = (
-        Cluster.objects.filter(status__in=["running", "degraded", "scaling"])
-        .values("plan")
+    running = dict(
+        Cluster.objects.filter(status__in=["running", "degraded"], deleted_at=None)
+        .values_list("plan")
         .annotate(nodes=Sum("desired_nodes"))
         .order_by("plan")
     )
-    return sum((_price(row["plan"]) * row["nodes"] for row in running), Decimal(0))
+    prices = _prices(running)
+    return sum((prices[plan] * nodes for plan, nodes in running.items()), Decimal(0))
 
 
 def dead_letter_count() -> int:
@@ -274,9 +276,9 @@ def dead_letter_count() -> int:
     return DeadLetter.objects.count()
 
 
-def _price(plan: str) -> Decimal:
-    """Answer the price of a node-hour; a plan by contract has none here."""
-    return node_hour_price(plan) or Decimal(0)
+def _prices(plans: Iterable[str]) -> dict[str, Decimal]:
+    """Answer the price of a node-hour by plan; a plan by contract has none here."""
+    return {plan: node_hour_price(plan) or Decimal(0) for plan in sorted(set(plans))}
 
 
 def _cost_between(span: Period, prices: Mapping[UUID, Decimal]) -> Decimal:

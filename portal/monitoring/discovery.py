@@ -3,15 +3,16 @@
 import logging
 from collections.abc import Sequence
 from datetime import datetime
+from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
 
-from portal.clusters.connections import admin_key
 from portal.clusters.models import Cluster, Node
 from portal.core import clock
+from portal.core.crypto import unseal
 from portal.core.live import cluster_group
 from portal.core.tenancy import tenant_context, tenants
 from portal.monitoring.collector import Ports
@@ -21,7 +22,7 @@ from portal.monitoring.types import Frame, NodeAddress, Target
 logger = logging.getLogger(__name__)
 
 # A cluster is worth watching from the moment its nodes have addresses until it is gone.
-WATCHED = ("running", "degraded", "scaling", "provisioning", "needs_operator")
+WATCHED = ("running", "degraded", "provisioning", "needs_operator")
 
 
 def targets_find() -> list[Target]:
@@ -36,15 +37,15 @@ def targets_find() -> list[Target]:
 def _targets_of(schema: str) -> list[Target]:
     """Answer the clusters to watch of one organization."""
     clusters = list(Cluster.objects.filter(status__in=WATCHED, deleted_at=None))
-    addresses: dict[object, list[NodeAddress]] = {}
+    addresses: dict[UUID, list[NodeAddress]] = {}
     for node in Node.objects.filter(cluster__in=clusters, http_port__gt=0).order_by("index"):
-        url = f"http://{node.host}:{node.http_port}"
-        addresses.setdefault(node.cluster_id, []).append(NodeAddress(node.index, url))
+        address = NodeAddress(node.index, node.url)
+        addresses.setdefault(node.cluster_id, []).append(address)
     return [
         Target(
             schema=schema,
             cluster_id=cluster.pk,
-            token=admin_key(cluster),
+            token=unseal(cluster.admin_key).decode(),
             nodes=tuple(addresses[cluster.pk]),
         )
         for cluster in clusters
