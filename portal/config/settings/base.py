@@ -5,9 +5,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import django_stubs_ext
 from django.utils.csp import CSP
 
 from portal.config.env import env_int
+
+# Lets models say `UUIDField[UUID, UUID]`, which the checker needs and Django does not know.
+django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parents[3]
 
