@@ -21,9 +21,7 @@ class ImportJob(models.Model):
         FAILED = "failed", "Stopped"
         CANCELLED = "cancelled", "Cancelled"
 
-    id = models.UUIDField(
-        primary_key=True, default=uuid7, editable=False
-    )
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     cluster_id = models.UUIDField()
     collection = models.CharField(max_length=63)
     name = models.CharField(max_length=200)

@@ -129,13 +129,10 @@ def read_rows(text: str, recipe: Recipe) -> Iterator[Row]:
 
 def _raw_rows(text: str, kind: Format, columns: dict[str, ColumnType]) -> Iterator[Row]:
     """Read all rows as they are in the file."""
-    match kind:
-        case "csv":
-            rows = _csv_rows(text, columns)
-        case "json":
-            rows = _json_rows(text)
-        case "ndjson":
-            rows = _ndjson_rows(text)
+    if kind == "csv":
+        rows = _csv_rows(text, columns)
+    else:
+        rows = _json_rows(text) if kind == "json" else _ndjson_rows(text)
     for row in rows:
         if row.number > IMPORT_ROWS_MAX:
             raise UnreadableFile(f"More than {IMPORT_ROWS_MAX:,} rows: split the file.")

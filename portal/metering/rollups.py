@@ -15,6 +15,8 @@ from portal.metering.constants import CARRY_WINDOWS_MAX, COUNTERS, STORAGE_BYTES
 from portal.metering.models import UsageEvent
 from portal.metering.types import Period
 
+type Parameters = dict[str, UUID | datetime | int | str | list[str]]
+
 HOUR = timedelta(hours=1)
 # How far a storage sample can reach: its own window and the hole it may bridge.
 REACH = WINDOW_MAX * (1 + CARRY_WINDOWS_MAX)
@@ -41,8 +43,8 @@ WITH samples AS (
          lead(window_start) OVER (ORDER BY window_start, window_end, source, event_id) AS later
     FROM metering_usageevent
    WHERE cluster_id = %(cluster)s AND meter = ANY(%(meters)s)
-     AND window_start >= %(lo)s::timestamptz - %(reach)s::interval
-     AND window_start < %(hi)s::timestamptz + %(reach)s::interval
+     AND window_start >= %(lo)s::timestamptz - %(reach)s::int * interval '1 second'
+     AND window_start < %(hi)s::timestamptz + %(reach)s::int * interval '1 second'
 ), spans AS (
   SELECT window_start, value,
          CASE WHEN later <= window_end + %(carry)s::int * (window_end - window_start)
@@ -95,21 +97,25 @@ def rollups_refresh(cluster_id: UUID, touched: Touched) -> None:
         if touched.counters is not None:
             span = _whole_hours(touched.counters)
             spans.append(span)
-            bounds = {"cluster": cluster_id, "lo": span.start, "hi": span.end}
-            cursor.execute(_DELETE_HOURS, {**bounds, "meters": list(COUNTERS)})
-            cursor.execute(_COUNTERS, {**bounds, "meters": list(COUNTERS)})
+            counters: Parameters = {**_bounds(cluster_id, span), "meters": list(COUNTERS)}
+            cursor.execute(_DELETE_HOURS, counters)
+            cursor.execute(_COUNTERS, counters)
         if touched.storage is not None:
             wide = Period(touched.storage.start - REACH, touched.storage.end + REACH)
             span = _whole_hours(wide)
             spans.append(span)
-            bounds = {"cluster": cluster_id, "lo": span.start, "hi": span.end}
-            storage = {**bounds, "meters": [STORAGE_BYTES]}
+            storage: Parameters = {
+                **_bounds(cluster_id, span),
+                "meters": [STORAGE_BYTES],
+                "meter": STORAGE_BYTES,
+                "reach": int(REACH.total_seconds()),
+                "carry": CARRY_WINDOWS_MAX,
+            }
             cursor.execute(_DELETE_HOURS, storage)
-            extra = {"meter": STORAGE_BYTES, "reach": REACH, "carry": CARRY_WINDOWS_MAX}
-            cursor.execute(_STORAGE, {**storage, **extra})
+            cursor.execute(_STORAGE, storage)
         if spans:
             days = _whole_days(Period(min(s.start for s in spans), max(s.end for s in spans)))
-            bounds = {"cluster": cluster_id, "lo": days.start, "hi": days.end}
+            bounds = _bounds(cluster_id, days)
             cursor.execute(_DELETE_DAYS, bounds)
             cursor.execute(_DAYS, bounds)
 
@@ -138,6 +144,11 @@ def lock_cluster(cluster_id: UUID) -> None:
 def hour_of(moment: datetime) -> datetime:
     """Answer the start of the hour."""
     return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def _bounds(cluster_id: UUID, span: Period) -> Parameters:
+    """Name a cluster and a span to a statement."""
+    return {"cluster": cluster_id, "lo": span.start, "hi": span.end}
 
 
 def _whole_hours(span: Period) -> Period:

@@ -261,10 +261,10 @@ def items_of(usage: Usage, prices: Mapping[str, Decimal]) -> Iterable[Item]:
 
 def cost_per_hour_now() -> Decimal:
     """Answer what everything that runs at this moment costs in an hour."""
-    running = dict(
+    running: dict[str, int] = dict(
         Cluster.objects.filter(status__in=["running", "degraded"], deleted_at=None)
         .values_list("plan")
-        .annotate(nodes=Sum("desired_nodes"))
+        .annotate(node_count=Sum("desired_nodes"))
         .order_by("plan")
     )
     prices = _prices(running)

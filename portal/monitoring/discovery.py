@@ -45,7 +45,7 @@ def _targets_of(schema: str) -> list[Target]:
         Target(
             schema=schema,
             cluster_id=cluster.pk,
-            token=unseal(cluster.admin_key).decode(),
+            token=unseal(bytes(cluster.admin_key)).decode(),
             nodes=tuple(addresses[cluster.pk]),
         )
         for cluster in clusters

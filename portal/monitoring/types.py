@@ -1,6 +1,6 @@
 """What a node reports about itself, and the frame that is made of all nodes each second."""
 
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, override
 from uuid import UUID
 
 import msgspec
@@ -77,6 +77,7 @@ class Target(msgspec.Struct, frozen=True):
     token: str
     nodes: tuple[NodeAddress, ...]
 
+    @override
     def __repr__(self) -> str:
         """Name the cluster without its key."""
         return f"Target({self.schema}, {self.cluster_id}, {len(self.nodes)} nodes)"

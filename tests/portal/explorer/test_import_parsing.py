@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.explorer.errors import UnreadableFile
-from portal.explorer.parsing import decode_text, guess, guess_columns, guess_format, id_of, read_rows
+from portal.explorer.parsing import (
+    decode_text,
+    guess,
+    guess_columns,
+    guess_format,
+    id_of,
+    read_rows,
+)
 from portal.explorer.types import Recipe
 
 
@@ -124,7 +131,9 @@ def test_what_cannot_be_an_id(bad):
     assert id_of(bad) is None
 
 
-cells = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\x00"), min_size=1, max_size=20)
+cells = st.text(
+    st.characters(codec="utf-8", exclude_characters="\r\n\x00"), min_size=1, max_size=20
+)
 
 
 @given(st.lists(st.lists(cells, min_size=3, max_size=3), min_size=1, max_size=20))

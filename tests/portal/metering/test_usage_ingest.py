@@ -141,7 +141,9 @@ def test_a_batch_costs_few_statements_whatever_its_size(acme, count):
     kinds = [calls, uptime, storage]
     batch = [kinds[i % 3](minutes(-i), 10) for i in range(count)]
     ingest(acme, calls(minutes(-2000), 1))
-    with CaptureQueriesContext(connection, ) as captured:
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
         ingest(acme, *batch)
     writing = [q for q in captured if not q["sql"].startswith(("SET", "SAVEPOINT", "RELEASE"))]
     assert len(writing) <= 10, [q["sql"][:80] for q in writing]
