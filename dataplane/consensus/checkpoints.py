@@ -113,7 +113,7 @@ class Checkpoints:
         for book in (self._own, self._votes):
             for sequence in [s for s in book if s <= certificate.sequence]:
                 del book[sequence]
-        state.persist(certificate.sequence, MadeStable(certificate), then=lambda _now: None)
+        state.note(certificate.sequence, MadeStable(certificate))
         state.emit(Stable(certificate))
 
     def retransmit(self, now_ms: int) -> None:
@@ -121,7 +121,7 @@ class Checkpoints:
         state = self._state
         if self._own and now_ms - self._sent_at_ms >= state.config.limits.retransmit_ms:
             self._sent_at_ms = now_ms
-            state.broadcast(self._own[max(self._own)], state.barrier)
+            state.broadcast(self._own[max(self._own)], state.urgent_barrier)
 
     @property
     def unfinished(self) -> bool:

@@ -237,11 +237,7 @@ class Ordering:
         state.archive.add(sequence, entry)
         self._next_sequence = max(self._next_sequence, sequence + 1)
         # Nothing waits for this record: the votes behind the certificate are on disk already.
-        state.persist(
-            sequence,
-            Decided(entry.certificate, None if has_record else entry.batch),
-            then=lambda _now: None,
-        )
+        state.note(sequence, Decided(entry.certificate, None if has_record else entry.batch))
         self.request_execution()
 
     def learn(self, entry: CommittedEntry) -> None:
@@ -307,11 +303,11 @@ class Ordering:
     def _resend(self, slot: Slot) -> None:
         state = self._state
         if slot.pre_prepare is not None and state.is_primary and slot.proposal_durable:
-            state.broadcast(slot.pre_prepare, state.barrier)
+            state.broadcast(slot.pre_prepare, state.urgent_barrier)
         if slot.own_prepare is not None:
-            state.broadcast(slot.own_prepare, state.barrier)
+            state.broadcast(slot.own_prepare, state.urgent_barrier)
         if slot.own_commit is not None:
-            state.broadcast(slot.own_commit, state.barrier)
+            state.broadcast(slot.own_commit, state.urgent_barrier)
 
     def has_unfinished(self) -> bool:
         """Whether some proposal this replica knows is not executed yet."""

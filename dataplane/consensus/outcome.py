@@ -41,6 +41,8 @@ class Persist:
     barrier: int
     sequence: int
     """The highest sequence the records are about: the log may drop them when it is stable."""
+    is_urgent: bool = True
+    """Something waits for it; a record nothing waits for goes to disk with the next that is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,7 @@ class ReplicaState:
         self.pending = PendingRequests(limits)
         self.diverged = False
         self.barrier = 0
+        self.urgent_barrier = 0
         self.durable = 0
         self._effects: list[Effect] = []
         self._waiting: deque[tuple[int, Callable[[int], None]]] = deque()
@@ -115,10 +116,16 @@ class ReplicaState:
         if self.config.n > 1:
             self.emit(Broadcast(message, after))
 
+    def note(self, sequence: int, record: Record) -> None:
+        """Write a record that nothing waits for; it reaches the disk with the next that counts."""
+        self.barrier += 1
+        self.emit(Persist((encode_record(record),), self.barrier, sequence, is_urgent=False))
+
     def persist(self, sequence: int, *records: Record, then: Callable[[int], None]) -> int:
         """Write records; `then(now_ms)` runs once they are on disk. Return the barrier."""
         self.barrier += 1
         encoded = tuple(encode_record(record) for record in records)
+        self.urgent_barrier = self.barrier
         self.emit(Persist(encoded, self.barrier, sequence))
         self._waiting.append((self.barrier, then))
         return self.barrier

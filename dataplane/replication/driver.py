@@ -113,6 +113,7 @@ class ReplicationDriver:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._held: deque[tuple[int, Send | Broadcast]] = deque()
         self._barrier = 0
+        self._urgent_barrier = 0
         self._durable = 0
         self._syncing: asyncio.Future[None] | None = None
         self._truncated = 0
@@ -224,7 +225,7 @@ class ReplicationDriver:
         while effects := self._replica.take():
             for effect in effects:
                 self._carry_out(effect)
-        if self._barrier > self._durable and self._syncing is None:
+        if self._urgent_barrier > self._durable and self._syncing is None:
             self._start_sync()
 
     def _carry_out(self, effect: Effect) -> None:
@@ -238,6 +239,8 @@ class ReplicationDriver:
                 self._wal.append(effect.records, label=effect.sequence)
                 self.metrics.log_records += len(effect.records)
                 self._barrier = effect.barrier
+                if effect.is_urgent:
+                    self._urgent_barrier = effect.barrier
             case Execute():
                 self._execute(effect)
             case Stable():
@@ -346,6 +349,8 @@ class ReplicationDriver:
         try:
             self._replica.on_tick(now_ms)
             self._submissions.on_tick(now_ms)
+            if self._barrier > self._durable and self._syncing is None:
+                self._start_sync()
         except Exception as error:
             log.exception("node.invariant")
             self._halt(f"{type(error).__name__}: {error}")
