@@ -1,7 +1,6 @@
 """Imports: the file, how to read it, and how far the work is."""
 
 from typing import ClassVar, override
-from uuid import UUID
 
 from django.db import models
 

@@ -17,7 +17,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 
 from portal.access.live import access_for_scope
 from portal.access.types import Access
-from portal.clusters.selectors import cluster_exists
+from portal.clusters.models import Cluster
 from portal.core.live import cluster_group, organization_group
 from portal.core.tenancy import tenant_context
 from portal.monitoring.constants import (
@@ -160,7 +160,7 @@ class OrganizationConsumer(LiveConsumer):
 def _cluster_exists(schema: str, cluster_id: UUID) -> bool:
     """Look a cluster up in its own schema."""
     with tenant_context(schema):
-        return cluster_exists(cluster_id)
+        return Cluster.objects.filter(pk=cluster_id, purged_at=None).exists()
 
 
 def _last_frame(schema: str, cluster_id: UUID) -> Event | None:

@@ -4,9 +4,14 @@ import uPlot from "../vendor/uplot/uPlot.esm.js";
 
 const charts = new Set();
 
+// A canvas knows no variables and no relative colours: let an element resolve them first.
+const probe = document.createElement("span");
+probe.hidden = true;
+document.body.append(probe);
+
 export function colour(name, fallback) {
-  const value = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  return value || fallback;
+  probe.style.color = `var(${name}, ${fallback})`;
+  return getComputedStyle(probe).color;
 }
 
 // Distinguishable in both themes and with the common colour deficiencies (Okabe-Ito).

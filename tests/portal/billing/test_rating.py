@@ -84,10 +84,9 @@ money = st.decimals(min_value=0, max_value=10**6, places=2)
 hours = st.decimals(min_value=0, max_value=744, places=3)
 
 
-@given(money, hours, hours, money, money)
-def test_a_forecast_is_an_ordered_band_that_never_undoes_what_was_used(
-    so_far, elapsed, remaining, last_day, now
-):
+@given(st.tuples(money, hours, hours, money, money))
+def test_a_forecast_is_an_ordered_band_that_never_undoes_what_was_used(figures):
+    so_far, elapsed, remaining, last_day, now = figures
     band = forecast(
         so_far=so_far,
         hours_elapsed=elapsed,

@@ -56,9 +56,7 @@ class Seen:
         )
 
     async def until(self, condition):
-        async with asyncio.timeout(DEADLINE_S):
-            while not (self.frames and condition(self.frames[-1])):
-                await asyncio.sleep(0.05)
+        await eventually(lambda: self.frames and condition(self.frames[-1]))
         return self.frames[-1]
 
 
@@ -104,19 +102,22 @@ async def test_frames_follow_the_nodes(nodes):
         await seen.until(lambda f: f["status"] == "ok")
         assert seen.samples
         seen.targets = []
-        async with asyncio.timeout(DEADLINE_S):
-            while collector.watched:
-                await asyncio.sleep(0.05)
+        await eventually(lambda: not collector.watched)
     spans = [len(frames) for frames, _ in seen.samples]
     assert max(spans) <= 10
+
+
+async def eventually(condition):
+    """Look until it is so, or fail at the deadline."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110 -- What is waited for happens in processes.
+            await asyncio.sleep(0.05)
 
 
 async def polled(counts, index):
     """Wait until another eight answers came."""
     goal = counts[index] + 8
-    async with asyncio.timeout(DEADLINE_S):
-        while counts[index] < goal:
-            await asyncio.sleep(0.05)
+    await eventually(lambda: counts[index] >= goal)
 
 
 async def test_a_wrong_key_and_a_stranger_at_the_address_give_no_frames(nodes):
@@ -128,9 +129,7 @@ async def test_a_wrong_key_and_a_stranger_at_the_address_give_no_frames(nodes):
         nodes=(NodeAddress(1, urls[0]), NodeAddress(0, urls[1])),
     )
     seen = Seen([swapped])
-    async with asyncio.timeout(DEADLINE_S):
-        while not all(nodes.is_ready(i) for i in range(4)):
-            await asyncio.sleep(0.1)
+    await eventually(lambda: all(nodes.is_ready(i) for i in range(4)))
     statuses = {200: 0, 401: 0}
 
     async def count(response):
