@@ -8,7 +8,9 @@ a `SET ROLE` of its own; psycopg alone would use the simple protocol when there 
 from typing import Any, override
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.ddl_references import Statement
 from django.db.backends.postgresql.base import ServerBindingCursor
+from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 from django_tenants.postgresql_backend import base
 from django_tenants.utils import get_public_schema_name
 from psycopg import pq
@@ -25,8 +27,25 @@ class SingleStatementCursor(ServerBindingCursor):
         super()._execute_send(query, force_extended=True, binary=binary)
 
 
+class SchemaEditor(DatabaseSchemaEditor):
+    """Runs migrations, whose text is ours alone and may hold two statements at a time."""
+
+    @override
+    def execute(self, sql: Statement | str, params: Any = ()) -> None:
+        self.connection.ensure_connection()
+        connection = self.connection.connection
+        before = connection.cursor_factory
+        connection.cursor_factory = ServerBindingCursor
+        try:
+            super().execute(sql, params)
+        finally:
+            connection.cursor_factory = before
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """Connections of the portal; the schema in force decides the role in force."""
+
+    SchemaEditorClass = SchemaEditor
 
     # Set by `portal.core.tenancy.as_owner`: tables are made and changed by the login role.
     is_owner = False
