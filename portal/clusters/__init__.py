@@ -1,1 +1,1 @@
-"""Clusters: what customers want, what is there, and the operations that bring the two together."""
+"""Clusters, their nodes and keys, and the operations that change them."""

@@ -1,11 +1,11 @@
-"""Django configuration of the clusters app."""
+"""Registers clusters."""
 
 from django.apps import AppConfig
 
 
 class ClustersConfig(AppConfig):
-    """Clusters live in the organization's schema."""
+    """Clusters and operations, in each organization's schema."""
 
     name = "portal.clusters"
     label = "clusters"
-    default_auto_field = "django.db.models.BigAutoField"
+    verbose_name = "Clusters"

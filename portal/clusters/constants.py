@@ -1,16 +1,18 @@
-"""Limits and scopes of clusters."""
+"""Bounds of clusters and operations."""
 
 from datetime import timedelta
 from typing import Final
 
-from dataplane.client.keys import SCOPES
-
-KEY_SCOPES: Final = SCOPES
-ADMIN_SCOPES: Final = SCOPES
+NAME_LENGTH_MAX: Final = 40
+CLUSTERS_PER_ORGANIZATION_MAX: Final = 50
 KEYS_PER_CLUSTER_MAX: Final = 100
-CLUSTERS_PER_ORGANIZATION_MAX: Final = 10
-FREE_CLUSTERS_MAX: Final = 2
-RECYCLE_BIN: Final = timedelta(days=7)
-NAME_PATTERN: Final = r"^[a-z][a-z0-9-]{1,38}[a-z0-9]$"
-LOG_TAIL_BYTES: Final = 64 * 1024
-PROBE_COLLECTION: Final = "aerolith-probe"
+RECYCLE_PERIOD: Final = timedelta(days=7)
+# The same form posted twice within this time, for the same cluster, is one click.
+DOUBLE_SUBMIT_WINDOW: Final = timedelta(minutes=10)
+LOG_LINES_MAX: Final = 500
+LOG_BYTES_MAX: Final = 256 * 1024
+# How long one task keeps polling before it gives the worker to others.
+TURN: Final = timedelta(seconds=20)
+POLL_INTERVAL_S: Final = 0.1
+OBSERVE_TIMEOUT_S: Final = 2.0
+PROBE_COLLECTION: Final = "aerolith_probe"

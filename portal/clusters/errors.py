@@ -1,18 +1,64 @@
-"""What can stand in the way of an operation."""
+"""Refusals that callers of clusters can be told."""
+
+from portal.core.errors import Conflict, Forbidden, PortalError, QuotaExceeded
 
 
-class UnableToOperate(Exception):
-    """A step cannot be done now.
+class UnableToChangeCluster(Conflict):
+    """The cluster's present state does not allow it."""
 
-    `permanent` says that trying again by itself makes no sense; otherwise the step is tried until
-    its deadline. `next_action` tells a person what to do.
-    """
+    code = "cluster_state"
 
-    def __init__(
-        self, code: str, words: str, *, next_action: str = "", permanent: bool = False
-    ) -> None:
-        super().__init__(words)
+
+class UnableToCancel(Conflict):
+    """The operation is over, or its effect can no longer be undone."""
+
+    code = "not_cancellable"
+
+
+class UnableToRetry(Conflict):
+    """The operation is not waiting for anybody."""
+
+    code = "not_retryable"
+
+
+class NameTaken(Conflict):
+    """Another cluster of the organization has the name."""
+
+    code = "name_taken"
+
+
+class NameNotConfirmed(Conflict):
+    """The typed name is not that of the cluster."""
+
+    code = "name_not_confirmed"
+
+
+class TooManyClusters(QuotaExceeded):
+    """The plan or the installation allows no further cluster."""
+
+    code = "cluster_quota_exceeded"
+    status = 409
+
+
+class ClusterUnreachable(PortalError):
+    """No quorum of the cluster answers, so nothing was changed."""
+
+    code = "cluster_unreachable"
+    status = 503
+    title = "The cluster does not answer"
+
+
+class PlanByContract(Forbidden):
+    """The plan is sold by contract only."""
+
+    code = "plan_by_contract"
+
+
+class StepFailed(Exception):
+    """A step met something that waiting will not cure."""
+
+    def __init__(self, code: str, detail: str, next_action: str) -> None:
+        super().__init__(detail)
         self.code = code
-        self.words = words
+        self.detail = detail
         self.next_action = next_action
-        self.permanent = permanent

@@ -1,5 +1,6 @@
-"""Clusters, their nodes and keys, and the operations on them; all in the organization's schema."""
+"""Clusters with desired and observed state, their nodes and keys, and operations on them."""
 
+from datetime import datetime
 from typing import ClassVar, override
 from uuid import UUID
 
@@ -8,51 +9,61 @@ from django.db import models
 from portal.core.ids import uuid7
 
 
+class ClusterStatus(models.TextChoices):
+    """What a cluster is at; the words that clients of the API rely on."""
+
+    PROVISIONING = "provisioning", "Provisioning"
+    RUNNING = "running", "Running"
+    SCALING = "scaling", "Scaling"
+    PAUSED = "paused", "Paused"
+    DEGRADED = "degraded", "Degraded"
+    DELETING = "deleting", "Deleting"
+    DELETED = "deleted", "Deleted"
+    NEEDS_OPERATOR = "needs_operator", "Needs attention"
+
+
 class Cluster(models.Model):
-    """A database cluster: what is wanted (`desired_…`) and what was seen (`observed`)."""
+    """One replicated database; secrets are sealed under the installation's key."""
 
-    class Status(models.TextChoices):
-        """As the API shows it."""
-
-        PROVISIONING = "provisioning", "Provisioning"
-        RUNNING = "running", "Running"
-        DEGRADED = "degraded", "Degraded"
-        DELETING = "deleting", "Deleting"
-        DELETED = "deleted", "Deleted"
-        NEEDS_OPERATOR = "needs_operator", "Needs attention"
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    name = models.CharField(max_length=63)
+    id: models.UUIDField[UUID, UUID] = models.UUIDField(
+        primary_key=True, default=uuid7, editable=False
+    )
+    name = models.CharField(max_length=40)
+    slug = models.SlugField(max_length=40)
     plan = models.CharField(max_length=32)
     region = models.CharField(max_length=32)
     status = models.CharField(
-        max_length=16, choices=Status.choices, default=Status.PROVISIONING, db_index=True
+        max_length=16, choices=ClusterStatus.choices, default=ClusterStatus.PROVISIONING
     )
     desired_nodes = models.PositiveSmallIntegerField()
-    observed = models.JSONField(default=dict, blank=True)
-    observed_at = models.DateTimeField(null=True, blank=True)
-    data_plane_id = models.CharField(max_length=32, unique=True, help_text="Hex.")
-    admin_key = models.BinaryField(default=b"", help_text="The portal's own key, sealed.")
-    authority = models.BinaryField(default=b"", help_text="The cluster's CA, sealed.")
-    usage_token = models.BinaryField(default=b"", help_text="What nodes report with, sealed.")
-    usage_token_hash = models.CharField(max_length=64, default="", blank=True, db_index=True)
+    observed = models.JSONField(default=dict)
+    observed_at = models.DateTimeField(null=True)
+    data_plane_id = models.CharField(max_length=32, unique=True)
+    admin_key = models.BinaryField(default=b"")
+    authority = models.BinaryField(default=b"")
+    usage_token = models.BinaryField(default=b"")
+    usage_token_hash = models.CharField(max_length=64, unique=True)
     created_by = models.CharField(max_length=254)
     created_at = models.DateTimeField()
-    deleted_at = models.DateTimeField(null=True, blank=True)
-    purge_at = models.DateTimeField(null=True, blank=True, help_text="End of the recycle bin.")
-    purged_at = models.DateTimeField(null=True, blank=True)
+    ready_at = models.DateTimeField(null=True)
+    # Set while it is in the recycle bin and for ever after; `purged_at` when the data is gone.
+    deleted_at = models.DateTimeField(null=True)
+    purge_at = models.DateTimeField(null=True)
+    purged_at = models.DateTimeField(null=True)
 
     class Meta:
-        """Names are unique among clusters that are not deleted."""
+        """Newest first; a name is free again once its cluster is purged."""
 
-        ordering: ClassVar = ["name"]
+        ordering: ClassVar = ["-pk"]
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["name"],
-                condition=models.Q(deleted_at=None),
-                name="cluster_name_once",
+                fields=["slug"], condition=models.Q(purged_at=None), name="cluster_slug_once"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status__in=ClusterStatus.values), name="cluster_status_known"
             ),
         ]
+        indexes: ClassVar = [models.Index(fields=["status"], name="cluster_status")]
 
     @override
     def __str__(self) -> str:
@@ -60,33 +71,33 @@ class Cluster(models.Model):
 
     @property
     def is_recoverable(self) -> bool:
-        """Whether the cluster lies in the recycle bin."""
-        return self.deleted_at is not None and self.purged_at is None and self.purge_at is not None
+        """Tell whether it is in the recycle bin."""
+        return self.deleted_at is not None and self.purged_at is None
 
 
 class Node(models.Model):
-    """A member of a cluster."""
+    """One node of a cluster: where it is, who it is, how it was last seen."""
 
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="nodes")
     index = models.PositiveSmallIntegerField()
-    name = models.CharField(max_length=80)
-    host = models.CharField(max_length=253)
+    name = models.CharField(max_length=64)
+    host = models.CharField(max_length=253, default="")
     peer_port = models.PositiveIntegerField(default=0)
     http_port = models.PositiveIntegerField(default=0)
-    public_key = models.CharField(max_length=64, default="", blank=True)
-    gateway_public_key = models.CharField(max_length=64, default="", blank=True)
-    material = models.BinaryField(default=b"", help_text="Keys and certificate, sealed.")
-    observed = models.JSONField(default=dict, blank=True)
+    public_key = models.CharField(max_length=64, blank=True, default="")
+    gateway_public_key = models.CharField(max_length=64, blank=True, default="")
+    material = models.BinaryField(default=b"")
+    state = models.CharField(max_length=16, default="new")
+    observed = models.JSONField(default=dict)
 
     cluster_id: UUID
 
     class Meta:
-        """One node per place in the cluster."""
+        """By index."""
 
         ordering: ClassVar = ["index"]
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["cluster", "index"], name="node_index_once"),
+            models.UniqueConstraint(fields=["cluster", "index"], name="node_once"),
         ]
 
     @override
@@ -95,23 +106,25 @@ class Node(models.Model):
 
     @property
     def url(self) -> str:
-        """Where clients reach the node."""
-        return f"http://{self.host}:{self.http_port}"
+        """Where its gateway answers; empty before it has an address."""
+        return f"http://{self.host}:{self.http_port}" if self.http_port else ""
 
 
 class ApiKey(models.Model):
-    """A key of the data plane as the portal remembers it: everything but the secret."""
+    """A key of the data plane as the portal remembers it: all but the secret."""
 
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    id: models.UUIDField[UUID, UUID] = models.UUIDField(
+        primary_key=True, default=uuid7, editable=False
+    )
     cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="keys")
-    key_id = models.CharField(max_length=32, unique=True)
-    name = models.CharField(max_length=80)
-    scopes = models.JSONField(default=list)
-    collections = models.JSONField(default=list)
+    key_id = models.CharField(max_length=32)
+    name = models.CharField(max_length=64)
+    scopes = models.JSONField()
+    collections = models.JSONField()
+    expires_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
     created_by = models.CharField(max_length=254)
     created_at = models.DateTimeField()
-    expires_at = models.DateTimeField(null=True, blank=True)
-    revoked_at = models.DateTimeField(null=True, blank=True)
 
     cluster_id: UUID
 
@@ -119,64 +132,88 @@ class ApiKey(models.Model):
         """Newest first."""
 
         ordering: ClassVar = ["-pk"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["cluster", "key_id"], name="api_key_once"),
+        ]
 
     @override
     def __str__(self) -> str:
         return self.name
 
 
+class OperationState(models.TextChoices):
+    """Where an operation is in its life."""
+
+    QUEUED = "queued", "Queued"
+    RUNNING = "running", "Running"
+    CANCELLING = "cancelling", "Cancelling"
+    CANCELLED = "cancelled", "Cancelled"
+    SUCCEEDED = "succeeded", "Succeeded"
+    NEEDS_OPERATOR = "needs_operator", "Needs attention"
+
+
+ACTIVE = (OperationState.RUNNING, OperationState.CANCELLING)
+UNFINISHED = (OperationState.QUEUED, *ACTIVE)
+FINAL = (OperationState.SUCCEEDED, OperationState.CANCELLED)
+
+
+class OperationKind(models.TextChoices):
+    """What can be done to a cluster."""
+
+    CREATE = "create", "Create cluster"
+    DELETE = "delete", "Move to recycle bin"
+    RESTORE_DELETED = "restore_deleted", "Restore from recycle bin"
+    PURGE = "purge", "Delete for good"
+    RESTART_NODE = "restart_node", "Restart node"
+
+
 class Operation(models.Model):
-    """Long work on a cluster; success is judged from what is observed, never from the request."""
+    """One piece of long work: any worker can go on with it where another one died."""
 
-    class State(models.TextChoices):
-        """The life of an operation."""
-
-        QUEUED = "queued", "Queued"
-        RUNNING = "running", "Running"
-        CANCELLING = "cancelling", "Cancelling"
-        CANCELLED = "cancelled", "Cancelled"
-        SUCCEEDED = "succeeded", "Succeeded"
-        NEEDS_OPERATOR = "needs_operator", "Needs attention"
-
-    class Kind(models.TextChoices):
-        """What is done."""
-
-        CREATE = "create", "Create cluster"
-        DELETE = "delete", "Move to recycle bin"
-        RESTORE = "restore_deleted", "Restore from recycle bin"
-        PURGE = "purge", "Delete for good"
-        RESTART_NODE = "restart_node", "Restart node"
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="operations")
-    kind = models.CharField(max_length=24, choices=Kind.choices)
-    state = models.CharField(
-        max_length=16, choices=State.choices, default=State.QUEUED, db_index=True
+    id: models.UUIDField[UUID, UUID] = models.UUIDField(
+        primary_key=True, default=uuid7, editable=False
     )
-    params = models.JSONField(default=dict, blank=True)
-    attempt = models.PositiveIntegerField(default=1)
+    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="operations")
+    kind = models.CharField(max_length=24, choices=OperationKind.choices)
+    state = models.CharField(
+        max_length=16, choices=OperationState.choices, default=OperationState.QUEUED
+    )
+    params = models.JSONField(default=dict)
+    attempt = models.PositiveSmallIntegerField(default=1)
     deadline_at = models.DateTimeField()
     cancel_requested = models.BooleanField(default=False)
-    cost_delta = models.DecimalField(max_digits=10, decimal_places=2, default=0)
+    # US dollars an hour that the organization pays more (or less) once it is done.
+    cost_delta = models.DecimalField(max_digits=14, decimal_places=6, null=True)
     requested_by = models.CharField(max_length=254)
-    requested_at = models.DateTimeField()
-    started_at = models.DateTimeField(null=True, blank=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
-    error_code = models.CharField(max_length=40, default="", blank=True)
-    error = models.TextField(default="", blank=True)
-    next_action = models.TextField(default="", blank=True)
+    error_code = models.CharField(max_length=64, blank=True, default="")
+    error = models.TextField(blank=True, default="")
+    next_action = models.TextField(blank=True, default="")
+    created_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
 
     cluster_id: UUID
 
     class Meta:
-        """One running operation per cluster, kept by the database."""
+        """Newest first; the database allows one active operation a cluster."""
 
         ordering: ClassVar = ["-pk"]
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["cluster"],
                 condition=models.Q(state__in=["running", "cancelling"]),
-                name="operation_runs_alone",
+                name="operation_one_active",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state__in=OperationState.values), name="operation_state_known"
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["cluster", "-id"], name="operation_recent"),
+            models.Index(
+                fields=["state"],
+                condition=models.Q(state__in=["queued", "running", "cancelling"]),
+                name="operation_unfinished",
             ),
         ]
 
@@ -185,53 +222,48 @@ class Operation(models.Model):
         return f"{self.kind} {self.state}"
 
     @property
-    def is_open(self) -> bool:
-        """Whether work may still happen without anybody asking again."""
-        return self.state in {self.State.QUEUED, self.State.RUNNING, self.State.CANCELLING}
+    def is_final(self) -> bool:
+        """Tell whether nothing more will happen."""
+        return self.state in FINAL
 
-    @property
-    def can_cancel(self) -> bool:
-        """Whether asking to cancel makes sense."""
-        stoppable = {self.State.QUEUED, self.State.RUNNING, self.State.NEEDS_OPERATOR}
-        return self.state in stoppable and not self.cancel_requested
+    def elapsed_s(self, now: datetime) -> int:
+        """Return the seconds since it was asked for, until it ended."""
+        return max(0, int(((self.finished_at or now) - self.created_at).total_seconds()))
 
-    @property
-    def can_retry(self) -> bool:
-        """Whether it can be tried again from the step that failed."""
-        return self.state == self.State.NEEDS_OPERATOR
+
+class StepStatus(models.TextChoices):
+    """Where a step is."""
+
+    PENDING = "pending", "Waiting"
+    RUNNING = "running", "Running"
+    SUCCEEDED = "succeeded", "Done"
+    FAILED = "failed", "Stopped"
+    SKIPPED = "skipped", "Not needed"
 
 
 class OperationStep(models.Model):
-    """One idempotent step of an operation."""
-
-    class Status(models.TextChoices):
-        """The life of a step."""
-
-        PENDING = "pending", "Pending"
-        RUNNING = "running", "Running"
-        SUCCEEDED = "succeeded", "Done"
-        FAILED = "failed", "Failed"
-        CANCELLED = "cancelled", "Cancelled"
+    """One idempotent step with a deadline of its own."""
 
     operation = models.ForeignKey(Operation, on_delete=models.CASCADE, related_name="steps")
     position = models.PositiveSmallIntegerField()
-    name = models.CharField(max_length=40)
-    title = models.CharField(max_length=80)
-    status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
-    attempt = models.PositiveIntegerField(default=0)
-    started_at = models.DateTimeField(null=True, blank=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
-    detail = models.CharField(max_length=200, default="", blank=True)
-    error = models.TextField(default="", blank=True)
+    name = models.CharField(max_length=32)
+    title = models.CharField(max_length=120)
+    status = models.CharField(max_length=12, choices=StepStatus.choices, default=StepStatus.PENDING)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    deadline_at = models.DateTimeField(null=True)
+    # What it waits for now, in words; what stopped it when it failed.
+    waiting_for = models.TextField(blank=True, default="")
+    error = models.TextField(blank=True, default="")
 
     class Meta:
-        """In the order they are done."""
+        """In order of execution."""
 
         ordering: ClassVar = ["position"]
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["operation", "position"], name="step_position_once"),
+            models.UniqueConstraint(fields=["operation", "position"], name="step_once"),
         ]
 
     @override
     def __str__(self) -> str:
-        return self.name
+        return self.title

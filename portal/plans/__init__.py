@@ -1,1 +1,1 @@
-"""The catalogue: plans, regions, prices, and what a cluster size can survive."""
+"""The catalogue: plans, their limits and prices, regions, and what a cluster size survives."""

@@ -1,4 +1,4 @@
-"""Routes of the catalogue under /api/v1/."""
+"""API paths of the catalogue."""
 
 from django.urls import path
 

@@ -1,11 +1,11 @@
-"""Django configuration of the plans app."""
+"""Registers the catalogue."""
 
 from django.apps import AppConfig
 
 
 class PlansConfig(AppConfig):
-    """The catalogue lives in the public schema."""
+    """Plans and regions, in the public schema."""
 
     name = "portal.plans"
     label = "plans"
-    default_auto_field = "django.db.models.BigAutoField"
+    verbose_name = "Plans"

@@ -1,4 +1,4 @@
-"""Plans and regions: data that operators edit, in the public schema."""
+"""Plans and regions: data, not code, so that an operator can change the offer."""
 
 from typing import ClassVar, override
 
@@ -6,47 +6,53 @@ from django.db import models
 
 
 class Plan(models.Model):
-    """What a cluster costs and includes; None means unlimited, or on request for the price."""
+    """An offer: limits, node counts and a price; no price means by contract."""
 
-    code = models.SlugField(max_length=32, unique=True)
+    code = models.SlugField(primary_key=True, max_length=32)
     name = models.CharField(max_length=64)
-    monthly_price = models.DecimalField(max_digits=10, decimal_places=2, null=True, blank=True)
-    nodes = models.PositiveSmallIntegerField(help_text="Nodes that the monthly price includes.")
-    node_counts = models.JSONField(default=list, help_text="Sizes that can be chosen.")
+    tagline = models.CharField(max_length=200, blank=True, default="")
+    monthly_price = models.DecimalField(max_digits=12, decimal_places=2, null=True, blank=True)
+    # The node count that the monthly price is for; other sizes are priced by the node.
+    nodes = models.PositiveSmallIntegerField()
+    node_counts = models.JSONField(default=list)
+    # None: unlimited.
     storage_bytes = models.BigIntegerField(null=True, blank=True)
     calls_per_month = models.BigIntegerField(null=True, blank=True)
+    clusters_max = models.PositiveSmallIntegerField(null=True, blank=True)
     support = models.CharField(max_length=64)
-    features = models.JSONField(default=list, blank=True)
-    position = models.PositiveSmallIntegerField(default=0)
-    is_active = models.BooleanField(default=True)
+    features = models.JSONField(default=list)
+    position = models.PositiveSmallIntegerField()
+    is_offered = models.BooleanField(default=True)
 
     class Meta:
-        """Shown in the order of their price."""
+        """In the order of the price list."""
 
-        ordering: ClassVar = ["position", "code"]
+        ordering: ClassVar = ["position"]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=models.Q(nodes__gte=1), name="plan_has_nodes"),
+            models.CheckConstraint(
+                condition=models.Q(monthly_price=None) | models.Q(monthly_price__gte=0),
+                name="plan_price_positive",
+            ),
+        ]
 
     @override
     def __str__(self) -> str:
         return self.name
 
-    @property
-    def is_self_serve(self) -> bool:
-        """Whether a cluster of the plan can be created without talking to anyone."""
-        return self.monthly_price is not None
-
 
 class Region(models.Model):
-    """Where nodes can be placed."""
+    """A place where nodes run."""
 
-    code = models.SlugField(max_length=32, unique=True)
+    code = models.SlugField(primary_key=True, max_length=32)
     name = models.CharField(max_length=64)
-    position = models.PositiveSmallIntegerField(default=0)
-    is_active = models.BooleanField(default=True)
+    position = models.PositiveSmallIntegerField()
+    is_offered = models.BooleanField(default=True)
 
     class Meta:
-        """In the order operators chose."""
+        """In the order of the list."""
 
-        ordering: ClassVar = ["position", "code"]
+        ordering: ClassVar = ["position"]
 
     @override
     def __str__(self) -> str:

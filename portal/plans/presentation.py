@@ -1,38 +1,25 @@
-"""The catalogue as clients see it."""
+"""Plans, regions and estimates as the API prints them."""
 
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
 
-from portal.plans.models import Plan
-from portal.plans.selectors import node_hour_of
-from portal.plans.types import Estimate, FaultBudget
+from portal.plans.models import Region
+from portal.plans.selectors import fault_budget
+from portal.plans.types import Estimate, FaultBudget, Offer
 
 CURRENCY = "USD"
 
 
-def money(amount: Decimal, places: int = 2) -> dict[str, str]:
-    """Return an amount as the API prints money: a string, never a float."""
-    return {"amount": f"{amount:.{places}f}", "currency": CURRENCY}
+def money(amount: Decimal | None, *, places: str = "0.01") -> dict[str, str] | None:
+    """Print an amount; None where it is by contract."""
+    if amount is None:
+        return None
+    rounded = amount.quantize(Decimal(places), rounding=ROUND_HALF_UP)
+    return {"amount": str(rounded), "currency": CURRENCY}
 
 
-def plan_json(plan: Plan) -> dict[str, object]:
-    """Return a plan."""
-    node_hour = node_hour_of(plan)
-    return {
-        "code": plan.code,
-        "name": plan.name,
-        "monthly_price": None if plan.monthly_price is None else money(plan.monthly_price),
-        "node_hour_price": None if node_hour is None else money(node_hour, 6),
-        "nodes": plan.nodes,
-        "node_counts": plan.node_counts,
-        "storage_bytes": plan.storage_bytes,
-        "calls_per_month": plan.calls_per_month,
-        "support": plan.support,
-        "features": plan.features,
-    }
-
-
-def budget_json(budget: FaultBudget) -> dict[str, object]:
-    """Return a fault budget."""
+def budget_json(budget: FaultBudget) -> dict[str, Any]:
+    """Print what a size survives."""
     return {
         "nodes": budget.nodes,
         "f": budget.f,
@@ -43,13 +30,52 @@ def budget_json(budget: FaultBudget) -> dict[str, object]:
     }
 
 
-def estimate_json(estimate: Estimate, budget: FaultBudget) -> dict[str, object]:
-    """Return a price with what it buys."""
+def plan_json(offer: Offer) -> dict[str, Any]:
+    """Print a plan."""
     return {
-        "plan": estimate.plan,
+        "code": offer.code,
+        "name": offer.name,
+        "tagline": offer.tagline,
+        "price_per_month": money(offer.monthly_price),
+        "price_per_node_hour": money(offer.node_hour_price, places="0.000001"),
+        "nodes": offer.nodes,
+        "node_counts": list(offer.node_counts),
+        "limits": {
+            "storage_bytes": offer.storage_bytes,
+            "calls_per_month": offer.calls_per_month,
+            "clusters": offer.clusters_max,
+        },
+        "support": offer.support,
+        "features": list(offer.features),
+        "self_service": offer.is_self_service,
+        "fault_budgets": [budget_json(fault_budget(n)) for n in offer.node_counts],
+    }
+
+
+def region_json(region: Region) -> dict[str, str]:
+    """Print a region."""
+    return {"code": region.code, "name": region.name}
+
+
+def estimate_json(estimate: Estimate) -> dict[str, Any]:
+    """Print a price before it is paid, with the line it will be on the bill."""
+    lines = []
+    if estimate.per_month is not None:
+        label = f"{estimate.nodes} nodes, {estimate.plan.name} plan"
+        lines.append(
+            {
+                "label": label,
+                "quantity": str(estimate.nodes * 730),
+                "unit": "node-hour",
+                "unit_price": money(estimate.node_hour, places="0.000001"),
+                "amount": money(estimate.per_month),
+            }
+        )
+    return {
+        "plan": estimate.plan.code,
         "nodes": estimate.nodes,
-        "per_hour": money(estimate.hour, 4),
-        "per_month": money(estimate.month),
-        "hours_per_month": 730,
-        "fault_budget": budget_json(budget),
+        "per_hour": money(estimate.per_hour, places="0.0001"),
+        "per_month": money(estimate.per_month),
+        "lines": lines,
+        "fault_budget": budget_json(estimate.budget),
     }

@@ -1,105 +1,153 @@
-"""Reading the catalogue."""
+"""Reading the catalogue, pricing a size, and saying what the size survives."""
 
-from decimal import ROUND_HALF_UP, Decimal
-from typing import Final
+from datetime import datetime, timedelta
+from decimal import Decimal
 
 from dataplane.client.quorum import crashes_tolerated, faults_tolerated, quorum_size
-from portal.core.errors import Invalid
+from portal.core import clock
+from portal.core.tenancy import public_context
+from portal.plans.errors import UnableToSize, UnknownPlan, UnknownRegion
 from portal.plans.models import Plan, Region
-from portal.plans.types import Estimate, FaultBudget
+from portal.plans.types import HOURS_PER_MONTH, Estimate, FaultBudget, Offer
 
-HOURS_PER_MONTH: Final = 730
-CENT: Final = Decimal("0.01")
+NODE_COUNTS = (1, 3, 4, 5, 6, 7, 10)
+CACHED_FOR = timedelta(seconds=30)
 
-_SENTENCES: Final = {
-    1: "No fault tolerance: one node, durable on one disk. For trying things out.",
-    3: "Survives 1 crashed or unreachable node. Not Byzantine-tolerant: one lying node could "
-    "forge or fork.",
-    4: "Survives 1 node that crashes or lies. The most economical Byzantine size.",
-    5: "Survives 1 node that crashes or lies, like 4 nodes; a fifth adds little.",
-    6: "Survives 1 node that lies and 1 that crashes at the same time, or 2 that crash.",
-    7: "Survives 2 nodes that crash or lie. The most economical size for two.",
-    10: "Survives 3 nodes that crash or lie.",
-}
+# The catalogue is a few rows that every page needs and operators change once in a while.
+_cached: tuple[datetime, dict[str, Offer], tuple[Region, ...]] | None = None
 
 
-def plan_list() -> list[Plan]:
-    """Return the plans on offer, cheapest first."""
-    return list(Plan.objects.filter(is_active=True))
+def _catalogue() -> tuple[dict[str, Offer], tuple[Region, ...]]:
+    global _cached  # noqa: PLW0603 - a read cache of a process, replaced as a whole.
+    now = clock.now()
+    if _cached is None or not now - CACHED_FOR <= _cached[0] <= now:
+        with public_context():
+            offers = {plan.code: _offer(plan) for plan in Plan.objects.all()}
+            regions = tuple(Region.objects.filter(is_offered=True))
+        if not offers:
+            return offers, regions
+        _cached = (now, offers, regions)
+    return _cached[1], _cached[2]
+
+
+def catalogue_forget() -> None:
+    """Read the catalogue anew next time: after an operator changed it."""
+    global _cached  # noqa: PLW0603 - see above.
+    _cached = None
+
+
+def _offer(plan: Plan) -> Offer:
+    return Offer(
+        code=plan.code,
+        name=plan.name,
+        tagline=plan.tagline,
+        monthly_price=plan.monthly_price,
+        nodes=plan.nodes,
+        node_counts=tuple(plan.node_counts),
+        storage_bytes=plan.storage_bytes,
+        calls_per_month=plan.calls_per_month,
+        clusters_max=plan.clusters_max,
+        support=plan.support,
+        features=tuple(plan.features),
+    )
+
+
+def plan_list() -> list[Offer]:
+    """Return every plan, cheapest first."""
+    return list(_catalogue()[0].values())
 
 
 def region_list() -> list[Region]:
-    """Return the regions on offer."""
-    return list(Region.objects.filter(is_active=True))
+    """Return every region one can choose."""
+    return list(_catalogue()[1])
 
 
-def plan_get(code: str) -> Plan:
-    """Return a plan on offer.
+def plan_get(code: str) -> Offer:
+    """Return a plan.
 
     Raises:
-        Invalid: There is none of that code.
+        UnknownPlan: there is none of that code.
     """
-    plan = Plan.objects.filter(code=code, is_active=True).first()
-    if plan is None:
-        raise Invalid(errors=[{"pointer": "/plan", "detail": f"There is no plan {code!r}."}])
-    return plan
+    offer = _catalogue()[0].get(code)
+    if offer is None:
+        known = ", ".join(_catalogue()[0])
+        detail = f"There is no plan '{code}'. Choose one of {known}."
+        raise UnknownPlan(errors=[{"pointer": "/plan", "detail": detail}])
+    return offer
 
 
 def region_get(code: str) -> Region:
-    """Return a region on offer.
+    """Return a region.
 
     Raises:
-        Invalid: There is none of that code.
+        UnknownRegion: there is none of that code.
     """
-    region = Region.objects.filter(code=code, is_active=True).first()
-    if region is None:
-        raise Invalid(errors=[{"pointer": "/region", "detail": f"There is no region {code!r}."}])
-    return region
+    for region in _catalogue()[1]:
+        if region.code == code:
+            return region
+    detail = f"There is no region '{code}'."
+    raise UnknownRegion(errors=[{"pointer": "/region", "detail": detail}])
 
 
 def node_hour_price(code: str) -> Decimal | None:
-    """Return the price of one node for one hour, in full precision; None when on request.
-
-    A plan that is not offered any more still has its price: clusters of it still run.
-    """
-    plan = Plan.objects.filter(code=code).first()
-    return None if plan is None else node_hour_of(plan)
+    """Return the exact price of a node-hour; None when it is by contract."""
+    offer = _catalogue()[0].get(code)
+    return None if offer is None else offer.node_hour_price
 
 
-def node_hour_of(plan: Plan) -> Decimal | None:
-    """Return the price of one node of the plan for one hour; None when on request."""
-    if plan.monthly_price is None:
-        return None
-    return plan.monthly_price / (plan.nodes * HOURS_PER_MONTH)
-
-
-def estimate(plan: Plan, nodes: int) -> Estimate:
-    """Return what a cluster of the plan with so many nodes costs.
+def estimate(plan: str, nodes: int) -> Estimate:
+    """Price a size of a plan before it is created.
 
     Raises:
-        Invalid: The plan does not come in that size, or its price is on request.
+        UnknownPlan: there is none of that code.
+        UnableToSize: the plan is not sold with that many nodes.
     """
-    node_hour = node_hour_of(plan)
-    if node_hour is None:
-        detail = f"{plan.name} is set up together with you: write to us."
-        raise Invalid(errors=[{"pointer": "/plan", "detail": detail}], code="on_request")
-    if nodes not in plan.node_counts:
-        sizes = ", ".join(str(count) for count in plan.node_counts)
-        detail = f"{plan.name} comes with {sizes} nodes."
-        raise Invalid(errors=[{"pointer": "/nodes", "detail": detail}])
-    hour = node_hour * nodes
-    month = (hour * HOURS_PER_MONTH).quantize(CENT, ROUND_HALF_UP)
-    return Estimate(plan.code, nodes, node_hour, hour, month)
+    offer = plan_get(plan)
+    if nodes not in offer.node_counts:
+        sizes = ", ".join(str(count) for count in offer.node_counts)
+        detail = f"{offer.name} is offered with {sizes} nodes, not {nodes}."
+        raise UnableToSize(errors=[{"pointer": "/nodes", "detail": detail}])
+    price = offer.node_hour_price
+    per_hour = None if price is None else price * nodes
+    return Estimate(
+        plan=offer,
+        nodes=nodes,
+        node_hour=price,
+        per_hour=per_hour,
+        per_month=None if per_hour is None else per_hour * HOURS_PER_MONTH,
+        budget=fault_budget(nodes),
+    )
 
 
 def fault_budget(nodes: int) -> FaultBudget:
-    """Return what a cluster of that size survives."""
-    f, crashes = faults_tolerated(nodes), crashes_tolerated(nodes)
-    sentence = _SENTENCES.get(nodes) or _general_sentence(f, crashes)
-    return FaultBudget(nodes, f, quorum_size(nodes), crashes, f > 0, sentence)
+    """Say what a cluster of that many nodes survives (consensus: q = ceil((n+f+1)/2))."""
+    f, quorum, crashes = faults_tolerated(nodes), quorum_size(nodes), crashes_tolerated(nodes)
+    return FaultBudget(
+        nodes=nodes,
+        f=f,
+        quorum=quorum,
+        crashes=crashes,
+        is_byzantine=f > 0,
+        sentence=_sentence(nodes, f, crashes),
+    )
 
 
-def _general_sentence(f: int, crashes: int) -> str:
+def _sentence(nodes: int, f: int, crashes: int) -> str:
+    if nodes == 1:
+        return "No fault tolerance: durable on one disk, unavailable while its node is down."
     if f == 0:
-        return f"Survives {crashes} crashed nodes. Not Byzantine-tolerant."
-    return f"Survives {f} nodes that crash or lie, or {crashes} that crash."
+        return (
+            f"Survives {_count(crashes, 'crashed or unreachable node')}. Crash-tolerant only: "
+            "not Byzantine-tolerant, one lying node can fork or forge."
+        )
+    if crashes == f:
+        words = f"Survives {_count(f, 'malicious or crashed node')}."
+        return words + (" The most economical Byzantine size." if nodes == 3 * f + 1 else "")
+    return (
+        f"Survives {_count(f, 'malicious node')} and {_count(crashes - f, 'crashed node')} "
+        f"at once, or {crashes} crashed."
+    )
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,1 +1,1 @@
-"""Migrations of the clusters app."""
+"""Migrations."""

@@ -1,1 +1,1 @@
-"""Ways to place nodes."""
+"""Drivers: how nodes are placed and run."""

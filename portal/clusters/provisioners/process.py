@@ -1,173 +1,194 @@
-"""Nodes as processes of this machine, kept alive by the supervisor of `manage.py up`."""
+"""Nodes as processes of this machine, run by the supervisor that `manage.py up` starts."""
 
 import fcntl
 import json
-import os
 import shutil
+import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
-from typing import Final, cast, override
+from typing import Final, override
+from zlib import crc32
 
 from django.conf import settings
 
-from dataplane.client.local import free_ports
-from dataplane.client.provisioning import write_node_files, write_private
-from dataplane.client.spec import NodeSpec, TlsSpec, UsageSpec
-from portal.clusters.constants import LOG_TAIL_BYTES
-from portal.clusters.errors import UnableToOperate
-from portal.clusters.provisioners.ports import Driver, NodeState, Observed, Place, Placement
-from portal.core.supervision import SupervisorClient, SupervisorError, aerolith_home
+from dataplane.client.errors import SpecError
+from dataplane.client.provisioning import write_node_files
+from dataplane.client.spec import NodeSpec, TlsSpec, UsageSpec, load_spec
+from portal.clusters.constants import LOG_BYTES_MAX
+from portal.clusters.ports import Address, Blueprint, Driver, DriverError, Placed
+from portal.core.supervision import SupervisorClient, SupervisorError
 
 HOST: Final = "127.0.0.1"
-_STATES: Final = {"starting", "running", "backoff", "failed", "stopped"}
-
-
-def _supervised[**P, R](method: Callable[P, R]) -> Callable[P, R]:
-    """Tell supervisor and disk failures in the words of an operation."""
-
-    @wraps(method)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(*args, **kwargs)
-        except SupervisorError as error:
-            raise UnableToOperate(
-                "supervisor_unavailable",
-                f"The process supervisor does not take the order: {error.detail}",
-                next_action="Check that the supervisor runs (manage.py status), then retry.",
-            ) from error
-        except OSError as error:
-            raise UnableToOperate(
-                "disk",
-                f"The node's files cannot be written: {error.strerror}",
-                next_action="Free some space or mend the permissions, then retry.",
-            ) from error
-
-    return run
+# Below the range that systems hand out by themselves, so that no passing connection takes a
+# port while its node is down.
+PORTS: Final = range(20_000, 32_000)
+CODE_DIRECTORY: Final = Path(__file__).resolve().parents[3]
 
 
 class ProcessDriver(Driver):
-    """Node processes under AEROLITH_HOME/clusters/<cluster>/node-<index>/."""
+    """Keeps every node's files below `clusters/<id>/node-<index>/` of the installation."""
 
-    def __init__(self, home: Path | None = None) -> None:
-        self._home = home or aerolith_home()
-        self._supervisor = SupervisorClient(self._home)
-
-    def _directory(self, cluster_id: str, index: int) -> Path:
-        return self._home / "clusters" / cluster_id / f"node-{index}"
-
-    @staticmethod
-    def _unit(cluster_id: str, index: int) -> str:
-        return f"node-{cluster_id[:16]}-{index}"
-
-    @contextmanager
-    def _ports(self) -> Iterator[dict[str, list[int]]]:
-        """Hold the book of ports; changes are written when the block ends."""
-        path = self._home / "clusters" / "ports.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with (path.parent / "ports.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            book = json.loads(path.read_bytes()) if path.exists() else {}
-            yield book
-            write_private(path, json.dumps(book).encode())
+    def __init__(
+        self, home: Path | None = None, supervisor: SupervisorClient | None = None
+    ) -> None:
+        self._home = home or Path(settings.AEROLITH_HOME)
+        self._supervisor = supervisor or SupervisorClient(self._home)
 
     @override
-    @_supervised
-    def reserve(self, cluster_id: str, index: int) -> Place:
-        unit = self._unit(cluster_id, index)
-        with self._ports() as book:
-            if unit not in book:
-                taken = {port for ports in book.values() for port in ports}
-                fresh = [port for port in free_ports(2 * len(taken) + 8) if port not in taken]
-                book[unit] = fresh[:2]
-            peer_port, http_port = book[unit]
-        return Place(HOST, peer_port, http_port)
+    def reserve(self, cluster: str, count: int) -> Sequence[Address]:
+        with self._reservations() as taken:
+            known = taken.get(cluster, [])
+            if len(known) != 2 * count:
+                used = {port for ports in taken.values() for port in ports}
+                known = _free_ports(2 * count, used, crc32(cluster.encode()))
+                taken[cluster] = known
+        return [Address(HOST, known[2 * i], known[2 * i + 1]) for i in range(count)]
 
     @override
-    @_supervised
-    def place(self, placement: Placement) -> None:
-        home = self._directory(placement.cluster_id, placement.index)
+    def place(self, blueprint: Blueprint) -> None:
+        home = self._node(blueprint.cluster, blueprint.index)
+        home.mkdir(parents=True, exist_ok=True)
         token_file = home / "usage.token"
+        token_file.touch(mode=0o600)
+        token_file.write_text(blueprint.usage_token)
         spec = NodeSpec(
-            cluster_id=placement.cluster_id,
-            cluster_name=placement.cluster_name,
-            organization=placement.organization,
-            node_id=placement.index,
-            members=placement.members,
+            cluster_id=blueprint.cluster_id,
+            cluster_name=blueprint.cluster_name,
+            organization=blueprint.organization,
+            node_id=blueprint.index,
+            members=blueprint.members,
             data_dir=str(home / "data"),
             signing_key_file=str(home / "signing.key"),
             gateway_key_file=str(home / "gateway.key"),
             tls=TlsSpec(str(home / "ca.pem"), str(home / "node.pem"), str(home / "node.key")),
-            genesis=placement.genesis,
-            usage=UsageSpec(placement.usage_url, str(token_file)),
+            genesis=blueprint.genesis,
+            usage=UsageSpec(blueprint.usage_url, str(token_file)),
         )
-        write_private(token_file, placement.usage_token.encode())
-        write_node_files(home, spec, placement.authority, placement.material)
+        write_node_files(home, spec, blueprint.authority, blueprint.material)
 
     @override
-    @_supervised
-    def start(self, cluster_id: str, index: int) -> None:
-        home = self._directory(cluster_id, index)
-        self._supervisor.start_unit(
-            self._unit(cluster_id, index),
-            [sys.executable, "-m", "dataplane.node", "--spec", str(home / "spec.json")],
-            cwd=settings.BASE_DIR,
-            env={},
-            log_path=home / "node.log",
-            labels={"cluster": cluster_id, "node": str(index)},
-        )
-
-    @override
-    @_supervised
-    def stop(self, cluster_id: str, index: int) -> None:
-        if index in self.observe(cluster_id):
-            self._supervisor.stop_unit(self._unit(cluster_id, index))
-
-    @override
-    @_supervised
-    def restart(self, cluster_id: str, index: int) -> None:
-        self._supervisor.restart_unit(self._unit(cluster_id, index))
-
-    @override
-    @_supervised
-    def remove(self, cluster_id: str, index: int) -> None:
-        unit = self._unit(cluster_id, index)
-        self._supervisor.remove_unit(unit)
-        shutil.rmtree(self._directory(cluster_id, index), ignore_errors=True)
-        with self._ports() as book:
-            book.pop(unit, None)
-        cluster_home = self._directory(cluster_id, index).parent
-        if cluster_home.exists() and not any(cluster_home.iterdir()):
-            cluster_home.rmdir()
-
-    @override
-    @_supervised
-    def observe(self, cluster_id: str) -> dict[int, Observed]:
-        seen: dict[int, Observed] = {}
-        for unit in self._supervisor.units():
-            if unit.labels.get("cluster") != cluster_id:
-                continue
-            state = unit.state if unit.state in _STATES else "stopped"
-            seen[int(unit.labels["node"])] = Observed(
-                cast("NodeState", state), unit.restarts, unit.last_exit
+    def start(self, cluster: str, index: int) -> None:
+        home = self._node(cluster, index)
+        try:
+            load_spec(home / "spec.json")
+        except SpecError as error:
+            raise DriverError(f"node {index} is not placed: {error}") from error
+        self._call(
+            lambda: self._supervisor.start_unit(
+                _unit(cluster, index),
+                [sys.executable, "-m", "dataplane.node", "--spec", str(home / "spec.json")],
+                cwd=CODE_DIRECTORY,
+                env={"PYTHONUNBUFFERED": "1"},
+                log_path=home / "node.log",
+                labels={"cluster": cluster, "node": str(index)},
             )
-        return seen
+        )
 
     @override
-    @_supervised
-    def log_tail(self, cluster_id: str, index: int) -> str:
-        path = self._directory(cluster_id, index) / "node.log"
-        if not path.exists():
-            return ""
-        with path.open("rb") as log_file:
-            log_file.seek(0, os.SEEK_END)
-            log_file.seek(max(0, log_file.tell() - LOG_TAIL_BYTES))
-            return log_file.read().decode(errors="replace")
+    def stop(self, cluster: str, index: int) -> None:
+        if index in self.observe(cluster):
+            self._call(lambda: self._supervisor.stop_unit(_unit(cluster, index)))
+
+    @override
+    def restart(self, cluster: str, index: int) -> None:
+        if index not in self.observe(cluster):
+            self.start(cluster, index)
+            return
+        self._call(lambda: self._supervisor.restart_unit(_unit(cluster, index)))
+
+    @override
+    def remove(self, cluster: str, index: int) -> None:
+        self._call(lambda: self._supervisor.remove_unit(_unit(cluster, index)))
+        shutil.rmtree(self._node(cluster, index), ignore_errors=True)
+
+    @override
+    def release(self, cluster: str) -> None:
+        with self._reservations() as taken:
+            taken.pop(cluster, None)
+        shutil.rmtree(self._clusters / cluster, ignore_errors=True)
+
+    @override
+    def observe(self, cluster: str) -> dict[int, Placed]:
+        try:
+            units = self._supervisor.units()
+        except SupervisorError as error:
+            raise DriverError(error.detail) from error
+        return {
+            int(unit.labels["node"]): Placed(
+                int(unit.labels["node"]), unit.state, unit.pid, unit.restarts, unit.last_exit
+            )
+            for unit in units
+            if unit.labels.get("cluster") == cluster and unit.labels.get("node", "").isdigit()
+        }
+
+    @override
+    def logs(self, cluster: str, index: int, *, lines: int) -> list[str]:
+        path = self._node(cluster, index) / "node.log"
+        try:
+            with path.open("rb") as file:
+                size = file.seek(0, 2)
+                file.seek(max(0, size - LOG_BYTES_MAX))
+                text = file.read().decode(errors="replace")
+        except FileNotFoundError:
+            return []
+        found = text.splitlines()
+        return (found[1:] if size > LOG_BYTES_MAX else found)[-lines:]
+
+    @property
+    def _clusters(self) -> Path:
+        return self._home / "clusters"
+
+    def _node(self, cluster: str, index: int) -> Path:
+        return self._clusters / cluster / f"node-{index}"
+
+    def _call(self, call: object) -> None:
+        assert callable(call)
+        try:
+            call()
+        except SupervisorError as error:
+            raise DriverError(f"the supervisor: {error.detail or error.code}") from error
+
+    @contextmanager
+    def _reservations(self) -> Iterator[dict[str, list[int]]]:
+        """Hold the list of reserved ports, which all workers of this machine share."""
+        self._clusters.mkdir(parents=True, exist_ok=True)
+        path = self._clusters / "ports.json"
+        with (self._clusters / "ports.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            taken: dict[str, list[int]] = json.loads(path.read_text()) if path.exists() else {}
+            yield taken
+            draft = path.with_suffix(".tmp")
+            draft.write_text(json.dumps(taken))
+            draft.replace(path)
 
 
-def driver_for(region: str) -> Driver:
-    """Return the driver of a region."""
-    assert region
+def _unit(cluster: str, index: int) -> str:
+    return f"node-{cluster}-{index}"
+
+
+def _free_ports(count: int, used: set[int], seed: int) -> list[int]:
+    """Probe from a place of the cluster's own, so that two installations seldom meet."""
+    found: list[int] = []
+    for step in range(len(PORTS)):
+        port = PORTS[(seed + step) % len(PORTS)]
+        if port not in used and _is_free(port):
+            found.append(port)
+            if len(found) == count:
+                return found
+    raise DriverError("this machine has no free ports left")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def driver() -> Driver:
+    """Return the driver of this installation."""
     return ProcessDriver()

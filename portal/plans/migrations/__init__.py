@@ -1,1 +1,1 @@
-"""Migrations of the plans app."""
+"""Migrations."""

@@ -1,0 +1,30 @@
+"""Clients of a cluster with the portal's own key."""
+
+from dataplane.client.client import Client
+from dataplane.client.errors import ClusterUnreachableError
+from portal.clusters.models import Cluster
+from portal.core.crypto import unseal
+
+TIMEOUT_S = 10.0
+
+
+def admin_key(cluster: Cluster) -> str:
+    """Return the portal's key of a cluster; never show it to anybody."""
+    return unseal(bytes(cluster.admin_key)).decode()
+
+
+def node_urls(cluster: Cluster) -> list[str]:
+    """Return where the cluster's nodes answer."""
+    return [node.url for node in cluster.nodes.all() if node.http_port]
+
+
+def admin_client(cluster: Cluster, *, timeout_s: float = TIMEOUT_S) -> Client:
+    """Return a client that tries every node of the cluster; use it as a context manager.
+
+    Raises:
+        ClusterUnreachableError: the cluster has no addresses yet, or its keys are gone.
+    """
+    urls = node_urls(cluster)
+    if not urls or not cluster.admin_key:
+        raise ClusterUnreachableError("the cluster has no nodes yet")
+    return Client(urls, admin_key(cluster), timeout_s=timeout_s)

@@ -1,0 +1,1 @@
+"""The engine of long work: states, steps, deadlines, resumption."""

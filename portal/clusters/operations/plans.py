@@ -1,0 +1,76 @@
+"""Which steps each kind of operation has, forwards and when it is cancelled."""
+
+from datetime import timedelta
+
+from portal.clusters.models import OperationKind
+from portal.clusters.operations import creation, lifecycle
+from portal.clusters.operations.types import Step
+
+_LOGS = "Read the logs of the nodes on the Overview tab, then retry or cancel."
+_START = Step("start", "Start the nodes", 60, creation.start, _LOGS)
+_QUORUM = Step("quorum", "Wait for a quorum, seen from outside", 90, creation.quorum, _LOGS)
+_PROBE = Step("probe", "Write and read a document", 60, creation.probe, _LOGS)
+_OPEN = Step("open", "Open for use", 30, creation.finish)
+
+STEPS: dict[OperationKind, tuple[Step, ...]] = {
+    OperationKind.CREATE: (
+        Step("allocate", "Choose addresses", 30, creation.allocate),
+        Step("material", "Make the authority, certificates and keys", 30, creation.material),
+        Step("place", "Hand each node its specification", 60, creation.place),
+        _START,
+        _QUORUM,
+        _PROBE,
+        Step("limits", "Check the limits of the plan", 30, creation.limits),
+        _OPEN,
+    ),
+    OperationKind.DELETE: (
+        Step("stop", "Stop the nodes", 90, lifecycle.stop_nodes),
+        Step("recycle", "Move to the recycle bin", 30, lifecycle.recycle),
+    ),
+    OperationKind.RESTORE_DELETED: (
+        Step("place", "Hand each node its specification", 60, creation.place),
+        _START,
+        _QUORUM,
+        _PROBE,
+        _OPEN,
+    ),
+    OperationKind.PURGE: (
+        Step("stop", "Stop the nodes", 90, lifecycle.stop_nodes),
+        Step("remove", "Delete the data of every node", 120, lifecycle.remove_nodes),
+        Step("close", "Close the books", 30, lifecycle.close),
+    ),
+    OperationKind.RESTART_NODE: (
+        Step("check", "Check that the others can go on", 60, lifecycle.restart_check),
+        Step("restart", "Restart the process", 90, lifecycle.restart),
+        Step("ready", "Wait until it has caught up", 180, lifecycle.restart_ready, _LOGS),
+    ),
+}
+
+UNDO: dict[OperationKind, tuple[Step, ...]] = {
+    OperationKind.CREATE: (
+        Step("undo_remove", "Remove what was made", 120, lifecycle.remove_nodes),
+        Step("undo_close", "Close the books", 30, lifecycle.close),
+    ),
+    OperationKind.DELETE: (
+        Step("undo_start", "Start the nodes again", 60, creation.start),
+        Step("undo_quorum", "Wait for a quorum", 90, creation.quorum, _LOGS),
+        Step("undo_open", "Open for use", 30, creation.finish),
+    ),
+    OperationKind.RESTORE_DELETED: (
+        Step("undo_stop", "Stop the nodes", 90, lifecycle.stop_nodes),
+        Step("undo_recycle", "Move back to the recycle bin", 30, lifecycle.recycle_again),
+    ),
+    OperationKind.PURGE: (
+        Step("undo_recycle", "Keep it in the recycle bin", 30, lifecycle.recycle_again),
+    ),
+    OperationKind.RESTART_NODE: (
+        Step("undo_start", "Make sure that the node runs", 60, lifecycle.restart_undo),
+    ),
+}
+
+UNDO_BUDGET = timedelta(minutes=5)
+
+
+def operation_budget(kind: OperationKind) -> timedelta:
+    """Return how long an operation may take: no longer than its steps together."""
+    return timedelta(seconds=sum(step.seconds for step in STEPS[kind]))

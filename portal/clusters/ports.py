@@ -1,0 +1,95 @@
+"""What the portal needs of whoever places and runs nodes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from dataplane.client.provisioning import Authority, NodeMaterial
+from dataplane.client.spec import GenesisSpec, MemberSpec
+
+
+class DriverError(Exception):
+    """The driver could not do it now; the same call may work later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a node listens."""
+
+    host: str
+    peer_port: int
+    http_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """Everything that distinguishes one node; the driver adds where its files are."""
+
+    # The portal's id of the cluster, by which the driver is asked about it later.
+    cluster: str
+    cluster_id: str
+    cluster_name: str
+    organization: str
+    index: int
+    members: tuple[MemberSpec, ...]
+    genesis: GenesisSpec
+    authority: Authority = field(repr=False)
+    material: NodeMaterial = field(repr=False)
+    usage_url: str
+    usage_token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A node as its driver sees it, from outside."""
+
+    index: int
+    state: str
+    pid: int | None
+    restarts: int
+    last_exit: int | None
+
+    @property
+    def is_up(self) -> bool:
+        """Tell whether its process runs."""
+        return self.state == "running" and self.pid is not None
+
+
+class Driver(Protocol):
+    """Places nodes. Every call is idempotent; `cluster` is the portal's id."""
+
+    def reserve(self, cluster: str, count: int) -> Sequence[Address]:
+        """Choose addresses for a cluster; a second call answers the same ones."""
+        ...
+
+    def place(self, blueprint: Blueprint) -> None:
+        """Put a node's specification and secrets where it will run."""
+        ...
+
+    def start(self, cluster: str, index: int) -> None:
+        """Run a placed node; it stays wanted until stopped."""
+        ...
+
+    def stop(self, cluster: str, index: int) -> None:
+        """Stop a node and keep its data."""
+        ...
+
+    def restart(self, cluster: str, index: int) -> None:
+        """Stop and start a node."""
+        ...
+
+    def remove(self, cluster: str, index: int) -> None:
+        """Stop a node and delete its data."""
+        ...
+
+    def release(self, cluster: str) -> None:
+        """Give a cluster's addresses and folders back."""
+        ...
+
+    def observe(self, cluster: str) -> dict[int, Placed]:
+        """Answer which nodes exist and how they are."""
+        ...
+
+    def logs(self, cluster: str, index: int, *, lines: int) -> list[str]:
+        """Answer the last lines that a node logged."""
+        ...

@@ -1,0 +1,432 @@
+"""Everything that changes a cluster, its keys or its operations."""
+
+import hashlib
+import re
+import secrets
+from datetime import datetime
+
+from celery import current_app
+from django.db import IntegrityError, connection, transaction
+from django.utils.text import slugify
+
+from dataplane.client.keys import new_api_key
+from portal.access.types import Access
+from portal.audit.services import Actor, audit_record
+from portal.clusters.constants import (
+    CLUSTERS_PER_ORGANIZATION_MAX,
+    DOUBLE_SUBMIT_WINDOW,
+    NAME_LENGTH_MAX,
+)
+from portal.clusters.errors import (
+    NameNotConfirmed,
+    NameTaken,
+    PlanByContract,
+    TooManyClusters,
+    UnableToCancel,
+    UnableToChangeCluster,
+    UnableToRetry,
+)
+from portal.clusters.keys import key_create, key_revoke
+from portal.clusters.models import (
+    FINAL,
+    Cluster,
+    ClusterStatus,
+    Operation,
+    OperationKind,
+    OperationState,
+)
+from portal.clusters.operations.engine import operation_retry_in_place
+from portal.clusters.operations.live import announce, announce_cluster
+from portal.clusters.operations.plans import operation_budget
+from portal.clusters.selectors import node_get
+from portal.core import clock
+from portal.core.crypto import seal
+from portal.core.errors import Invalid
+from portal.core.tenancy import current_schema
+from portal.plans.selectors import estimate, region_get
+from portal.plans.types import Estimate
+
+__all__ = [
+    "cluster_create",
+    "cluster_delete",
+    "cluster_rename",
+    "cluster_restart_node",
+    "cluster_restore",
+    "clusters_purge_due",
+    "key_create",
+    "key_revoke",
+    "operation_cancel",
+    "operation_retry",
+]
+
+_NAME = re.compile(r"^[^\W_](?:[\w .-]*[^\W_])?$")
+_LOCK = 0x636C_7573  # "clus": one creator at a time in each schema, so that limits hold.
+IN_USE = (ClusterStatus.RUNNING, ClusterStatus.DEGRADED)
+_STATUS_WHILE = {
+    OperationKind.CREATE: ClusterStatus.PROVISIONING,
+    OperationKind.DELETE: ClusterStatus.DELETING,
+    OperationKind.RESTORE_DELETED: ClusterStatus.PROVISIONING,
+    OperationKind.PURGE: ClusterStatus.DELETING,
+}
+
+
+def cluster_create(
+    access: Access,
+    *,
+    name: str,
+    plan: str,
+    region: str,
+    nodes: int,
+    form_token: str = "",
+) -> tuple[Cluster, Operation]:
+    """Write down that a cluster is wanted, and have it made.
+
+    The same `form_token` again within minutes answers the cluster of the first time.
+
+    Raises:
+        Invalid: name, plan, region or size are not acceptable.
+        NameTaken: another cluster of the organization has the name.
+        TooManyClusters: the plan or the installation allows no further one.
+        PlanByContract: the plan cannot be had by oneself.
+    """
+    name, slug = _checked_name(name)
+    region_get(region)
+    price = estimate(plan, nodes)
+    if not price.plan.is_self_service:
+        raise PlanByContract(f"{price.plan.name} is by contract: write to us first.")
+    with transaction.atomic():
+        _lock_creation()
+        if form_token and (found := _same_form(form_token)) is not None:
+            return found
+        _check_room(price, slug)
+        cluster = _insert(access, name, slug=slug, region=region, price=price)
+        operation = _operation_insert(
+            access, cluster, OperationKind.CREATE, {"form_token": form_token}
+        )
+        operation.cost_delta = price.per_hour
+        operation.save(update_fields=["cost_delta"])
+        after = {"plan": plan, "region": region, "nodes": nodes, "operation": str(operation.pk)}
+        _record(access, "cluster.created", cluster, after=after)
+    return cluster, operation
+
+
+def cluster_delete(
+    access: Access, cluster: Cluster, *, confirm: str, now_for_good: bool = False
+) -> tuple[Cluster, Operation]:
+    """Move a cluster to the recycle bin, or delete for good what is in it.
+
+    A cluster that is still being made is cancelled instead, which removes it at once.
+
+    Raises:
+        NameNotConfirmed: `confirm` is not the cluster's name.
+        UnableToChangeCluster: it is deleted already, or another operation is at work.
+    """
+    if confirm != cluster.name:
+        raise NameNotConfirmed(f"Type the name of the cluster, {cluster.name}, to delete it.")
+    making = _open_operation(cluster, OperationKind.CREATE)
+    if making is not None:
+        return cluster, operation_cancel(access, making)
+    kind = OperationKind.PURGE if cluster.is_recoverable else OperationKind.DELETE
+    if kind == OperationKind.PURGE and not now_for_good:
+        raise UnableToChangeCluster("The cluster is in the recycle bin already.")
+    with transaction.atomic():
+        locked = _locked(cluster)
+        _abandon_stopped(access, locked)
+        return _begin(access, locked, kind, "cluster.delete_requested", confirmed=True)
+
+
+def cluster_restore(access: Access, cluster: Cluster) -> tuple[Cluster, Operation]:
+    """Take a cluster out of the recycle bin, with its data and addresses.
+
+    Raises:
+        UnableToChangeCluster: it is not in the recycle bin, or is being deleted for good.
+    """
+    if not cluster.is_recoverable:
+        raise UnableToChangeCluster("The cluster is not in the recycle bin.")
+    with transaction.atomic():
+        locked = _locked(cluster)
+        return _begin(access, locked, OperationKind.RESTORE_DELETED, "cluster.restore_requested")
+
+
+def cluster_restart_node(
+    access: Access, cluster: Cluster, *, node: int, force: bool = False
+) -> tuple[Cluster, Operation]:
+    """Restart one node; refused by a step while the others would not be a quorum.
+
+    Raises:
+        UnableToChangeCluster: the cluster is not in use.
+        NotFound: it has no such node.
+    """
+    node_get(cluster, node)
+    if cluster.status not in {*IN_USE, ClusterStatus.NEEDS_OPERATOR} or cluster.deleted_at:
+        raise UnableToChangeCluster(f"The cluster is {cluster.status}: nothing to restart.")
+    with transaction.atomic():
+        locked = _locked(cluster)
+        params: dict[str, object] = {"node": node, "force": force}
+        return _begin(
+            access, locked, OperationKind.RESTART_NODE, "cluster.restart_requested", params=params
+        )
+
+
+def cluster_rename(access: Access, cluster: Cluster, *, name: str) -> Cluster:
+    """Give another name; addresses and keys stay.
+
+    Raises:
+        Invalid: the name is not acceptable.
+        NameTaken: another cluster has it.
+    """
+    name, slug = _checked_name(name)
+    with transaction.atomic():
+        locked = _locked(cluster)
+        before = locked.name
+        others = Cluster.objects.filter(slug=slug, purged_at=None).exclude(pk=locked.pk)
+        if others.exists():
+            raise NameTaken(f"Another cluster is called {name}.")
+        locked.name, locked.slug = name, slug
+        locked.save(update_fields=["name", "slug"])
+        _record(access, "cluster.renamed", locked, before={"name": before}, after={"name": name})
+    return locked
+
+
+def operation_cancel(access: Access, operation: Operation) -> Operation:
+    """Ask an operation to stop and clean up after itself; works until it is over.
+
+    Raises:
+        UnableToCancel: it is over, or it deletes for good and has begun.
+    """
+    with transaction.atomic():
+        locked = Operation.objects.select_for_update().get(pk=operation.pk)
+        if locked.state in FINAL:
+            raise UnableToCancel(f"The operation is over: it {locked.state}.")
+        has_begun_purge = (
+            locked.kind == OperationKind.PURGE
+            and locked.steps.filter(name="remove").exclude(status="pending").exists()
+        )
+        if has_begun_purge:
+            raise UnableToCancel("Data is being deleted for good; retry instead.")
+        if not locked.cancel_requested:
+            locked.cancel_requested = True
+            locked.save(update_fields=["cancel_requested"])
+            _record_operation(access, "operation.cancel_requested", locked)
+        if locked.state == OperationState.NEEDS_OPERATOR:
+            _retry(locked)
+        elif locked.state == OperationState.QUEUED and locked.kind != OperationKind.CREATE:
+            locked.state, locked.finished_at = OperationState.CANCELLED, clock.now()
+            locked.save(update_fields=["state", "finished_at"])
+        announce(locked)
+        _enqueue(locked)
+    return locked
+
+
+def operation_retry(access: Access, operation: Operation) -> Operation:
+    """Give an operation that stopped another attempt, from the step it stopped at.
+
+    Raises:
+        UnableToRetry: it did not stop.
+    """
+    with transaction.atomic():
+        locked = Operation.objects.select_for_update().get(pk=operation.pk)
+        if locked.state != OperationState.NEEDS_OPERATOR:
+            raise UnableToRetry(f"The operation is {locked.state}; only a stopped one is retried.")
+        _retry(locked)
+        _record_operation(access, "operation.retried", locked)
+        _enqueue(locked)
+    return locked
+
+
+def clusters_purge_due(*, now: datetime) -> int:
+    """Begin to delete for good what has been in the recycle bin for its time."""
+    due = Cluster.objects.filter(purged_at=None, purge_at__lte=now, status=ClusterStatus.DELETED)
+    count = 0
+    for cluster in due:
+        with transaction.atomic():
+            locked = _locked(cluster)
+            if _open_operation(locked) is None:
+                _begin(Actor(label="recycle bin"), locked, OperationKind.PURGE, "cluster.purge_due")
+                count += 1
+    return count
+
+
+def _checked_name(name: str) -> tuple[str, str]:
+    name = " ".join(name.split())
+    slug = slugify(name)[:NAME_LENGTH_MAX].strip("-")
+    if not slug or len(name) > NAME_LENGTH_MAX or not _NAME.match(name):
+        detail = (
+            f"Use 1 to {NAME_LENGTH_MAX} letters, digits, spaces, dots or hyphens, "
+            "beginning and ending with a letter or digit."
+        )
+        raise Invalid(errors=[{"pointer": "/name", "detail": detail}])
+    return name, slug
+
+
+def _lock_creation() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_LOCK, current_schema()])
+
+
+def _same_form(form_token: str) -> tuple[Cluster, Operation] | None:
+    """Find the cluster that the same form made a moment ago."""
+    since = clock.now() - DOUBLE_SUBMIT_WINDOW
+    rows = Operation.objects.select_related("cluster").filter(
+        kind=OperationKind.CREATE, created_at__gte=since, params__form_token=form_token
+    )
+    first = rows.first()
+    return None if first is None else (first.cluster, first)
+
+
+def _check_room(price: Estimate, slug: str) -> None:
+    living = Cluster.objects.filter(deleted_at=None)
+    if Cluster.objects.filter(slug=slug, purged_at=None).exists():
+        raise NameTaken(
+            "A cluster of this organization has that name (perhaps one in the recycle bin)."
+        )
+    if living.count() >= CLUSTERS_PER_ORGANIZATION_MAX:
+        limit = CLUSTERS_PER_ORGANIZATION_MAX
+        raise TooManyClusters(
+            f"An organization has at most {limit} clusters; delete one first.", limit=limit
+        )
+    limit_of_plan, plan = price.plan.clusters_max, price.plan
+    if limit_of_plan is not None and living.filter(plan=plan.code).count() >= limit_of_plan:
+        raise TooManyClusters(
+            f"{plan.name} includes {limit_of_plan} "
+            f"{'cluster' if limit_of_plan == 1 else 'clusters'} for an organization. "
+            "Delete one, or choose another plan.",
+            limit=limit_of_plan,
+        )
+
+
+def _insert(
+    access: Access, name: str, *, slug: str, region: str, price: Estimate
+) -> Cluster:
+    schema = current_schema()
+    usage_token = f"aeu_{schema.removeprefix('org_')}_{secrets.token_urlsafe(32)}"
+    return Cluster.objects.create(
+        name=name,
+        slug=slug,
+        plan=price.plan.code,
+        region=region,
+        desired_nodes=price.nodes,
+        data_plane_id=secrets.token_hex(16),
+        admin_key=seal(new_api_key().token.encode()),
+        usage_token=seal(usage_token.encode()),
+        usage_token_hash=hashlib.sha256(usage_token.encode()).hexdigest(),
+        created_by=access.user.email,
+        created_at=clock.now(),
+    )
+
+
+def _begin(
+    who: Access | Actor,
+    cluster: Cluster,
+    kind: OperationKind,
+    action: str,
+    *,
+    params: dict[str, object] | None = None,
+    confirmed: bool = False,
+) -> tuple[Cluster, Operation]:
+    """Write an operation down, behind the one at work if there is one."""
+    at_work = _open_operation(cluster)
+    if at_work is not None and not (confirmed and at_work.kind == OperationKind.RESTART_NODE):
+        raise UnableToChangeCluster(
+            f"Another operation is not over yet: {at_work.get_kind_display().lower()}, "
+            f"{at_work.state}. Wait for it, or cancel it.",
+            operation=str(at_work.pk),
+        )
+    operation = _operation_insert(who, cluster, kind, params or {})
+    if kind in _STATUS_WHILE:
+        cluster.status = _STATUS_WHILE[kind]
+        cluster.save(update_fields=["status"])
+        announce_cluster(cluster)
+    _record(who, action, cluster, after={"operation": str(operation.pk), **(params or {})})
+    return cluster, operation
+
+
+def _operation_insert(
+    who: Access | Actor, cluster: Cluster, kind: OperationKind, params: dict[str, object]
+) -> Operation:
+    now = clock.now()
+    operation = Operation.objects.create(
+        cluster=cluster,
+        kind=kind,
+        params=params,
+        deadline_at=now + operation_budget(kind),
+        requested_by=who.label if isinstance(who, Actor) else who.user.email,
+        created_at=now,
+    )
+    _enqueue(operation)
+    return operation
+
+
+def _enqueue(operation: Operation) -> None:
+    """Wake a worker at commit; should the broker be away, the sweep does it later."""
+    schema, operation_id = current_schema(), str(operation.pk)
+
+    def send() -> None:
+        current_app.send_task(
+            "clusters.operation_run",
+            kwargs={"schema": schema, "operation_id": operation_id},
+            expires=60,
+            retry=False,
+        )
+
+    transaction.on_commit(send, robust=True)
+
+
+def _retry(operation: Operation) -> None:
+    try:
+        with transaction.atomic():
+            operation_retry_in_place(operation)
+    except IntegrityError as error:
+        raise UnableToRetry("Another operation is at work on the cluster.") from error
+    if operation.kind in _STATUS_WHILE:
+        cluster = operation.cluster
+        cluster.status = _STATUS_WHILE[OperationKind(operation.kind)]
+        cluster.save(update_fields=["status"])
+        announce_cluster(cluster)
+
+
+def _abandon_stopped(access: Access, cluster: Cluster) -> None:
+    """Close what stopped and waits for a person: deleting is the answer to it."""
+    stopped = Operation.objects.filter(cluster=cluster, state=OperationState.NEEDS_OPERATOR)
+    for operation in stopped.exclude(kind=OperationKind.CREATE):
+        operation.state, operation.finished_at = OperationState.CANCELLED, clock.now()
+        operation.save(update_fields=["state", "finished_at"])
+        _record_operation(access, "operation.abandoned", operation)
+
+
+def _open_operation(cluster: Cluster, kind: OperationKind | None = None) -> Operation | None:
+    rows = Operation.objects.filter(cluster=cluster).exclude(state__in=FINAL).order_by("pk")
+    return (rows.filter(kind=kind) if kind else rows).first()
+
+
+def _locked(cluster: Cluster) -> Cluster:
+    return Cluster.objects.select_for_update().get(pk=cluster.pk)
+
+
+def _record(
+    who: Access | Actor,
+    action: str,
+    cluster: Cluster,
+    *,
+    before: dict[str, object] | None = None,
+    after: dict[str, object] | None = None,
+) -> None:
+    audit_record(
+        access_or_actor=who,
+        action=action,
+        target_type="cluster",
+        target_id=cluster.pk,
+        target_label=cluster.name,
+        before=before,
+        after=after,
+    )
+
+
+def _record_operation(access: Access, action: str, operation: Operation) -> None:
+    after: dict[str, object] = {"operation": str(operation.pk), "kind": operation.kind}
+    _record(access, action, operation.cluster, after=after)
+
+
+def form_token_new() -> str:
+    """Return the mark of one rendering of a form."""
+    return secrets.token_hex(16)

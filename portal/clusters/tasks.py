@@ -1,0 +1,85 @@
+"""Background work of clusters."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from celery import shared_task
+
+from portal.clusters.models import Cluster, ClusterStatus
+from portal.clusters.operations.engine import cluster_lock, operation_advance
+from portal.clusters.operations.observation import cluster_observe
+from portal.clusters.provisioners.process import driver
+from portal.clusters.selectors import operations_unfinished
+from portal.clusters.services import clusters_purge_due
+from portal.core import clock
+from portal.core.tenancy import current_schema, tenant_context, tenant_task, tenants
+
+OBSERVED_STATUSES = (ClusterStatus.RUNNING, ClusterStatus.DEGRADED)
+OBSERVE_AGE_MIN = timedelta(seconds=2)
+MESSAGE_EXPIRES_S = 4
+
+
+@tenant_task(name="clusters.operation_run")
+def operation_run(operation_id: str) -> None:
+    """Work on an operation; the sweep asks again while it is unfinished."""
+    if operation_advance(UUID(operation_id)):
+        return
+    # One that waited behind this one need not wait for the sweep.
+    for waiting in operations_unfinished()[:1]:
+        operation_run.apply_async(
+            kwargs={"schema": current_schema(), "operation_id": str(waiting)},
+            expires=MESSAGE_EXPIRES_S,
+        )
+
+
+@shared_task(name="clusters.operations_sweep")
+def operations_sweep() -> None:
+    """Ask workers for every unfinished operation: whatever died, somebody goes on."""
+    for tenant in tenants():
+        with tenant_context(tenant.schema_name):
+            unfinished = operations_unfinished()
+        for operation_id in unfinished:
+            operation_run.apply_async(
+                kwargs={"schema": tenant.schema_name, "operation_id": str(operation_id)},
+                expires=MESSAGE_EXPIRES_S,
+            )
+
+
+@tenant_task(name="clusters.observe")
+def observe(cluster_id: str) -> None:
+    """Look at one cluster, unless an operation is at work on it."""
+    cluster = (
+        Cluster.objects.filter(pk=cluster_id, status__in=OBSERVED_STATUSES)
+        .prefetch_related("nodes")
+        .first()
+    )
+    if cluster is None:
+        return
+    if cluster.observed_at and clock.now() - cluster.observed_at < OBSERVE_AGE_MIN:
+        return
+    with cluster_lock(cluster.pk) as is_mine:
+        if is_mine:
+            cluster_observe(cluster, driver())
+
+
+@shared_task(name="clusters.observe_all")
+def observe_all() -> None:
+    """Ask workers to look at every cluster in use."""
+    for tenant in tenants():
+        with tenant_context(tenant.schema_name):
+            found = list(
+                Cluster.objects.filter(status__in=OBSERVED_STATUSES).values_list("pk", flat=True)
+            )
+        for cluster_id in found:
+            observe.apply_async(
+                kwargs={"schema": tenant.schema_name, "cluster_id": str(cluster_id)},
+                expires=MESSAGE_EXPIRES_S,
+            )
+
+
+@shared_task(name="clusters.purge_due")
+def purge_due() -> None:
+    """Begin to delete what has been in the recycle bin for its time."""
+    for tenant in tenants():
+        with tenant_context(tenant.schema_name):
+            clusters_purge_due(now=clock.now())
