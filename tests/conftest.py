@@ -7,6 +7,7 @@ Every test with the database starts with Alice (owner) and Bob (developer) in Ac
 import os
 from pathlib import Path
 
+import django
 import pytest
 
 from tests.services import Services, postgres_start, services_announce, valkey_start
@@ -38,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     is_distributing = bool(config.getoption("numprocesses", None))
     if not (_is_controller(config) and is_distributing):
         valkey_start(_services)
+    django.setup()
     _never_flush()
 
 
