@@ -1,6 +1,6 @@
 """Metering alarms as operators see them: to read and to acknowledge, never to change."""
 
-from typing import TYPE_CHECKING, ClassVar, override
+from typing import ClassVar, override
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -10,14 +10,9 @@ from unfold.admin import ModelAdmin
 from portal.core import clock
 from portal.metering.alarms.models import MeteringAlarm
 
-if TYPE_CHECKING:
-    AlarmModelAdmin = ModelAdmin[MeteringAlarm]
-else:
-    AlarmModelAdmin = ModelAdmin
-
 
 @admin.register(MeteringAlarm)
-class MeteringAlarmAdmin(AlarmModelAdmin):
+class MeteringAlarmAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types.
     """The list that an operator works through."""
 
     list_display: ClassVar = [
