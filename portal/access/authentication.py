@@ -2,8 +2,6 @@
 
 from typing import Any, override
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.openapi import AutoSchema
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.request import Request
 
@@ -27,14 +25,3 @@ class RequestUserAuthentication(SessionAuthentication):
     @override
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="aerolith"'
-
-
-class RequestUserScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # untyped base.
-    """How the schema describes it."""
-
-    target_class = "portal.access.authentication.RequestUserAuthentication"
-    name = "token"
-
-    @override
-    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
-        return {"type": "http", "scheme": "bearer", "bearerFormat": "aer_…"}
