@@ -71,7 +71,7 @@ def key_create(
             created_by=access.user.email,
             created_at=clock.now(),
         )
-        after = {"key": made.id, "name": name, "scopes": list(scopes)}
+        after: dict[str, object] = {"key": made.id, "name": name, "scopes": list(scopes)}
         _record(access, "key.created", cluster, after)
     return key, made.token
 

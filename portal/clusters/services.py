@@ -295,9 +295,7 @@ def _check_room(price: Estimate, slug: str) -> None:
         )
 
 
-def _insert(
-    access: Access, name: str, *, slug: str, region: str, price: Estimate
-) -> Cluster:
+def _insert(access: Access, name: str, *, slug: str, region: str, price: Estimate) -> Cluster:
     schema = current_schema()
     usage_token = f"aeu_{schema.removeprefix('org_')}_{secrets.token_urlsafe(32)}"
     return Cluster.objects.create(

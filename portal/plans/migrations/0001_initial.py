@@ -1,11 +1,12 @@
 """The tables of the catalogue and the first price list."""
 
 from decimal import Decimal
+from typing import Any
 
 from django.db import migrations, models
 
 GIGABYTE = 10**9
-PLANS = [
+PLANS: list[dict[str, Any]] = [
     dict(code="free", name="Free", tagline="To try it out", monthly_price=Decimal("0.00"), nodes=1,
          node_counts=[1], storage_bytes=GIGABYTE, calls_per_month=10_000, clusters_max=1,
          support="Community", features=["Document API", "Live metrics"], position=1),
@@ -25,7 +26,7 @@ PLANS = [
 ]
 
 
-def load(apps, schema_editor):
+def load(apps: Any, schema_editor: Any) -> None:
     for row in PLANS:
         apps.get_model("plans", "Plan").objects.update_or_create(code=row["code"], defaults=row)
     apps.get_model("plans", "Region").objects.update_or_create(

@@ -1,0 +1,33 @@
+"""API paths of clusters and operations, below `/orgs/{slug}/`."""
+
+from django.urls import path
+
+from portal.clusters import api
+
+ONE = "clusters/<uuid:cluster_id>"
+
+urlpatterns = [
+    path("clusters", api.ClustersView.as_view(), name="api-clusters"),
+    path("clusters/estimate", api.EstimateView.as_view(), name="api-estimate"),
+    path(ONE, api.ClusterView.as_view(), name="api-cluster"),
+    path(f"{ONE}/estimate", api.ClusterEstimateView.as_view(), name="api-cluster-estimate"),
+    path(f"{ONE}/restart", api.RestartView.as_view(), name="api-cluster-restart"),
+    path(f"{ONE}/undelete", api.RestoreView.as_view(), name="api-cluster-undelete"),
+    path(f"{ONE}/nodes", api.NodesView.as_view(), name="api-nodes"),
+    path(f"{ONE}/nodes/<int:index>/log", api.NodeLogView.as_view(), name="api-node-log"),
+    path(f"{ONE}/connection", api.ConnectionView.as_view(), name="api-connection"),
+    path(f"{ONE}/keys", api.KeysView.as_view(), name="api-keys"),
+    path(f"{ONE}/keys/<slug:key_id>", api.KeyView.as_view(), name="api-key"),
+    path("operations", api.OperationsView.as_view(), name="api-operations"),
+    path("operations/<uuid:operation_id>", api.OperationView.as_view(), name="api-operation"),
+    path(
+        "operations/<uuid:operation_id>/cancel",
+        api.OperationCancelView.as_view(),
+        name="api-operation-cancel",
+    ),
+    path(
+        "operations/<uuid:operation_id>/retry",
+        api.OperationRetryView.as_view(),
+        name="api-operation-retry",
+    ),
+]

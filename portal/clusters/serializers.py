@@ -1,0 +1,74 @@
+"""What the API of clusters takes; unknown fields are refused."""
+
+from rest_framework import serializers
+
+from dataplane.client.keys import SCOPES
+from portal.clusters.constants import NAME_LENGTH_MAX
+from portal.clusters.keys import COLLECTIONS_COUNT_MAX, DEFAULT_SCOPES
+from portal.clusters.keys import NAME_LENGTH_MAX as KEY_NAME_LENGTH_MAX
+from portal.core.serializers import StrictSerializer
+
+NODES_MAX = 31
+
+
+class EstimateInput(StrictSerializer):
+    """A size to price."""
+
+    plan = serializers.CharField(max_length=32)
+    nodes = serializers.IntegerField(min_value=1, max_value=NODES_MAX)
+    region = serializers.CharField(max_length=32, required=False)
+
+
+class ResizeEstimateInput(StrictSerializer):
+    """Another size of a cluster to price."""
+
+    plan = serializers.CharField(max_length=32, required=False)
+    nodes = serializers.IntegerField(min_value=1, max_value=NODES_MAX, required=False)
+
+
+class ClusterInput(StrictSerializer):
+    """A cluster to create."""
+
+    name = serializers.CharField(max_length=NAME_LENGTH_MAX)
+    plan = serializers.CharField(max_length=32)
+    region = serializers.CharField(max_length=32)
+    nodes = serializers.IntegerField(min_value=1, max_value=NODES_MAX)
+
+
+class ClusterPatch(StrictSerializer):
+    """What can be changed of a cluster."""
+
+    name = serializers.CharField(max_length=NAME_LENGTH_MAX)
+
+
+class RestartInput(StrictSerializer):
+    """Which node to restart; `force` also when the others are no quorum."""
+
+    node = serializers.IntegerField(min_value=0, max_value=NODES_MAX)
+    force = serializers.BooleanField(default=False)
+
+
+class DeleteInput(StrictSerializer):
+    """The cluster's name, typed; `permanent` empties the recycle bin of it."""
+
+    confirm = serializers.CharField(max_length=NAME_LENGTH_MAX)
+    permanent = serializers.BooleanField(default=False)
+
+
+class KeyInput(StrictSerializer):
+    """A key to create."""
+
+    name = serializers.CharField(max_length=KEY_NAME_LENGTH_MAX)
+    scopes = serializers.ListField(
+        child=serializers.ChoiceField(choices=SCOPES),
+        default=list(DEFAULT_SCOPES),
+        allow_empty=False,
+        max_length=len(SCOPES),
+    )
+    collections = serializers.ListField(
+        child=serializers.CharField(max_length=64),
+        default=["*"],
+        allow_empty=False,
+        max_length=COLLECTIONS_COUNT_MAX,
+    )
+    expires = serializers.DateTimeField(required=False, allow_null=True, default=None)

@@ -1,0 +1,81 @@
+"""Programs that work as they stand once the key is set, with the cluster's own addresses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """A piece of code to copy."""
+
+    language: str
+    title: str
+    code: str
+
+
+_CURL = """export AEROLITH_KEY='{key}'
+
+# Write a document ...
+curl -sS -X PUT {url}/api/v1/collections/notes/documents/first \\
+  -H "Authorization: Bearer $AEROLITH_KEY" \\
+  -H "Content-Type: application/json" \\
+  -d '{{"text": "hello"}}'
+
+# ... read it back, from any node ...
+curl -sS {last}/api/v1/collections/notes/documents/first \\
+  -H "Authorization: Bearer $AEROLITH_KEY"
+
+# ... and ask for documents.
+curl -sS -X POST {url}/api/v1/collections/notes/query \\
+  -H "Authorization: Bearer $AEROLITH_KEY" \\
+  -H "Content-Type: application/json" \\
+  -d '{{"filter": {{"text": {{"$exists": true}}}}, "limit": 10}}'
+"""
+
+_PYTHON = '''"""Needs only the standard library."""
+import json
+import os
+import urllib.request
+
+NODES = {nodes}
+KEY = os.environ["AEROLITH_KEY"]  # {key}
+
+
+def call(method, path, body=None):
+    """Ask the nodes in turn until one answers."""
+    for node in NODES:
+        request = urllib.request.Request(node + "/api/v1" + path, method=method)
+        request.add_header("Authorization", f"Bearer {{KEY}}")
+        request.add_header("Content-Type", "application/json")
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            with urllib.request.urlopen(request, data, timeout=5) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError:
+            raise
+        except OSError:
+            continue
+    raise SystemExit("no node answers")
+
+
+print(call("PUT", "/collections/notes/documents/first", {{"text": "hello"}}))
+print(call("GET", "/collections/notes/documents/first"))
+print(call("POST", "/collections/notes/query", {{"filter": {{}}, "limit": 10}}))
+'''
+
+
+def snippets(urls: Sequence[str], key: str = "adk_…") -> list[Snippet]:
+    """Return the snippets of a cluster; empty while it has no addresses."""
+    if not urls:
+        return []
+    nodes = "[" + ", ".join(f'"{url}"' for url in urls) + "]"
+    return [
+        Snippet("curl", "curl", _CURL.format(url=urls[0], last=urls[-1], key=key)),
+        Snippet(
+            "python",
+            "Python",
+            _PYTHON.format(nodes=nodes, key=key).replace(
+                "import urllib.request\n", "import urllib.error\nimport urllib.request\n"
+            ),
+        ),
+    ]
