@@ -95,7 +95,8 @@ class HttpProtocol(asyncio.Protocol):
     def _begin(self) -> None:
         self._url = b""
         self._headers: dict[str, str] = {}
-        self._header_bytes = 0
+        self._in_head = False
+        self._head_bytes = 0
         self._body: list[bytes] = []
         self._body_bytes = 0
 
@@ -122,36 +123,43 @@ class HttpProtocol(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
+            self._bound_head(len(data))
         except httptools.HttpParserUpgrade:
             self._refuse("malformed", "no upgrade is offered on this path")
         except httptools.HttpParserError as error:
             if not self._closing:
                 self._refuse("malformed", f"not HTTP/1.1: {error}")
 
+    def _bound_head(self, received: int) -> None:
+        """Count what arrives before the headers end: the parser keeps it, however long it is."""
+        if self._in_head and not self._closing:
+            self._head_bytes += received
+            if self._head_bytes > HEADER_BYTES_MAX:
+                self._refuse("headers_too_large", f"more than {HEADER_BYTES_MAX} bytes of headers")
+
     # --- httptools -------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         """Start a request."""
         self._begin()
+        self._in_head = True
         self.request_began_at = self._loop.time()
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the request target."""
         self._url += url
-        self._count_header(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header."""
-        self._count_header(len(name) + len(value) + 4)
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def _count_header(self, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > HEADER_BYTES_MAX and not self._closing:
-            self._refuse("headers_too_large", f"more than {HEADER_BYTES_MAX} bytes of headers")
 
     def on_headers_complete(self) -> None:
         """Look at what the headers promise."""
+        self._in_head = False
+        size = sum(len(name) + len(value) + 4 for name, value in self._headers.items())
+        if size + len(self._url) > HEADER_BYTES_MAX:
+            self._refuse("headers_too_large", f"more than {HEADER_BYTES_MAX} bytes of headers")
+            return
         length = self._headers.get("content-length", "0")
         if length.isdigit() and int(length) > self._server.body_bytes_max:
             self._too_large()
