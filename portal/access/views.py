@@ -129,9 +129,7 @@ def tokens(request: HttpRequest, slug: str) -> HttpResponse:
         )
         form = TokenForm()
     found = token_list(user=access.user, organization=access.organization)
-    return render(
-        request, "access/tokens.html", {"form": form, "secret": secret, "tokens": found}
-    )
+    return render(request, "access/tokens.html", {"form": form, "secret": secret, "tokens": found})
 
 
 @require_POST

@@ -22,9 +22,7 @@ class EmailField(forms.EmailField):
 
 def _email() -> EmailField:
     attributes = {"autocomplete": "email", "autofocus": True}
-    return EmailField(
-        label="E-mail", max_length=254, widget=forms.EmailInput(attrs=attributes)
-    )
+    return EmailField(label="E-mail", max_length=254, widget=forms.EmailInput(attrs=attributes))
 
 
 def _new_password(label: str = "Password") -> forms.CharField:

@@ -144,9 +144,7 @@ def token_authenticate(secret: str) -> AccessToken | None:
         return None
     now = clock.now()
     with public_context():
-        token = (
-            AccessToken.objects.select_related("user").filter(hash=token_hash(secret)).first()
-        )
+        token = AccessToken.objects.select_related("user").filter(hash=token_hash(secret)).first()
         if token is None or not token.is_valid(now) or not token.user.is_active:
             return None
         if token.last_used_at is None or now - token.last_used_at >= LAST_USED_GRAIN:

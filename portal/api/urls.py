@@ -12,7 +12,7 @@ from portal.api import docs, views
 def _mounted(prefix: str, module: str) -> list[URLPattern | URLResolver]:
     """Include the routes of an app that exists."""
     try:
-        is_there = find_spec(module) is not None
+        is_there = all(find_spec(name) for name in (module, "portal.clusters.selectors"))
     except ModuleNotFoundError:
         is_there = False
     return [path(prefix, include(module))] if is_there else []

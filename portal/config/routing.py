@@ -8,7 +8,7 @@ from channels.routing import URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 
 _routes: list[Any] = []
-if find_spec("portal.monitoring.routing") is not None:
+if find_spec("portal.monitoring.routing") and find_spec("portal.clusters.selectors"):
     _routes += import_module("portal.monitoring.routing").websocket_urlpatterns
 
 websocket_application = AllowedHostsOriginValidator(URLRouter(_routes))

@@ -19,5 +19,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("portal.api.urls")),
     path("operators/", admin.site.urls),
 ]
-if find_spec("portal.metering.internal_urls") is not None:
+if find_spec("portal.metering.internal_urls") and find_spec("portal.clusters.selectors"):
     urlpatterns.append(path("internal/", include("portal.metering.internal_urls")))

@@ -37,9 +37,7 @@ def client_ip(request: HttpRequest) -> str:
     address = str(request.META.get("REMOTE_ADDR") or "")
     count: int = settings.TRUSTED_PROXY_COUNT
     if count:
-        forwarded = [
-            part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",")
-        ]
+        forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",")]
         if len(forwarded) >= count:
             address = forwarded[-count]
     try:
@@ -55,7 +53,7 @@ def problem_response(error: PortalError) -> JsonResponse:
         status=error.status,
         content_type="application/problem+json",
     )
-    if error.status == 401:  # noqa: PLR2004 - the status is the name.
+    if error.status == 401:
         response["WWW-Authenticate"] = 'Bearer realm="aerolith"'
     if isinstance(seconds := error.fields.get("retry_after"), int):
         response["Retry-After"] = str(seconds)
@@ -197,4 +195,3 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     )
     error.code = "csrf_failed"
     return error_response(request, error)
-

@@ -122,9 +122,7 @@ def membership_remove(*, actor: Person, membership: Membership) -> None:
         locked = _locked(membership)
         if locked.role == Role.OWNER:
             _check_other_owner(locked)
-        _record(
-            actor, locked.organization, "member.removed", locked, before={"role": locked.role}
-        )
+        _record(actor, locked.organization, "member.removed", locked, before={"role": locked.role})
         locked.organization.access_tokens.filter(user=locked.user_id).delete()
         locked.delete()
 

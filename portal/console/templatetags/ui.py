@@ -23,5 +23,5 @@ def icon(name: str, css: str = "") -> SafeString:
 @register.filter
 def initials(label: str) -> str:
     """Return one or two letters for an avatar."""
-    words = label.split("@")[0].replace(".", " ").split()
+    words = label.split("@", maxsplit=1)[0].replace(".", " ").split()
     return "".join(word[0] for word in words[:2]).upper() or "?"

@@ -1,0 +1,62 @@
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from portal.core.tenancy import current_schema, is_public, tenant_context
+
+pytestmark = pytest.mark.django_db
+
+
+def refused(statement):
+    with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def role_now():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_user")
+        return cursor.fetchone()[0]
+
+
+def test_tenant_context_sets_schema_and_role_and_leaves_them(acme):
+    login = role_now()
+    with tenant_context(acme.schema_name):
+        assert current_schema() == acme.schema_name
+        assert role_now() == acme.schema_name
+    assert is_public()
+    assert role_now() == login
+
+
+def test_role_is_set_again_after_a_rollback(acme):
+    with tenant_context(acme.schema_name):
+        with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT nothing_like_it")
+        assert role_now() == acme.schema_name
+
+
+def test_tenant_role_cannot_read_another_schema(acme, globex):
+    with tenant_context(acme.schema_name):
+        refused(f'SELECT * FROM "{globex.schema_name}".audit_auditevent')
+        refused(
+            f"SELECT query_to_xml('SELECT * FROM \"{globex.schema_name}\".audit_auditevent', true, true, '')"
+        )
+
+
+def test_tenant_role_cannot_read_people_or_tokens(acme):
+    with tenant_context(acme.schema_name):
+        refused("SELECT password FROM public.accounts_user")
+        refused("SELECT hash FROM public.accounts_accesstoken")
+        refused("SELECT * FROM public.accounts_usersession")
+
+
+def test_stacked_statements_cannot_change_the_role(acme, globex):
+    with tenant_context(acme.schema_name):
+        refused(f'SELECT 1; SET ROLE "{globex.schema_name}"')
+        refused("SELECT 1; RESET ROLE")
+        refused("SELECT set_config('role', 'none', false)")
+        assert role_now() == acme.schema_name
+
+
+def test_tenant_role_cannot_create_tables(acme):
+    with tenant_context(acme.schema_name):
+        refused("CREATE TABLE mine (id int)")
+        refused("CREATE TABLE public.mine (id int)")
