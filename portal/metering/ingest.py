@@ -77,13 +77,13 @@ def _single_answer(outcome: Outcome) -> JsonResponse:
     status = (
         HTTPStatus.CONFLICT if outcome.status == "conflict" else HTTPStatus.UNPROCESSABLE_ENTITY
     )
-    return _problem(status, outcome.code or "invalid", outcome.detail or "", **outcome.as_json())
+    detail = outcome.detail or ""
+    named = {"id": outcome.id, "source": outcome.source}
+    return _problem(status, outcome.code or "invalid", detail, **named)
 
 
 def _problem(status: HTTPStatus, code: str, detail: str, **fields: str) -> JsonResponse:
     """Answer an error in the shape that all of the portal's errors have."""
-    # RFC 9457 uses `status` for the number; the event's own status is told by `code`.
-    fields.pop("status", None)
     return JsonResponse(
         {
             **fields,
