@@ -9,3 +9,5 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.config.settings.embedded
 app = Celery("aerolith")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+# Every thread of every process sends through this one; Celery's own default knows no broker.
+app.set_default()

@@ -15,6 +15,7 @@ class Progress:
         self._url = ""
         self._portal_is_ready = False
         self._is_ready = False
+        self._demo_error: str | None = None
         self.error: str | None = None
 
     def begin(self, state: State) -> None:
@@ -44,6 +45,12 @@ class Progress:
         self._write()
         self.tell(f"the start failed: {text}")
 
+    def demo_failed(self, text: str) -> None:
+        """The portal serves, but the demonstration is missing; the next start tries again."""
+        self._demo_error = text
+        self._write()
+        self.tell(text)
+
     def end(self) -> None:
         """Nothing runs any more."""
         self._portal_is_ready = self._is_ready = False
@@ -57,6 +64,7 @@ class Progress:
             "portal_ready": self._portal_is_ready,
             "ready": self._is_ready,
             "error": self.error,
+            "demo_error": self._demo_error,
         }
         staging.write_text(json.dumps(content))
         staging.replace(self._file)

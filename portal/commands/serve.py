@@ -37,6 +37,7 @@ READY_TIMEOUT_S = 90.0
 JOB_TIMEOUT_S = 600.0
 LOGIN_ATTEMPTS_COUNT_MAX = 200
 LOGIN_PAUSE_S = 0.05
+LINE_LENGTH_MAX = 300
 RANK_UNITS, RANK_WEB, RANK_WORKERS, RANK_VALKEY, RANK_POSTGRES = 0, 1, 2, 3, 4
 # The settings take these as NAME or NAME_FILE; nodes and other units must not see them.
 PRIVATE_VARIABLES = ("DATABASE_URL", "VALKEY_URL", "SECRET_KEY", "SEAL_KEY", "EMAIL_URL")
@@ -130,10 +131,18 @@ class Start:
         await self._ready(children[0].ready, "web")
         self._progress.portal_ready()
         if self._plan.has_demo:
-            await self._job("demo_seed", "the demonstration")
-            traffic = ["manage.py", "demo_traffic"]
-            self._supervisor.keep(self._plan.service("demo-traffic", traffic, rank=RANK_UNITS))
+            await self._demo()
         self._progress.all_ready()
+
+    async def _demo(self) -> None:
+        """Bring the demonstration up; without it the portal is as good as ever."""
+        try:
+            await self._job("demo_seed", "the demonstration")
+        except StartError as error:
+            self._progress.demo_failed(str(error))
+            return
+        traffic = ["manage.py", "demo_traffic"]
+        self._supervisor.keep(self._plan.service("demo-traffic", traffic, rank=RANK_UNITS))
 
     async def _postgres(self) -> None:
         if external_database_url():
@@ -230,9 +239,10 @@ class Start:
 def tail(path: Path, *, lines: int = 15) -> str:
     """Return the last lines of a log."""
     try:
-        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+        text = path.read_text(errors="replace").splitlines()[-lines:]
     except OSError:
         return ""
+    return "\n".join(line[:LINE_LENGTH_MAX] for line in text)
 
 
 def stale_lock_remove(data: Path) -> None:

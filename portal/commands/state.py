@@ -184,4 +184,10 @@ def _with_free_ports(state: State, *, tell: Callable[[str], None], portal_is_fix
             raise OSError(f"port {port} (AEROLITH_PORT) is taken by another program")
         (ports[name],) = free_ports(1)
         tell(f"port {port} is taken by another program; {name} is {ports[name]} from now on")
-    return replace(state, **ports)
+    return replace(
+        state,
+        portal_port=ports["portal_port"],
+        postgres_port=ports["postgres_port"],
+        valkey_port=ports["valkey_port"],
+        supervisor_port=ports["supervisor_port"],
+    )

@@ -1,5 +1,8 @@
 """Django configuration of the core."""
 
+from importlib import import_module
+from typing import override
+
 from django.apps import AppConfig
 
 
@@ -8,3 +11,8 @@ class CoreConfig(AppConfig):
 
     name = "portal.core"
     label = "core"
+
+    @override
+    def ready(self) -> None:
+        """Make our Celery application the one that tasks are sent by, in every process."""
+        import_module("celery_app")

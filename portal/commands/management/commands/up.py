@@ -85,6 +85,8 @@ class Command(BaseCommand):
             progress = self._progress(installation)
             if progress.get("error"):
                 raise CommandError(str(progress["error"]))
+            if progress.get("demo_error") and wait_for_all:
+                raise CommandError(f"the portal runs, but {progress['demo_error']}")
             if progress.get(key):
                 return
             if not is_alive(running):
