@@ -64,6 +64,8 @@ class LiveConsumer(AsyncWebsocketConsumer):
             return
         await self.channel_layer.group_add(group, self.channel_name)
         self.group = group
+        # From here on nothing is missed: a client may now load what came before.
+        await self._deliver({"type": "hello"})
         for event in await self.greeting(access):
             await self._deliver(event)
 

@@ -74,7 +74,7 @@ def csv_file(count=ROWS):
     return ("id,name,size\n" + "".join(f"{i},thing {i},{i * 2}\n" for i in range(count))).encode()
 
 
-def start(access, cluster, collection, content, name="things.csv", **choices):
+def start(access, cluster, collection, content, *, name="things.csv", **choices):
     job = import_prepare(access, cluster, collection=collection, name=name, content=content)
     return import_start(
         access, job, columns=choices.get("columns", {}), id_field=choices.get("id", job.id_field)
@@ -133,15 +133,15 @@ def test_a_worker_that_dies_between_cluster_and_database_writes_nothing_twice(
 
 def test_bad_rows_are_listed_and_the_others_imported(access, cluster, client):
     text = '{"_id":"a","n":1}\n{oops\n{"_id":"b/c"}\n{"_id":"d","_secret":1}\n{"_id":"e"}\n'
-    job = finish(start(access, cluster, "bad", text.encode(), "x.ndjson"))
+    job = finish(start(access, cluster, "bad", text.encode(), name="x.ndjson"))
     assert (job.state, job.created_count, job.failed_count) == ("succeeded", 2, 3)
     assert [error["row"] for error in job.errors] == [2, 3, 4]
 
 
 def test_rows_without_an_id_stay_single_when_imported_again(access, cluster, client):
     text = json.dumps([{"n": i} for i in range(10)]).encode()
-    finish(start(access, cluster, "nameless", text, "x.json"))
-    finish(start(access, cluster, "nameless", text, "x.json"))
+    finish(start(access, cluster, "nameless", text, name="x.json"))
+    finish(start(access, cluster, "nameless", text, name="x.json"))
     assert count(client, "nameless") == 10
 
 

@@ -1,0 +1,140 @@
+"""The live channel: members hear their cluster, strangers learn nothing, leavers hear no more."""
+
+from uuid import uuid4
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.testing import WebsocketCommunicator
+from django.conf import settings
+from django.db import connections
+
+from portal.clusters.models import Cluster
+from portal.config.routing import websocket_application
+from portal.core import clock
+from portal.core.live import cluster_group, publish
+from portal.core.tenancy import tenant_context
+from portal.monitoring import consumers
+from portal.organizations.models import Membership
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+async def _fresh_connections():
+    """Drop the worker thread's connection: the database of the last test is gone."""
+    await sync_to_async(connections.close_all)()
+    yield
+    await sync_to_async(connections.close_all)()
+
+
+@pytest.fixture
+def cookie(client_for):
+    def make(user):
+        return client_for(user).cookies[settings.SESSION_COOKIE_NAME].value
+
+    return make
+
+
+@pytest.fixture
+def people(transactional_db):
+    from django.contrib.auth import get_user_model
+
+    return {u.name.lower(): u for u in get_user_model().objects.all()}
+
+
+@pytest.fixture
+def cluster(transactional_db):
+    from portal.organizations.models import Organization
+
+    acme = Organization.objects.get(slug="acme")
+    with tenant_context(acme.schema_name):
+        return Cluster.objects.create(
+            name="shop",
+            plan="free",
+            region="local",
+            status="running",
+            desired_nodes=1,
+            data_plane_id="ab" * 16,
+            created_by="alice@example.com",
+            created_at=clock.now(),
+        )
+
+
+def connect(path, session=None):
+    headers = [(b"host", b"testserver"), (b"origin", b"http://testserver")]
+    if session is not None:
+        headers.append((b"cookie", f"{settings.SESSION_COOKIE_NAME}={session}".encode()))
+    return WebsocketCommunicator(websocket_application, path, headers=headers)
+
+
+async def join(path, session):
+    """Connect and wait until the channel listens."""
+    live = connect(path, session)
+    connected, _ = await live.connect()
+    assert connected
+    assert await live.receive_json_from(5) == {"type": "hello"}
+    return live
+
+
+async def closing_code(communicator):
+    await communicator.connect()
+    message = await communicator.receive_output(5)
+    assert message["type"] == "websocket.close", message
+    return message["code"]
+
+
+async def test_a_member_hears_the_cluster(people, cluster, cookie):
+    session = await sync_to_async(cookie)(people["bob"])
+    live = await join(f"/ws/orgs/acme/clusters/{cluster.pk}/", session)
+    await live.send_to(text_data='{"type":"ack"}')
+    event = {"type": "metrics", "sequence": 7}
+    await sync_to_async(publish)(cluster_group(cluster.pk), event)
+    assert await live.receive_json_from(5) == event
+    await live.disconnect()
+
+
+async def test_strangers_and_unknown_clusters_are_the_same(people, cluster, cookie):
+    charlie = await sync_to_async(cookie)(people["charlie"])
+    alice = await sync_to_async(cookie)(people["alice"])
+    path = f"/ws/orgs/acme/clusters/{cluster.pk}/"
+    assert await closing_code(connect(path, charlie)) == 4404
+    assert await closing_code(connect(path)) == 4404
+    assert await closing_code(connect("/ws/orgs/acme/", charlie)) == 4404
+    unknown = f"/ws/orgs/acme/clusters/{uuid4()}/"
+    assert await closing_code(connect(unknown, alice)) == 4404
+    other = f"/ws/orgs/globex/clusters/{cluster.pk}/"
+    assert await closing_code(connect(other, charlie)) == 4404
+
+
+async def test_a_removed_member_hears_no_more(people, cluster, cookie, monkeypatch):
+    monkeypatch.setattr(consumers, "MEMBERSHIP_CHECK_S", 0)
+    session = await sync_to_async(cookie)(people["bob"])
+    live = await join(f"/ws/orgs/acme/clusters/{cluster.pk}/", session)
+    await sync_to_async(Membership.objects.filter(user=people["bob"]).delete)()
+    await sync_to_async(publish)(cluster_group(cluster.pk), {"type": "metrics"})
+    message = await live.receive_output(5)
+    assert (message["type"], message["code"]) == ("websocket.close", 4404)
+
+
+async def test_a_slow_page_gets_the_newest_figures_only(people, cluster, cookie):
+    session = await sync_to_async(cookie)(people["bob"])
+    live = await join(f"/ws/orgs/acme/clusters/{cluster.pk}/", session)
+    await live.send_to(text_data='{"type":"ack"}')
+    for number in range(25):
+        await sync_to_async(publish)(
+            cluster_group(cluster.pk), {"type": "metrics", "sequence": number}
+        )
+    heard = [(await live.receive_json_from(5))["sequence"] for _ in range(10)]
+    assert heard == list(range(10))
+    assert await live.receive_nothing(0.3)
+    await live.send_to(text_data='{"type":"ack"}')
+    assert (await live.receive_json_from(5))["sequence"] == 24
+    await live.disconnect()
+
+
+async def test_a_flood_is_cut_off(people, cluster, cookie):
+    session = await sync_to_async(cookie)(people["bob"])
+    live = await join(f"/ws/orgs/acme/clusters/{cluster.pk}/", session)
+    await live.send_to(text_data="x" * 2000)
+    message = await live.receive_output(5)
+    assert (message["type"], message["code"]) == ("websocket.close", 4008)
