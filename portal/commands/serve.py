@@ -95,9 +95,9 @@ def portal_definitions(plan: Plan) -> list[Definition]:
     schedule = str(plan.installation.run / "beat-schedule")
     web = ["-m", "daphne", "-b", address, "-p", str(port), "--no-server-name"]
     # Threads: operations wait for nodes most of their time, and one process ends as a whole.
-    worker = [*celery, "worker", "--pool", "threads", "--concurrency", "8", "--loglevel", "INFO"]
+    worker = [*celery, "worker", "--pool", "threads", "--concurrency", "8", "--loglevel", "WARNING"]
     worker += ["--without-mingle", "--without-gossip"]
-    beat = [*celery, "beat", "--schedule", schedule, "--pidfile=", "--loglevel", "INFO"]
+    beat = [*celery, "beat", "--schedule", schedule, "--pidfile=", "--loglevel", "WARNING"]
     return [
         plan.service(
             "web", [*web, "portal.config.asgi:application"], rank=RANK_WEB, ready_port=port
