@@ -25,6 +25,12 @@ OUTSTANDING_MAX: Final = 48
 QUEUED_OPS_MAX: Final = 20_000
 QUEUED_BYTES_MAX: Final = 128 * 1024 * 1024
 REPEAT_MS: Final = 1_000
+OUTCOMES_PER_REPLICA_MAX: Final = 4
+"""A repeated read is answered at each position it is ordered at; more are not kept."""
+
+
+type RequestName = tuple[bytes, int]
+"""(session, cseq)"""
 
 
 @dataclass(slots=True, frozen=True)
@@ -41,9 +47,14 @@ class Submission:
 
     ops: tuple[bytes, ...]
     future: asyncio.Future[Submitted]
-    results: list[bytes] = field(default_factory=list)
+    results: list[bytes]
+    missing: int
     taken: int = 0
     sequence: int = 0
+
+
+type Part = tuple[Submission, int, int]
+"""Whose operations, the index of the first of them there, and how many."""
 
 
 @dataclass(slots=True)
@@ -51,10 +62,17 @@ class Bundle:
     """A signed request under way and whose operations it carries."""
 
     request: Request
-    parts: list[tuple[Submission, int]]
+    parts: list[Part]
     sent_ms: int
-    own: RequestResult | None = None
-    digests: dict[int, bytes] = field(default_factory=dict)
+    own: dict[int, RequestResult] = field(default_factory=dict)
+    """This node's results by the sequence they are of."""
+    digests: dict[int, dict[int, bytes]] = field(default_factory=dict)
+    """The replicas' digests by sequence: only results at one position can be compared."""
+
+    def note(self, sequence: int, replica: int, digest: bytes) -> None:
+        """Keep a replica's first digest at a position, of a few positions."""
+        if sum(replica in book for book in self.digests.values()) < OUTCOMES_PER_REPLICA_MAX:
+            self.digests.setdefault(sequence, {}).setdefault(replica, digest)
 
 
 class Submissions:
@@ -84,7 +102,9 @@ class Submissions:
         self._queue: deque[Submission] = deque()
         self._queued_ops = 0
         self._queued_bytes = 0
-        self._outstanding: dict[int, Bundle] = {}
+        self._outstanding: dict[RequestName, Bundle] = {}
+        self._unexecuted: deque[Bundle] = deque()
+        self._session = b""
         self._next_cseq = 1
         self._answered = 0
         self._opened = False
@@ -119,26 +139,34 @@ class Submissions:
         if full or self._queued_bytes + size_bytes > QUEUED_BYTES_MAX:
             raise OverloadedError("too many operations wait already")
         loop = asyncio.get_running_loop()
-        submission = Submission(tuple(ops), loop.create_future())
+        submission = Submission(tuple(ops), loop.create_future(), [b""] * len(ops), len(ops))
         self._queue.append(submission)
         self._queued_ops += len(ops)
         self._queued_bytes += size_bytes
         if not self._flush_scheduled:
             self._flush_scheduled = True
             loop.call_soon(self._flush)
+        timer = loop.call_later(timeout_ms / 1000, self._time_out, submission)
         try:
-            async with asyncio.timeout(timeout_ms / 1000):
-                return await submission.future
-        except TimeoutError as error:
-            raise NoQuorumError("no quorum answered in time") from error
+            return await submission.future
+        finally:
+            timer.cancel()
+
+    def _time_out(self, submission: Submission) -> None:
+        """Give up; what was not sent yet never will be."""
+        if not submission.future.done():
+            submission.future.set_exception(NoQuorumError("no quorum answered in time"))
+        if submission.taken < len(submission.ops) and submission in self._queue:
+            self._uncount(submission)
+            self._queue.remove(submission)
 
     def open(self, now_ms: int) -> None:
         """Start opening a session."""
         self._lives += 1
         nonce = self._nonce + self._lives.to_bytes(4, "big")
-        session = session_id(self.public_key, nonce)
+        self._session = session_id(self.public_key, nonce)
         self._next_cseq, self._answered, self._opened = 1, 0, False
-        request = self._sign(session, 0, (encode_op(OpenSession(nonce)),))
+        request = self._sign(self._session, 0, (encode_op(OpenSession(nonce)),))
         self._opening = Bundle(request, [], now_ms)
         self._order(request)
 
@@ -150,26 +178,30 @@ class Submissions:
 
     def _flush(self) -> None:
         self._flush_scheduled = False
-        while self._queue and self._opened and self._opening is not None:
-            if self._next_cseq - self._answered > OUTSTANDING_MAX:
-                return
-            ops, parts = self._fill()
+        while self._opened and self._next_cseq - self._answered <= OUTSTANDING_MAX:
+            if self._unexecuted:
+                bundle = self._unexecuted.popleft()
+                ops, parts = bundle.request.ops, bundle.parts
+            else:
+                filled, parts = self._fill()
+                ops = tuple(filled)
             if not ops:
                 return
-            request = self._sign(self._opening.request.session, self._next_cseq, tuple(ops))
-            self._outstanding[self._next_cseq] = Bundle(request, parts, 0)
+            request = self._sign(self._session, self._next_cseq, ops)
+            self._outstanding[self._session, self._next_cseq] = Bundle(request, parts, 0)
             self._next_cseq += 1
             self._order(request)
 
-    def _fill(self) -> tuple[list[bytes], list[tuple[Submission, int]]]:
+    def _fill(self) -> tuple[list[bytes], list[Part]]:
         """Take operations from the queue into one bundle, whole submissions where they fit."""
         ops: list[bytes] = []
-        parts: list[tuple[Submission, int]] = []
+        parts: list[Part] = []
         size_bytes = 0
         while self._queue and len(ops) < BUNDLE_OPS_MAX:
             submission = self._queue[0]
             if submission.future.done():  # Its caller gave up before it was sent.
-                self._unqueue(submission)
+                self._uncount(submission)
+                self._queue.popleft()
                 continue
             count = 0
             for op in submission.ops[submission.taken : submission.taken + BUNDLE_OPS_MAX]:
@@ -181,7 +213,7 @@ class Submissions:
                 count += 1
             if count == 0:
                 break
-            parts.append((submission, count))
+            parts.append((submission, submission.taken, count))
             submission.taken += count
             self._queued_ops -= count
             self._queued_bytes -= sum(len(op) for op in ops[-count:])
@@ -190,21 +222,23 @@ class Submissions:
             self._queue.popleft()
         return ops, parts
 
-    def _unqueue(self, submission: Submission) -> None:
+    def _uncount(self, submission: Submission) -> None:
         left = submission.ops[submission.taken :]
         self._queued_ops -= len(left)
         self._queued_bytes -= sum(len(op) for op in left)
-        self._queue.popleft()
 
     def on_own_result(self, result: RequestResult, now_ms: int) -> None:
         """Take what this node computed for one of its own requests."""
         bundle = self._bundle_of(result.session, result.cseq)
         if bundle is None:
             return
-        if bundle.own is None or (not bundle.own.results and result.results):
-            bundle.own = result
-        bundle.digests[self._node_id] = result.digest
-        self._settle(bundle, now_ms)
+        known = bundle.own.get(result.sequence)
+        if known is None and len(bundle.own) >= OUTCOMES_PER_REPLICA_MAX:
+            return
+        if known is None or (not known.results and result.results):
+            bundle.own[result.sequence] = result
+        bundle.note(result.sequence, self._node_id, result.digest)
+        self._settle(bundle, result.sequence, now_ms)
 
     def on_reply(self, reply: Reply, now_ms: int) -> None:
         """Take a peer's digest of a result."""
@@ -212,25 +246,25 @@ class Submissions:
             return
         bundle = self._bundle_of(reply.session, reply.cseq)
         if bundle is not None:
-            bundle.digests.setdefault(reply.replica, reply.digest)
-            self._settle(bundle, now_ms)
+            bundle.note(reply.sequence, reply.replica, reply.digest)
+            self._settle(bundle, reply.sequence, now_ms)
 
     def _bundle_of(self, session: bytes, cseq: int) -> Bundle | None:
-        opening = self._opening
-        if opening is None or opening.request.session != session:
-            return None
         if cseq == 0:
-            return None if self._opened else opening
-        return self._outstanding.get(cseq)
+            opening = self._opening
+            waits = opening is not None and not self._opened and self._session == session
+            return opening if waits else None
+        return self._outstanding.get((session, cseq))
 
-    def _settle(self, bundle: Bundle, now_ms: int) -> None:
-        own = bundle.own
+    def _settle(self, bundle: Bundle, sequence: int, now_ms: int) -> None:
+        own = bundle.own.get(sequence)
         if own is None:
             return
-        agreeing = sum(1 for digest in bundle.digests.values() if digest == own.digest)
-        if agreeing < self._needed:
-            if self._contradicted(bundle, own.digest):
-                self._on_contradiction(f"request {own.cseq}")
+        digests = list(bundle.digests[sequence].values())
+        if digests.count(own.digest) < self._needed:
+            others = {digest for digest in digests if digest != own.digest}
+            if any(digests.count(digest) >= self._needed for digest in others):
+                self._on_contradiction(f"request {own.cseq} at {sequence}")
             return
         if bundle is self._opening:
             self._opened = own.status == "ok"
@@ -240,42 +274,42 @@ class Submissions:
             self._deliver(bundle, own, now_ms)
         self._flush()
 
-    def _contradicted(self, bundle: Bundle, own: bytes) -> bool:
-        counts: dict[bytes, int] = {}
-        for digest in bundle.digests.values():
-            counts[digest] = counts.get(digest, 0) + 1
-        return any(d != own and count >= self._needed for d, count in counts.items())
-
     def _deliver(self, bundle: Bundle, own: RequestResult, now_ms: int) -> None:
-        del self._outstanding[own.cseq]
-        while self._answered + 1 < self._next_cseq and self._answered + 1 not in self._outstanding:
-            self._answered += 1
-        if own.status != "ok" or len(own.results) != len(bundle.request.ops):
+        del self._outstanding[own.session, own.cseq]
+        if own.session == self._session:
+            while self._answered + 1 < self._next_cseq and (
+                (self._session, self._answered + 1) not in self._outstanding
+            ):
+                self._answered += 1
+        if own.status == "session_expired":
+            # A session's name is never used again: the bundle was not and will not be executed.
+            self._unexecuted.append(bundle)
+            if own.session == self._session:
+                self.open(now_ms)
+        elif own.status != "ok" or len(own.results) != len(bundle.request.ops):
             self._give_up(bundle)
-            if own.status == "session_expired":
-                self._reopen(now_ms)
-            return
+        else:
+            self._hand_out(bundle, own)
+
+    @staticmethod
+    def _hand_out(bundle: Bundle, own: RequestResult) -> None:
         position = 0
-        for submission, count in bundle.parts:
-            submission.results.extend(own.results[position : position + count])
+        for submission, start, count in bundle.parts:
+            results = own.results[position : position + count]
+            submission.results[start : start + count] = results
+            submission.missing -= count
             submission.sequence = max(submission.sequence, own.sequence)
             position += count
-            complete = len(submission.results) == len(submission.ops)
-            if complete and not submission.future.done():
+            if submission.missing == 0 and not submission.future.done():
                 submission.future.set_result(
                     Submitted(tuple(submission.results), submission.sequence)
                 )
 
-    def _give_up(self, bundle: Bundle) -> None:
-        for submission, _ in bundle.parts:
+    @staticmethod
+    def _give_up(bundle: Bundle) -> None:
+        for submission, _, _ in bundle.parts:
             if not submission.future.done():
                 submission.future.set_exception(NoQuorumError("the outcome is not known"))
-
-    def _reopen(self, now_ms: int) -> None:
-        for bundle in self._outstanding.values():
-            self._give_up(bundle)
-        self._outstanding.clear()
-        self.open(now_ms)
 
     def on_tick(self, now_ms: int) -> None:
         """Order again what waits too long: replies may be lost; execution never repeats."""
@@ -295,7 +329,5 @@ class Submissions:
         for submission in self._queue:
             if not submission.future.done():
                 submission.future.set_exception(NotReadyError("the node is stopping"))
-        for bundle in self._outstanding.values():
-            for submission, _ in bundle.parts:
-                if not submission.future.done():
-                    submission.future.set_exception(NoQuorumError("the node is stopping"))
+        for bundle in (*self._outstanding.values(), *self._unexecuted):
+            self._give_up(bundle)
