@@ -30,6 +30,7 @@ from portal.core.tenancy import current_schema
 from portal.plans.selectors import plan_get
 
 CLIENT_TIMEOUT_S = 3.0
+USAGE_WINDOW_MS = 60_000
 PATIENCE = timedelta(seconds=20)
 
 
@@ -89,7 +90,7 @@ def place(context: Context) -> Outcome:
                 genesis=_genesis(cluster),
                 authority=_authority(cluster),
                 material=msgspec.json.decode(unseal(bytes(node.material)), type=NodeMaterial),
-                usage_url=f"{settings.INTERNAL_URL}/internal/usage",
+                usage_url=f"{_internal_url()}/internal/usage",
                 usage_token=unseal(bytes(cluster.usage_token)).decode(),
             )
         )
@@ -178,7 +179,12 @@ def _genesis(cluster: Cluster) -> GenesisSpec:
     key_id = key_id_of(token)
     assert key_id is not None
     own = KeySpec(key_id, "portal", hash_token(token), SCOPES)
-    return GenesisSpec((own,), plan.calls_per_month, plan.storage_bytes, settings.USAGE_WINDOW_MS)
+    return GenesisSpec((own,), plan.calls_per_month, plan.storage_bytes, getattr(settings, "USAGE_WINDOW_MS", USAGE_WINDOW_MS))
+
+
+def _internal_url() -> str:
+    """Return where nodes reach the portal: not always where browsers do."""
+    return str(getattr(settings, "INTERNAL_URL", settings.PORTAL_URL))
 
 
 def _authority(cluster: Cluster) -> Authority:
