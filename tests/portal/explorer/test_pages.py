@@ -1,0 +1,84 @@
+"""Pages of the explorer over a real node: look, change, lose no change of others, undo."""
+
+import html
+import json
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+
+from portal.core.tenancy import public_context
+
+
+@pytest.fixture
+def base(browser, cluster):
+    # People are looked up first: inside the tenant's role their table cannot be read.
+    with public_context():
+        yield f"/o/acme/clusters/{cluster.pk}/data/"
+
+
+@pytest.fixture
+def browser(alice, client_for):
+    return client_for(alice)
+
+
+@pytest.fixture
+def stranger(charlie, client_for):
+    return client_for(charlie)
+
+
+@pytest.fixture
+def stored(client):
+    client.put("towns", "oslo", {"name": "<script>alert(1)</script>", "size": 7})
+    client.put("towns", "bergen", {"name": "Bergen", "size": 3})
+    yield
+    client.collection_drop("towns")
+
+
+def test_collections_and_documents_are_listed_escaped(browser, base, stored):
+    assert "towns" in browser.get(base).content.decode()
+    page = browser.get(f"{base}c/towns/").content.decode()
+    assert "<script>alert" not in page
+    assert "bergen" in page
+
+
+def test_a_query_filters_and_its_faults_are_shown(browser, base, stored):
+    page = browser.get(f"{base}c/towns/", {"filter": '{"size": {"$gt": 5}}'}).content.decode()
+    assert "oslo" in page
+    assert "bergen" not in page
+    assert "Not valid JSON" in browser.get(f"{base}c/towns/", {"filter": "{"}).content.decode()
+    refused = browser.get(f"{base}c/towns/", {"filter": '{"size": {"$near": 5}}'})
+    assert "invalid" in refused.content.decode()
+
+
+def test_a_change_is_saved_only_over_the_version_that_was_seen(browser, base, stored, client):
+    url = f"{base}c/towns/document/?id=bergen"
+    version = client.get("towns", "bergen")["_version"]
+    saved = browser.post(url, {"document": '{"size": 4}', "version": version})
+    assert saved.status_code == 302
+    late = browser.post(url, {"document": '{"size": 5}', "version": version})
+    assert late.status_code == 412
+    page = html.unescape(late.content.decode())
+    assert "Somebody changed this document" in page
+    assert '{"size": 5}' in page
+    assert client.get("towns", "bergen")["size"] == 4
+
+
+def test_a_deleted_document_can_be_put_back(browser, base, stored, client):
+    gone = browser.post(f"{base}c/towns/document/delete/?id=oslo").json()["document"]
+    assert browser.get(f"{base}c/towns/document/?id=oslo").status_code == 404
+    back = browser.post(
+        f"{base}c/towns/document/restore/", json.dumps(gone), content_type="application/json"
+    )
+    assert back.status_code == 201
+    assert client.get("towns", "oslo")["size"] == 7
+
+
+def test_a_file_is_previewed_before_anything_is_written(browser, base, client):
+    file = SimpleUploadedFile("t.csv", b"id,name\n1,a\n2,b\n")
+    answer = browser.post(f"{base}imports/new/", {"collection": "fresh", "file": file}, follow=True)
+    assert "Start import" in answer.content.decode()
+    assert "fresh" not in {item["name"] for item in client.collections()}
+
+
+def test_strangers_find_nothing(stranger, base, stored):
+    assert stranger.get(base).status_code == 404
