@@ -1,6 +1,7 @@
 """Pages of imports, and the streams of exports."""
 
 from itertools import islice
+from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
@@ -73,7 +74,12 @@ def import_page(request: HttpRequest, slug: str, cluster_id: UUID, job_id: UUID)
         else:
             _enqueue(job)
             return redirect("explorer:import", slug=slug, cluster_id=cluster_id, job_id=job.pk)
-    context = {"cluster": cluster, "job": job, "error": error, "column_types": COLUMN_TYPES}
+    context: dict[str, Any] = {
+        "cluster": cluster,
+        "job": job,
+        "error": error,
+        "column_types": COLUMN_TYPES,
+    }
     if job.state == ImportJob.State.DRAFT:
         rows = list(islice(rows_of(job), PREVIEW_ROWS))
         names = dict.fromkeys(name for row in rows for name in row.document or {})
