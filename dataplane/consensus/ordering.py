@@ -42,12 +42,23 @@ class Ordering:
             since = state.pending.oldest_unproposed_ms()
             if since is None:
                 return
-            in_flight = self._next_sequence - 1 > state.executed
-            old = now_ms - since >= limits.batch_delay_ms
+            old = now_ms - since >= self.batch_delay_ms()
             full = state.pending.unproposed_ops(limits.batch_ops_max) >= limits.batch_ops_max
-            if in_flight and not old and not full:
+            if not old and not full:
                 return
             self._propose_batch(now_ms)
+
+    def batch_delay_ms(self) -> int:
+        """Return how long a request may wait for company.
+
+        Nothing when idle; a moment while little is in flight; while much is, what is in flight
+        sets the pace: an instance costs the same whatever it carries.
+        """
+        limits = self._state.config.limits
+        in_flight = self._next_sequence - 1 - self._state.executed
+        if in_flight <= 0:
+            return 0
+        return limits.batch_delay_ms if in_flight < limits.batches_eager else limits.batch_wait_ms
 
     def _propose_batch(self, now_ms: int) -> None:
         state = self._state
@@ -308,6 +319,19 @@ class Ordering:
             state.broadcast(slot.own_prepare, state.urgent_barrier)
         if slot.own_commit is not None:
             state.broadcast(slot.own_commit, state.urgent_barrier)
+
+    def is_surplus(self, vote: Prepare | Commit) -> bool:
+        """Whether a vote adds nothing: its digest has its quorum here already.
+
+        Such a vote need not be verified. One with another digest must be: it may be evidence.
+        """
+        entry = self._state.archive.get(vote.sequence)
+        if entry is not None:
+            return entry.certificate.digest == vote.digest
+        slot = self._state.slots.get(vote.sequence)
+        if slot is None or slot.own_commit is None or isinstance(vote, Commit):
+            return False
+        return slot.own_commit.digest == vote.digest
 
     def has_unfinished(self) -> bool:
         """Whether some proposal this replica knows is not executed yet."""

@@ -107,6 +107,10 @@ class Replica:
         else:
             state.send(self.primary, Forward((request,)))
 
+    def is_surplus(self, message: AnyMessage) -> bool:
+        """Whether a message may be dropped unverified because it adds nothing."""
+        return isinstance(message, Prepare | Commit) and self._ordering.is_surplus(message)
+
     def on_message(  # noqa: C901 - one flat branch per message
         self, now_ms: int, sender: int, message: AnyMessage
     ) -> None:
@@ -180,7 +184,7 @@ class Replica:
         state, limits = self._state, self._state.config.limits
         since = state.pending.oldest_unproposed_ms() if state.is_primary else None
         if since is not None and self._ordering.proposed < state.executed + limits.pipeline:
-            return max(now_ms + 1, since + limits.batch_delay_ms)
+            return max(now_ms + 1, since + self._ordering.batch_delay_ms())
         busy = self._ordering.has_unfinished() or self._checkpoints.unfinished or state.pending
         return now_ms + (limits.retransmit_ms if busy else limits.status_ms)
 

@@ -187,6 +187,8 @@ class ReplicationDriver:
         except MalformedMessageError:
             self._reject(sender, "malformed")
             return
+        if self._replica.is_surplus(message):
+            return
         if not verify_message(message, sender, self.config, self._verifier):
             self._reject(sender, type(message).__name__)
             return

@@ -24,7 +24,11 @@ log = logging.getLogger(__name__)
 
 QUEUE_BYTES_MAX: Final = 64 * 1024 * 1024
 DIAL_TIMEOUT_S: Final = 5.0
+HANDSHAKE_TIMEOUT_S: Final = 5.0
 HELLO_TIMEOUT_S: Final = 5.0
+WATCH_S: Final = 1.0
+SILENCE_S: Final = 5.0
+"""Every replica states its position each second: one that says nothing for so long is gone."""
 BACKOFF_MIN_S: Final = 0.05
 BACKOFF_MAX_S: Final = 2.0
 
@@ -53,6 +57,7 @@ class PeerConnection(asyncio.Protocol):
         self._hello_timer: asyncio.TimerHandle | None = None
         self.node_id: int | None = None
         self.incarnation = 0
+        self.heard_at = loop.time()
         self.closed = loop.create_future()
 
     @override
@@ -70,6 +75,7 @@ class PeerConnection(asyncio.Protocol):
 
     @override
     def data_received(self, data: bytes) -> None:
+        self.heard_at = self._loop.time()
         try:
             frames = self._decoder.feed(data)
         except FrameTooLargeError:
@@ -78,11 +84,13 @@ class PeerConnection(asyncio.Protocol):
             return
         if self._hello_timer is not None and frames:
             if not self._greet(frames.pop(0)):
+                log.warning("peer.refused", extra={"peer": self.node_id, "reason": "wrong hello"})
                 self.abort()
                 return
             self._hello_timer.cancel()
             self._hello_timer = None
-            self._owner.connected(self)
+            if not self._owner.connected(self):
+                return
         if frames and self.node_id is not None:
             self._owner.on_frames(self.node_id, frames)
 
@@ -106,6 +114,11 @@ class PeerConnection(asyncio.Protocol):
         self._owner.disconnected(self)
         if not self.closed.done():
             self.closed.set_result(None)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait for the peer to read."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def send(self, frame: bytes) -> bool:
         """Queue a frame; return False when the peer reads too slowly and it was dropped."""
@@ -143,6 +156,8 @@ class PeerTransport:
         self._peers: dict[int, PeerConnection] = {}
         self._server: asyncio.Server | None = None
         self._dialers: list[asyncio.Task[None]] = []
+        self._watcher: asyncio.TimerHandle | None = None
+        self._watched_at = 0.0
         self._stopping = False
         self._jitter = random.Random(spec.node_id)  # noqa: S311 - spreads reconnects
 
@@ -171,6 +186,7 @@ class PeerTransport:
             me.host,
             me.peer_port,
             ssl=server_context(self.spec.tls),
+            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
         )
         context = client_context(self.spec.tls)
         for member in self.spec.members:
@@ -179,6 +195,20 @@ class PeerTransport:
                     self._dial(member.id, member.host, member.peer_port, context)
                 )
                 self._dialers.append(task)
+        self._watched_at = loop.time()
+        self._watcher = loop.call_later(WATCH_S, self._watch, loop)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Drop connections over which nothing comes: a stopped peer never closes its own."""
+        now = loop.time()
+        # If this process itself stood still, what its peers said is still unread.
+        awake = now - self._watched_at < 2 * WATCH_S
+        self._watched_at = now
+        for node_id, connection in tuple(self._peers.items()):
+            if awake and now - connection.heard_at > SILENCE_S:
+                log.warning("peer.silent", extra={"peer": node_id})
+                connection.abort()
+        self._watcher = loop.call_later(WATCH_S, self._watch, loop)
 
     async def _dial(self, node_id: int, host: str, port: int, context: ssl.SSLContext) -> None:
         loop = asyncio.get_running_loop()
@@ -203,17 +233,23 @@ class PeerTransport:
             backoff = BACKOFF_MIN_S if connection.incarnation else min(BACKOFF_MAX_S, backoff * 2)
             await asyncio.sleep(backoff * (0.5 + self._jitter.random()))
 
-    def connected(self, connection: PeerConnection) -> None:
-        """Take a greeted connection; the newest life of a node wins."""
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait for peers to read."""
+        return sum(connection.queued_bytes for connection in self._peers.values())
+
+    def connected(self, connection: PeerConnection) -> bool:
+        """Take a greeted connection unless a newer life of the same node has one."""
         assert connection.node_id is not None
         old = self._peers.get(connection.node_id)
-        if old is not None and old.incarnation > connection.incarnation:
+        if self._stopping or (old is not None and old.incarnation > connection.incarnation):
             connection.abort()
-            return
+            return False
         self._peers[connection.node_id] = connection
         if old is not None:
             old.abort()
         log.info("peer.connected", extra={"peer": connection.node_id})
+        return True
 
     def disconnected(self, connection: PeerConnection) -> None:
         """Forget a closed connection."""
@@ -246,6 +282,8 @@ class PeerTransport:
     async def stop(self) -> None:
         """Close everything."""
         self._stopping = True
+        if self._watcher is not None:
+            self._watcher.cancel()
         for task in self._dialers:
             task.cancel()
         if self._server is not None:
