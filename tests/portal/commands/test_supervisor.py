@@ -12,8 +12,8 @@ SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 FORKER = [
     sys.executable,
     "-c",
-    "import subprocess, sys, time; p = subprocess.Popen(['sleep', '600']);"
-    "open(sys.argv[1], 'w').write(str(p.pid)); time.sleep(600)",
+    ("import subprocess, sys, time; p = subprocess.Popen(['sleep', '600']);"
+    "open(sys.argv[1], 'w').write(str(p.pid)); time.sleep(600)"),
 ]
 
 
@@ -76,7 +76,7 @@ def test_a_killed_child_is_restarted_and_the_restart_is_shown(client, tmp_path):
 def test_what_a_killed_child_left_behind_is_ended_with_it(client, tmp_path):
     place(client, tmp_path, argv=[*FORKER, str(tmp_path / "grandchild")])
     running(client)
-    grandchild = identify(int(until(lambda: (tmp_path / "grandchild").read_text())))
+    grandchild = identify(int(until((tmp_path / "grandchild").read_text)))
     os.kill(one(client).pid, signal.SIGKILL)
     until(lambda: identify(grandchild.pid) != grandchild, what="the grandchild ended")
 
