@@ -179,7 +179,12 @@ def _genesis(cluster: Cluster) -> GenesisSpec:
     key_id = key_id_of(token)
     assert key_id is not None
     own = KeySpec(key_id, "portal", hash_token(token), SCOPES)
-    return GenesisSpec((own,), plan.calls_per_month, plan.storage_bytes, getattr(settings, "USAGE_WINDOW_MS", USAGE_WINDOW_MS))
+    return GenesisSpec(
+        (own,),
+        plan.calls_per_month,
+        plan.storage_bytes,
+        getattr(settings, "USAGE_WINDOW_MS", USAGE_WINDOW_MS),
+    )
 
 
 def _internal_url() -> str:

@@ -1,0 +1,138 @@
+"""What the cluster pages show, gathered for their templates."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from portal.access.types import Access
+from portal.clusters.models import Cluster, ClusterStatus, Node, Operation
+from portal.clusters.models import OperationState as State
+from portal.clusters.models import StepStatus as Status
+from portal.clusters.selectors import operation_open, usual_duration
+from portal.plans.presentation import estimate_json
+from portal.plans.selectors import estimate, fault_budget, plan_list
+from portal.plans.types import Estimate, FaultBudget, Offer
+
+TONES = {
+    ClusterStatus.RUNNING: "green",
+    ClusterStatus.DEGRADED: "yellow",
+    ClusterStatus.NEEDS_OPERATOR: "red",
+    ClusterStatus.DELETED: "secondary",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterCard:
+    """A cluster with its price, its tolerance and its colour."""
+
+    cluster: Cluster
+    price: Estimate | None
+    budget: FaultBudget
+    tone: str
+    ready_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class OperationPanel:
+    """An operation as its panel shows it."""
+
+    operation: Operation
+    elapsed_s: int
+    usual_s: int | None
+    percent: int
+    can_cancel: bool
+    can_retry: bool
+    is_over: bool
+
+
+def card_of(cluster: Cluster) -> ClusterCard:
+    """Gather what the list and the header show of a cluster."""
+    try:
+        price = estimate(cluster.plan, cluster.desired_nodes)
+    except Exception:  # noqa: BLE001 - a plan that is no longer sold must not hide its cluster.
+        price = None
+    return ClusterCard(
+        cluster=cluster,
+        price=price,
+        budget=fault_budget(cluster.desired_nodes),
+        tone=TONES.get(ClusterStatus(cluster.status), "azure"),
+        ready_count=sum(1 for node in cluster.nodes.all() if node.state == "ready"),
+    )
+
+
+def panel_of(operation: Operation, access: Access, now: datetime) -> OperationPanel:
+    """Gather what the panel of an operation shows."""
+    steps = [s for s in operation.steps.all() if s.status != Status.SKIPPED]
+    done = sum(1 for step in steps if step.status == Status.SUCCEEDED)
+    usual: timedelta | None = usual_duration(operation.kind)
+    can_cancel = access.can("operations:cancel") and not operation.is_final
+    return OperationPanel(
+        operation=operation,
+        elapsed_s=operation.elapsed_s(now),
+        usual_s=None if usual is None else max(1, round(usual.total_seconds())),
+        percent=100 if operation.is_final else done * 100 // len(steps) if steps else 0,
+        can_cancel=can_cancel and not operation.cancel_requested,
+        can_retry=access.can("clusters:write") and operation.state == State.NEEDS_OPERATOR,
+        is_over=operation.is_final,
+    )
+
+
+def cluster_context(cluster: Cluster, access: Access, now: datetime, *, tab: str) -> dict[str, Any]:
+    """Gather what every page of a cluster shows."""
+    open_operation = operation_open(cluster)
+    return {
+        "cluster": cluster,
+        "card": card_of(cluster),
+        "tab": tab,
+        "panel": None if open_operation is None else panel_of(open_operation, access, now),
+        "advice": advice_for(cluster),
+        "is_usable": cluster.status in {ClusterStatus.RUNNING, ClusterStatus.DEGRADED},
+        "nodes": list(cluster.nodes.all()),
+    }
+
+
+def advice_for(cluster: Cluster) -> str:
+    """Say in words what a state means and what to do next; empty when all is well."""
+    seen = cluster.observed or {}
+    down = [node.index for node in cluster.nodes.all() if node.state not in {"ready", "new"}]
+    match cluster.status:
+        case ClusterStatus.DEGRADED if not seen.get("has_quorum", True):
+            return (
+                f"Only {seen.get('ready', 0)} of {cluster.desired_nodes} nodes are ready and a "
+                f"quorum is {fault_budget(cluster.desired_nodes).quorum}: writes are refused with "
+                "503 until enough nodes are back. Nothing that was acknowledged is lost. The "
+                "supervisor restarts nodes by itself; read their logs if they do not come back."
+            )
+        case ClusterStatus.DEGRADED:
+            words = f"Not ready: {_names(down)}." if down else "A node is not ready."
+            return (
+                f"{words} The cluster goes on without it, with less tolerance left. It is "
+                "restarted by itself and catches up; read its log if it does not come back."
+            )
+        case _:
+            return ""
+
+
+def _names(indexes: list[int]) -> str:
+    return ", ".join(f"node {index}" for index in indexes)
+
+
+def node_tone(node: Node) -> str:
+    """Return the colour of a node's state."""
+    return {"ready": "green", "starting": "yellow", "unreachable": "red"}.get(
+        node.state, "secondary"
+    )
+
+
+def wizard_catalogue(plans: list[Offer] | None = None) -> dict[str, Any]:
+    """Return every size of every plan with price and tolerance, for the wizard's script."""
+    return {
+        plan.code: {
+            "name": plan.name,
+            "self_service": plan.is_self_service,
+            "counts": list(plan.node_counts),
+            "default": 4 if 4 in plan.node_counts else plan.node_counts[0],
+            "sizes": {str(n): estimate_json(estimate(plan.code, n)) for n in plan.node_counts},
+        }
+        for plan in (plans or plan_list())
+    }

@@ -1,0 +1,34 @@
+"""Pages of clusters, below `/o/{slug}/clusters/`."""
+
+from django.urls import path
+
+from portal.clusters import views
+
+app_name = "clusters"
+ONE = "<uuid:cluster_id>/"
+
+urlpatterns = [
+    path("", views.clusters_page, name="clusters"),
+    path("new/", views.cluster_new_page, name="new"),
+    path("operations/<uuid:operation_id>/", views.operation_page, name="operation"),
+    path(
+        "operations/<uuid:operation_id>/cancel/",
+        views.operation_cancel_view,
+        name="operation-cancel",
+    ),
+    path(
+        "operations/<uuid:operation_id>/retry/", views.operation_retry_view, name="operation-retry"
+    ),
+    path(ONE, views.cluster_page, name="cluster"),
+    path(f"{ONE}state/", views.cluster_fragment, name="state"),
+    path(f"{ONE}connect/", views.connect_page, name="connect"),
+    path(f"{ONE}keys/", views.keys_page, name="keys"),
+    path(f"{ONE}keys/<slug:key_id>/revoke/", views.key_revoke_view, name="key-revoke"),
+    path(f"{ONE}operations/", views.operations_page, name="operations"),
+    path(f"{ONE}settings/", views.settings_page, name="settings"),
+    path(f"{ONE}rename/", views.rename_view, name="rename"),
+    path(f"{ONE}delete/", views.delete_view, name="delete"),
+    path(f"{ONE}undelete/", views.restore_view, name="undelete"),
+    path(f"{ONE}nodes/<int:index>/restart/", views.restart_view, name="restart"),
+    path(f"{ONE}nodes/<int:index>/log/", views.log_page, name="log"),
+]

@@ -1,0 +1,83 @@
+// Keeps the state of a cluster's page fresh: on news over the socket, and by polling without it.
+
+import { LiveSocket } from "../monitoring/socket.js";
+
+const POLL_BUSY_MS = 1000;
+const POLL_IDLE_MS = 10000;
+const GAP_MS = 150;
+const root = document.querySelector("[data-state]");
+let timer = 0;
+let isLoading = false;
+let isStale = false;
+
+const fragment = () => root.querySelector("[data-fragment]");
+
+function later(ms) {
+  clearTimeout(timer);
+  timer = setTimeout(load, ms);
+}
+
+async function load() {
+  if (isLoading) {
+    isStale = true;
+    return;
+  }
+  isLoading = true;
+  isStale = false;
+  const before = { ...fragment().dataset };
+  try {
+    const answer = await fetch(root.dataset.url, { headers: { "X-Fragment": "1" }, credentials: "same-origin" });
+    if (answer.ok) replace(await answer.text());
+    // Purged while we looked: only the list is left to show.
+    else if (answer.status === 404) location.assign(root.dataset.url.replace(/\/clusters\/.*/, "/clusters/"));
+  } catch {
+    // The next poll tries again.
+  }
+  isLoading = false;
+  const after = fragment().dataset;
+  const isSettled = before.open && !after.open;
+  if (isSettled && ["overview", "connect", "keys", "settings"].includes(root.dataset.tab)) {
+    location.reload();
+    return;
+  }
+  later(isStale ? GAP_MS : after.open ? POLL_BUSY_MS : POLL_IDLE_MS);
+}
+
+function replace(html) {
+  const parsed = new DOMParser().parseFromString(html, "text/html");
+  const found = parsed.querySelector("[data-state]") ?? parsed.body;
+  if (root.contains(document.activeElement) && document.activeElement.matches("button, a")) return;
+  root.replaceChildren(...found.childNodes);
+}
+
+function receive(event) {
+  if (event.type === "operation" || event.type === "cluster") later(GAP_MS);
+  if (event.type === "metrics" || event.type === "last") nodes(event);
+}
+
+const HEALTH = { up: ["ready", "green"], not_ready: ["not ready", "yellow"], silent: ["silent", "yellow"], down: ["unreachable", "red"], unreachable: ["unreachable", "red"] };
+
+function nodes(frame) {
+  for (const node of frame.nodes) {
+    const row = document.querySelector(`[data-node-table] tr[data-node="${Number(node.id)}"]`);
+    if (!row) continue;
+    const put = (name, text) => {
+      const cell = row.querySelector(`[data-part="${name}"]`);
+      if (cell.textContent !== text) cell.textContent = text;
+    };
+    const [words, tone] = HEALTH[node.health] ?? [node.health.replaceAll("_", " "), "secondary"];
+    put("health", words);
+    row.querySelector('[data-part="health"]').className = `badge bg-${tone}-lt`;
+    put("role", node.role || "–");
+    put("sequence", node.sequence === null ? "–" : node.sequence.toLocaleString("en"));
+    put("lag", node.lag === null ? "–" : node.lag.toLocaleString("en"));
+  }
+}
+
+if (document.querySelector("[data-live-chart]")) {
+  document.addEventListener("aerolith:live", (message) => receive(message.detail));
+} else {
+  new LiveSocket(root.dataset.socket, { onEvent: receive, onState: () => {} });
+}
+document.addEventListener("visibilitychange", () => !document.hidden && later(0));
+later(fragment().dataset.open ? POLL_BUSY_MS : POLL_IDLE_MS);
