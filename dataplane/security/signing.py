@@ -54,6 +54,8 @@ def load_signer(path: Path) -> Ed25519Signer:
         text = path.read_text().strip()
     except OSError as error:
         raise KeyFileError(f"cannot read {path.name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise KeyFileError(f"{path.name} is not hex") from error
     try:
         seed = bytes.fromhex(text)
     except ValueError as error:

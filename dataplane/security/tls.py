@@ -1,10 +1,12 @@
 """Mutual TLS 1.3 between the nodes of one cluster, under the cluster's own authority."""
 
 import ssl
-from typing import Any
+from typing import Any, Final
 
 from dataplane.client.provisioning import node_common_name
 from dataplane.client.spec import TlsSpec
+
+NODE_ID_DIGITS_MAX: Final = 4
 
 
 def _context(purpose: ssl.Purpose, files: TlsSpec) -> ssl.SSLContext:
@@ -43,6 +45,7 @@ def peer_node_id(certificate: dict[str, Any] | None, cluster_id: str) -> int | N
 
 def _node_id_of(common_name: str, cluster_id: str) -> int | None:
     number = common_name.removeprefix("node-").split(".", 1)[0]
-    if not number.isdigit() or node_common_name(cluster_id, int(number)) != common_name:
+    if not number.isascii() or not number.isdigit() or len(number) > NODE_ID_DIGITS_MAX:
         return None
-    return int(number)
+    node_id = int(number)
+    return node_id if node_common_name(cluster_id, node_id) == common_name else None
