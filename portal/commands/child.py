@@ -92,7 +92,7 @@ class Child:
                 stderr=log,
                 start_new_session=True,
                 preexec_fn=child_setup(launch),
-                **identity_options(launch),  # type: ignore[arg-type]
+                **identity_options(launch),
             )
         async with asyncio.TaskGroup() as group:
             readiness = group.create_task(self._become_ready(process))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import TypedDict
 
 PR_SET_PDEATHSIG = 1
 NOBODY_ID = 65534
@@ -97,7 +98,15 @@ def _enter_user_namespace() -> None:
     Path("/proc/self/gid_map").write_text(f"{NOBODY_ID} {group} 1")
 
 
-def identity_options(launch: Launch) -> dict[str, int | list[int]]:
+class IdentityOptions(TypedDict, total=False):
+    """Arguments of `subprocess`."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+def identity_options(launch: Launch) -> IdentityOptions:
     """Return the keyword arguments by which `subprocess` changes the user."""
     if launch.identity is not Identity.NOBODY:
         return {}
@@ -116,7 +125,7 @@ def start(launch: Launch, *, log_path: Path) -> "subprocess.Popen[bytes]":
             stderr=log,
             start_new_session=True,
             preexec_fn=child_setup(launch),
-            **identity_options(launch),  # type: ignore[arg-type]
+            **identity_options(launch),
         )
 
 
@@ -133,5 +142,5 @@ def run(launch: Launch, *, timeout_s: float) -> "subprocess.CompletedProcess[str
         check=False,
         timeout=timeout_s,
         preexec_fn=child_setup(launch),
-        **identity_options(launch),  # type: ignore[arg-type]
+        **identity_options(launch),
     )

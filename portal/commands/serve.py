@@ -29,6 +29,7 @@ from portal.commands.state import (
     external_valkey_url,
     state_ensure,
 )
+from portal.commands.summary import answers_ready, demo_urls
 from portal.commands.supervisor import Supervisor, leftovers_end
 from portal.commands.units import Definition
 
@@ -38,6 +39,8 @@ JOB_TIMEOUT_S = 600.0
 LOGIN_ATTEMPTS_COUNT_MAX = 200
 LOGIN_PAUSE_S = 0.05
 LINE_LENGTH_MAX = 300
+DEMO_TIMEOUT_S = 10.0
+DEMO_POLL_S = 0.1
 RANK_UNITS, RANK_WEB, RANK_WORKERS, RANK_VALKEY, RANK_POSTGRES = 0, 1, 2, 3, 4
 # The settings take these as NAME or NAME_FILE; nodes and other units must not see them.
 PRIVATE_VARIABLES = ("DATABASE_URL", "VALKEY_URL", "SECRET_KEY", "SEAL_KEY", "EMAIL_URL")
@@ -122,12 +125,13 @@ class Start:
         Raises:
             StartError: Something does not come up; the text says what.
         """
+        # Nodes need nothing of ours to serve their clients again.
+        self._supervisor.units_start()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._valkey())
             await self._postgres()
         await self._prepare()
         children = [self._supervisor.keep(item) for item in portal_definitions(self._plan)]
-        self._supervisor.units_start()
         await self._ready(children[0].ready, "web")
         self._progress.portal_ready()
         if self._plan.has_demo:
@@ -137,12 +141,22 @@ class Start:
     async def _demo(self) -> None:
         """Bring the demonstration up; without it the portal is as good as ever."""
         try:
-            await self._job("demo_seed", "the demonstration")
+            if not await self._demo_is_back():
+                await self._job("demo_seed", "the demonstration")
         except StartError as error:
             self._progress.demo_failed(str(error))
             return
         traffic = ["manage.py", "demo_traffic"]
         self._supervisor.keep(self._plan.service("demo-traffic", traffic, rank=RANK_UNITS))
+
+    async def _demo_is_back(self) -> bool:
+        """Tell whether a demonstration made earlier serves again."""
+        urls = demo_urls(self._plan.installation.home)
+        for _ in range(int(DEMO_TIMEOUT_S / DEMO_POLL_S) if urls else 0):
+            if all([await asyncio.to_thread(answers_ready, url) for url in urls]):
+                return True
+            await asyncio.sleep(DEMO_POLL_S)
+        return False
 
     async def _postgres(self) -> None:
         if external_database_url():

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import httpx
+
 from portal.commands.state import Installation, State
 from portal.core.supervision import Json
 
@@ -16,6 +18,24 @@ def demo_read(home: Path) -> dict[str, Json] | None:
     if not isinstance(content, dict) or content.get("complete") is not True:
         return None
     return content
+
+
+def demo_urls(home: Path) -> list[str]:
+    """Return where the demonstration's nodes serve; none before it is complete."""
+    demo = demo_read(home)
+    cluster = demo.get("cluster") if demo is not None else None
+    nodes = cluster.get("nodes") if isinstance(cluster, dict) else None
+    if not isinstance(nodes, list):
+        return []
+    return [str(node["url"]) for node in nodes if isinstance(node, dict)]
+
+
+def answers_ready(url: str) -> bool:
+    """Tell whether a node serves linearizable requests."""
+    try:
+        return httpx.get(f"{url}/ready", timeout=1.0, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def summary(installation: Installation, state: State) -> dict[str, Json]:

@@ -12,8 +12,10 @@ SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 FORKER = [
     sys.executable,
     "-c",
-    ("import subprocess, sys, time; p = subprocess.Popen(['sleep', '600']);"
-    "open(sys.argv[1], 'w').write(str(p.pid)); time.sleep(600)"),
+    (
+        "import subprocess, sys, time; p = subprocess.Popen(['sleep', '600']);"
+        "open(sys.argv[1], 'w').write(str(p.pid)); time.sleep(600)"
+    ),
 ]
 
 
