@@ -9,10 +9,12 @@ def access_of(acme):
 
     from portal.access.permissions import PERMISSIONS
     from portal.access.types import Access
+    from portal.core.tenancy import public_context
     from portal.organizations.models import Membership
 
     def make(user) -> Access:
-        role = Membership.objects.get(user=user, organization=acme).role
+        with public_context():
+            role = Membership.objects.get(user=user, organization=acme).role
         return Access(user, acme, role, PERMISSIONS[role])
 
     return make
