@@ -13,8 +13,8 @@ from portal.clusters.operations.engine import operation_advance
 from portal.clusters.operations.observation import cluster_observe
 from portal.clusters.provisioners.process import driver
 from portal.clusters.selectors import cluster_get
-from portal.core.tenancy import tenant_context
 from portal.core.errors import NotFound
+from portal.core.tenancy import tenant_context
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -29,9 +29,11 @@ def finish(operation: Operation, *, state: str = "succeeded", seconds: float = 9
     return operation
 
 
-def test_a_cluster_is_made_used_restarted_deleted_restored_and_purged(
-    acme, alice, access_of, tidy_nodes
-):
+def processes(cluster: Cluster) -> dict[int, int | None]:
+    return {index: placed.pid for index, placed in driver().observe(str(cluster.pk)).items()}
+
+
+def test_a_cluster_is_made_used_and_restarted(acme, alice, access_of, tidy_nodes):
     access = access_of(alice)
     with tenant_context(acme.schema_name):
         began = time.monotonic()
@@ -39,45 +41,57 @@ def test_a_cluster_is_made_used_restarted_deleted_restored_and_purged(
             access, name="Orders", plan="starter", region="local-1", nodes=4
         )
         finish(operation)
-        assert time.monotonic() - began < 20
+        # The goal is 10 s from click to write on an idle machine; tests share theirs.
+        assert time.monotonic() - began < 30
         cluster = cluster_get(cluster.pk)
         assert cluster.status == "running"
         key, secret = services.key_create(access, cluster, name="app")
         urls = [node.url for node in cluster.nodes.all()]
         with Client(urls, secret) as client:
             client.put("notes", "first", {"text": "hello"})
-            stats = client.stats()
-        assert stats["calls"]["limit"] == 100_000
+            assert client.stats()["calls"]["limit"] == 100_000
         cluster_observe(cluster, driver())
         cluster = cluster_get(cluster.pk)
         assert cluster.observed["ready"] == 4
         assert {node.state for node in cluster.nodes.all()} == {"ready"}
 
-        pids = {i: p.pid for i, p in driver().observe(str(cluster.pk)).items()}
-        _, operation = services.cluster_restart_node(access, cluster, node=2)
-        finish(operation)
-        after = {i: p.pid for i, p in driver().observe(str(cluster.pk)).items()}
-        assert after[2] != pids[2]
-        assert {i: after[i] for i in (0, 1, 3)} == {i: pids[i] for i in (0, 1, 3)}
+        before = processes(cluster)
+        finish(services.cluster_restart_node(access, cluster, node=2)[1])
+        after = processes(cluster)
+        assert after[2] != before[2]
+        assert {i: after[i] for i in (0, 1, 3)} == {i: before[i] for i in (0, 1, 3)}
 
         services.key_revoke(access, cluster, key)
         for url in urls:
             with Client([url], secret) as client, pytest.raises(ApiError) as refused:
                 client.get("notes", "first")
             assert refused.value.status == 401
+        done = set(AuditEvent.objects.values_list("action", flat=True))
+        assert {"cluster.created", "key.created", "key.revoked", "operation.succeeded"} <= done
 
-        _, operation = services.cluster_delete(access, cluster, confirm="Orders")
+
+def test_a_deleted_cluster_comes_back_with_its_data_until_it_is_purged(
+    acme, alice, access_of, tidy_nodes
+):
+    access = access_of(alice)
+    with tenant_context(acme.schema_name):
+        cluster, operation = services.cluster_create(
+            access, name="Orders", plan="free", region="local-1", nodes=1
+        )
         finish(operation)
+        cluster = cluster_get(cluster.pk)
+        urls = [node.url for node in cluster.nodes.all()]
+        _, secret = services.key_create(access, cluster, name="app")
+        with Client(urls, secret) as client:
+            client.put("notes", "first", {"text": "hello"})
+        finish(services.cluster_delete(access, cluster, confirm="Orders")[1])
         cluster = cluster_get(cluster.pk)
         assert cluster.is_recoverable
-        assert all(p.pid is None for p in driver().observe(str(cluster.pk)).values())
+        assert set(processes(cluster).values()) == {None}
 
-        _, operation = services.cluster_restore(access, cluster)
-        finish(operation)
+        finish(services.cluster_restore(access, cluster)[1])
         cluster = cluster_get(cluster.pk)
-        assert cluster.status == "running"
-        assert cluster.deleted_at is None
-        _, secret = services.key_create(access, cluster, name="again")
+        assert (cluster.status, cluster.deleted_at) == ("running", None)
         with Client(urls, secret) as client:
             assert client.get("notes", "first")["text"] == "hello"
 
@@ -88,5 +102,25 @@ def test_a_cluster_is_made_used_restarted_deleted_restored_and_purged(
         with pytest.raises(NotFound):
             cluster_get(cluster.pk)
         assert bytes(Cluster.objects.get(pk=cluster.pk).admin_key) == b""
-        done = set(AuditEvent.objects.values_list("action", flat=True))
-        assert {"cluster.created", "key.created", "key.revoked", "operation.succeeded"} <= done
+
+
+def test_a_restart_that_would_lose_the_quorum_stops_and_can_be_cancelled(
+    acme, alice, access_of, tidy_nodes
+):
+    access = access_of(alice)
+    with tenant_context(acme.schema_name):
+        cluster, operation = services.cluster_create(
+            access, name="Orders", plan="starter", region="local-1", nodes=3
+        )
+        finish(operation)
+        cluster = cluster_get(cluster.pk)
+        driver().stop(str(cluster.pk), 0)
+        before = processes(cluster)
+        _, operation = services.cluster_restart_node(access, cluster, node=1)
+        finish(operation, state="needs_operator")
+        assert operation.error_code == "would_lose_quorum"
+        assert processes(cluster) == before
+        finish(services.operation_cancel(access, operation), state="cancelled")
+        # What is seen decides the status, and a node that is not wanted down comes back.
+        cluster_observe(cluster, driver())
+        assert cluster_get(cluster.pk).status == "degraded"

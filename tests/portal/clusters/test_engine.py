@@ -1,0 +1,195 @@
+"""The engine's promises: bounded in time, one at a time, cancellable, resumable."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+
+from portal.clusters import services
+from portal.clusters.models import Cluster, Operation, OperationStep
+from portal.clusters.operations import engine
+from portal.clusters.provisioners.process import ProcessDriver
+from portal.core import clock
+from portal.core.tenancy import tenant_context
+
+
+@pytest.fixture(autouse=True)
+def _short_turns(monkeypatch):
+    monkeypatch.setattr(engine, "TURN", timedelta(seconds=0.3))
+
+
+@pytest.fixture
+def lonely(tmp_path):
+    """A driver on a machine without a supervisor: starting never works."""
+    return ProcessDriver(tmp_path)
+
+
+@pytest.fixture
+def made(alice, access_of, in_acme):
+    access = access_of(alice)
+    cluster, operation = services.cluster_create(
+        access, name="Orders", plan="starter", region="local-1", nodes=4
+    )
+    return access, cluster, operation
+
+
+def advance_until_it_waits(operation: Operation, driver) -> OperationStep:
+    """Let it work until a step waits for something."""
+    for _ in range(100):
+        engine.operation_advance(operation.pk, driver=driver)
+        waiting = operation.steps.filter(status="running").exclude(waiting_for="").first()
+        if waiting is not None:
+            return waiting
+    raise AssertionError("no step waits")
+
+
+def stuck(operation: Operation, lonely) -> Operation:
+    """Let the operation run into the deadline of its step."""
+    running = advance_until_it_waits(operation, lonely)
+    assert "no supervisor" in running.waiting_for
+    OperationStep.objects.filter(pk=running.pk).update(deadline_at=clock.now())
+    assert engine.operation_advance(operation.pk, driver=lonely) is False
+    operation.refresh_from_db()
+    return operation
+
+
+def test_a_step_that_never_comes_about_ends_in_words(made, lonely):
+    _, cluster, operation = made
+    stuck(operation, lonely)
+    assert operation.state == "needs_operator"
+    assert "Start the nodes did not come about in time" in operation.error
+    assert operation.next_action
+    assert Cluster.objects.get(pk=cluster.pk).status == "needs_operator"
+
+
+def test_the_deadline_of_the_operation_counts_as_well(made, lonely):
+    _, _, operation = made
+    engine.operation_advance(operation.pk, driver=lonely)
+    Operation.objects.filter(pk=operation.pk).update(deadline_at=clock.now())
+    assert engine.operation_advance(operation.pk, driver=lonely) is False
+    operation.refresh_from_db()
+    assert operation.state == "needs_operator"
+
+
+def test_a_retry_goes_on_at_the_step_that_stopped(made, lonely):
+    access, cluster, operation = made
+    stuck(operation, lonely)
+    services.operation_retry(access, operation)
+    assert Cluster.objects.get(pk=cluster.pk).status == "provisioning"
+    advance_until_it_waits(operation, lonely)
+    operation.refresh_from_db()
+    assert (operation.state, operation.attempt, operation.error) == ("running", 2, "")
+    assert operation.steps.get(name="place").status == "succeeded"
+    assert operation.steps.get(name="start").status == "running"
+
+
+@pytest.mark.parametrize("when", ["queued", "running", "stopped"])
+def test_cancelling_works_in_every_state_that_is_not_final(made, supervisor, lonely, when):
+    access, cluster, operation = made
+    match when:
+        case "running":
+            engine.operation_advance(operation.pk, driver=lonely)
+        case "stopped":
+            stuck(operation, lonely)
+    services.operation_cancel(access, operation)
+    while engine.operation_advance(operation.pk):
+        pass
+    operation.refresh_from_db()
+    assert operation.state == "cancelled"
+    cluster.refresh_from_db()
+    assert cluster.purged_at is not None
+    assert bytes(cluster.admin_key) == b""
+
+
+def test_an_undo_that_stops_is_retried_as_an_undo(made, supervisor, lonely):
+    access, _, operation = made
+    services.operation_cancel(access, operation)
+    stuck(operation, lonely)
+    assert operation.state == "needs_operator"
+    services.operation_retry(access, operation)
+    while engine.operation_advance(operation.pk):
+        pass
+    operation.refresh_from_db()
+    assert operation.state == "cancelled"
+
+
+def test_the_database_allows_one_active_operation_a_cluster(made):
+    _, cluster, _ = made
+    Operation.objects.update(state="running")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Operation.objects.create(
+            cluster=cluster,
+            kind="delete",
+            state="running",
+            deadline_at=clock.now(),
+            created_at=clock.now(),
+            requested_by="x",
+        )
+
+
+def test_another_operation_waits_for_the_one_at_work(made, lonely):
+    _, cluster, first = made
+    engine.operation_advance(first.pk, driver=lonely)
+    second = Operation.objects.create(
+        cluster=cluster,
+        kind="delete",
+        deadline_at=clock.now() + timedelta(hours=1),
+        created_at=clock.now(),
+        requested_by="x",
+    )
+    assert engine.operation_advance(second.pk, driver=lonely) is True
+    second.refresh_from_db()
+    assert second.state == "queued"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_leaves_alone_what_another_process_works_on(acme, alice, access_of, lonely):
+    with tenant_context(acme.schema_name):
+        _, operation = services.cluster_create(
+            access_of(alice), name="Orders", plan="starter", region="local-1", nodes=4
+        )
+    held, release = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with tenant_context(acme.schema_name), engine.cluster_lock(operation.cluster_id) as mine:
+            assert mine
+            held.set()
+            release.wait(20)
+        connection.close()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    try:
+        assert held.wait(10)
+        with tenant_context(acme.schema_name):
+            assert engine.operation_advance(operation.pk, driver=lonely) is True
+            operation.refresh_from_db()
+            assert operation.state == "queued"
+    finally:
+        release.set()
+        thread.join()
+
+
+def test_a_defect_in_a_step_becomes_words_and_not_an_endless_run(made, lonely, monkeypatch):
+    _, _, operation = made
+
+    def reserve(*_args, **_kwargs):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(lonely, "reserve", reserve)
+    step = advance_until_it_waits(operation, lonely)
+    assert "unexpected RuntimeError" in step.waiting_for
+    OperationStep.objects.filter(pk=step.pk).update(deadline_at=clock.now())
+    engine.operation_advance(operation.pk, driver=lonely)
+    operation.refresh_from_db()
+    assert operation.state == "needs_operator"
+
+
+def test_ports_are_remembered_and_never_given_twice(lonely):
+    first, second = lonely.reserve("a", 4), lonely.reserve("b", 7)
+    assert lonely.reserve("a", 4) == first
+    ports = [p for a in (*first, *second) for p in (a.peer_port, a.http_port)]
+    assert len(set(ports)) == 22
+    lonely.release("a")
+    assert lonely.reserve("b", 7) == second
