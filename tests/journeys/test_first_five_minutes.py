@@ -1,0 +1,148 @@
+"""A newcomer's way through the pages, in a real browser against a whole installation."""
+
+import os
+import re
+import shutil
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.installations import installation
+
+CSV = "code,city,height\nOSL,Oslo,208\nBGO,Bergen,52\nTRD,Trondheim,17\n"
+EMAIL = "newcomer@example.com"
+PASSWORD = "violet harbour lantern 7"
+
+
+def chromium() -> str:
+    for name in (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"):
+        if name and (found := shutil.which(name)):
+            return found
+    pytest.fail("there is no Chromium; `make test` installs it where it may")
+
+
+@pytest.fixture(scope="module")
+def portal(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("journey")
+    for path in (folder, folder.parent):
+        path.chmod(0o711)
+    with installation(folder / "home") as made:
+        yield made.up("--no-demo")["portal"].rstrip("/")
+
+
+@pytest.fixture
+def page(portal):
+    complaints: list[str] = []
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=chromium(), args=flags)
+        page = browser.new_context(base_url=portal).new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+        page.on(
+            "response",
+            lambda r: complaints.append(f"{r.status} {r.url}") if r.status >= 500 else None,
+        )
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: dialog.accept())
+        yield page
+        browser.close()
+    assert complaints == []
+
+
+def sign_up(page: Page) -> None:
+    page.goto("/signup/")
+    page.fill("input[name=email]", EMAIL)
+    page.fill("input[name=password]", PASSWORD)
+    page.click("button:has-text('Sign up')")
+    page.goto("/mailbox/")
+    page.click("a[href*='/signup/confirm/']")
+    page.click("button:has-text('Confirm')")
+    if "/login/" in page.url:
+        page.fill("input[name=username], input[name=email]", EMAIL)
+        page.fill("input[name=password]", PASSWORD)
+        page.click("main button[type=submit], .card button[type=submit]")
+    page.goto("/organizations/new/")
+    page.fill("input[name=name]", "Newcomers")
+    page.click("button:has-text('Create')")
+    page.wait_for_url(re.compile("/o/newcomers/"))
+
+
+def create_cluster(page: Page) -> str:
+    page.goto("/o/newcomers/clusters/new/")
+    page.fill("input[name=name]", "First")
+    page.check("input[name=plan][value=professional]", force=True)
+    page.check("input[name=nodes][value='4']", force=True)
+    page.click("[data-part=submit]")
+    page.wait_for_url(re.compile(r"/clusters/[0-9a-f-]{36}/|/operations/[0-9a-f-]{36}/"))
+    page.goto("/o/newcomers/clusters/")
+    page.click("a:has-text('First')")
+    page.wait_for_url(re.compile(r"/clusters/[0-9a-f-]{36}/$"))
+    expect(page.locator("body")).to_contain_text("Running", timeout=60_000)
+    return page.url.rstrip("/")
+
+
+def import_csv(page: Page, cluster: str) -> None:
+    page.goto(f"{cluster}/data/imports/new/")
+    page.fill("#import-collection", "airports")
+    page.fill("#import-text", CSV)
+    page.click("button:has-text('Preview')")
+    page.select_option("#id-field", "code")
+    page.click("button:has-text('Start import')")
+    page.goto(f"{cluster}/data/c/airports/")
+    rows = page.locator("[data-row]")
+    for _ in range(20):
+        if rows.count() == 3:
+            break
+        page.wait_for_timeout(250)
+        page.reload()
+    expect(rows).to_have_count(3)
+    page.fill("#query-filter", '{"height": {"$gt": 100}}')
+    page.click("button:has-text('Run')")
+    expect(rows).to_have_count(1)
+    expect(rows.first).to_contain_text("OSL")
+
+
+def node_url(page: Page, cluster: str) -> str:
+    page.goto(f"{cluster}/connect/")
+    found = re.search(r"http://127\.0\.0\.1:\d+", page.inner_text("main, .page-wrapper"))
+    assert found is not None
+    return found[0]
+
+
+def key_made_and_revoked(page: Page, cluster: str) -> None:
+    url = node_url(page, cluster)
+    page.goto(f"{cluster}/keys/")
+    page.fill("input[name=name]", "script")
+    page.click("button:has-text('Create key')")
+    secret = page.inner_text("#secret")
+    headers = {"Authorization": f"Bearer {secret}"}
+    path = f"{url}/api/v1/collections/airports/documents/OSL"
+    with httpx.Client(trust_env=False, headers=headers) as client:
+        assert client.get(path).json()["city"] == "Oslo"
+        page.goto(f"{cluster}/keys/")
+        page.click("tr:has-text('script') button:has-text('Revoke')")
+        if page.locator("dialog[open] button.btn-danger, .modal.show .btn-danger").count():
+            page.click("dialog[open] button.btn-danger, .modal.show .btn-danger")
+        expect(page.locator("tr:has-text('script')")).to_contain_text("revoked")
+        assert client.get(path).status_code == 401
+
+
+def test_from_sign_up_to_a_revoked_key(page):
+    sign_up(page)
+    cluster = create_cluster(page)
+    import_csv(page, cluster)
+    page.goto(cluster + "/")
+    sequence = page.locator("[data-part=value-sequence]").first
+    expect(sequence).to_have_text(re.compile(r"[1-9]"), timeout=15_000)
+    page.goto("/o/newcomers/usage/")
+    expect(page.locator("body")).to_contain_text("Professional")
+    key_made_and_revoked(page, cluster)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": 375, "height": 800})
+        for path in ("/o/newcomers/", "/o/newcomers/clusters/", "/o/newcomers/usage/"):
+            page.goto(path)
+            width = page.evaluate("document.documentElement.scrollWidth")
+            assert width <= 375, f"{path} is {width} px wide"
