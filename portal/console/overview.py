@@ -10,8 +10,7 @@ from portal.audit.models import AuditEvent
 from portal.clusters.models import ApiKey, Cluster
 from portal.core import clock
 from portal.metering.models import UsageEvent
-from portal.metering.selectors import costs_of, month_of, usage_of
-from portal.metering.types import Costs, Usage
+from portal.metering.selectors import Costs, Usage, costs_of, month_of, usage_of
 from portal.organizations.models import Membership
 from portal.organizations.selectors import member_list
 
