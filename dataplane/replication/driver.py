@@ -1,13 +1,15 @@
 """The asyncio driver: feeds the core, carries out its effects in order, serves the gateway.
 
-Order of work, as the core demands: append records, sync them in a thread (one fdatasync for all
-that arrived meanwhile), tell the core, then let go what waited for the barrier. Execution happens
-here, in order. Anything the protocol does not foresee halts the node: a replica that goes on after
-a broken invariant is worse than one that is down.
+Order of work, as the core demands: append records, sync them (one fdatasync for all that arrived
+meanwhile; in a thread of its own unless the disk is quicker than changing threads is), tell the
+core, then let go what waited for the barrier. Execution happens here, in order. Anything the
+protocol does not foresee halts the node: a replica that goes on after a broken invariant is worse
+than one that is down.
 """
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -50,6 +52,8 @@ log = logging.getLogger(__name__)
 
 TICK_MIN_MS: Final = 1
 TRUNCATE_EVERY: Final = 512
+SYNC_QUICK_S: Final = 0.001
+SYNC_MEMORY: Final = 0.9
 ALARM_LOG_EVERY: Final = 100
 
 
@@ -116,6 +120,7 @@ class ReplicationDriver:
         self._urgent_barrier = 0
         self._durable = 0
         self._syncing: asyncio.Future[None] | None = None
+        self._sync_s = 1.0
         self._truncated = 0
         self._turn_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -224,11 +229,17 @@ class ReplicationDriver:
         self._arm_timer()
 
     def _carry_out_all(self) -> None:
-        while effects := self._replica.take():
-            for effect in effects:
-                self._carry_out(effect)
-        if self._urgent_barrier > self._durable and self._syncing is None:
-            self._start_sync()
+        while True:
+            while effects := self._replica.take():
+                for effect in effects:
+                    self._carry_out(effect)
+            if self._urgent_barrier <= self._durable or self._syncing is not None:
+                return
+            if self._sync_s > SYNC_QUICK_S or self._is_trim_due():
+                self._start_sync()
+                return
+            self._sync()
+            self._persisted(self._barrier)
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
@@ -308,18 +319,28 @@ class ReplicationDriver:
     def _start_sync(self) -> None:
         assert self._loop is not None
         barrier = self._barrier
-        self._syncing = self._loop.run_in_executor(self._sync_thread, self._sync)
+        self._syncing = self._loop.run_in_executor(self._sync_thread, self._sync_and_trim)
         self._syncing.add_done_callback(lambda done: self._synced(barrier, done))
 
+    def _is_trim_due(self) -> bool:
+        reached = min(self._replica.stable, self._executor.applied)
+        return reached - self._truncated >= TRUNCATE_EVERY
+
     def _sync(self) -> None:
-        """Run in the log's thread: one fdatasync; now and then drop what nobody needs."""
+        """Write and sync the log, and learn how long that takes here."""
+        began_ns = time.perf_counter_ns()
         self._wal.sync()
-        stable, flushed = self._replica.stable, self._executor.applied
-        if min(stable, flushed) - self._truncated >= TRUNCATE_EVERY:
+        took_s = (time.perf_counter_ns() - began_ns) / 1e9
+        self._sync_s = took_s * (1 - SYNC_MEMORY) + self._sync_s * SYNC_MEMORY
+
+    def _sync_and_trim(self) -> None:
+        """Run in the log's thread: sync; now and then drop what nobody needs."""
+        self._sync()
+        if self._is_trim_due():
+            reached = min(self._replica.stable, self._executor.applied)
             self._flush_store()
-            retained = self.config.limits.retained_batches_max
-            self._truncated = min(stable, flushed)
-            self._wal.truncate_before(self._truncated - retained)
+            self._truncated = reached
+            self._wal.truncate_before(reached - self.config.limits.retained_batches_max)
 
     def _synced(self, barrier: int, done: "asyncio.Future[None]") -> None:
         self._syncing = None
@@ -329,17 +350,20 @@ class ReplicationDriver:
             return
         if self._halted:
             return
-        self.metrics.log_syncs += 1
-        self._durable = barrier
         try:
-            while self._held and self._held[0][0] <= barrier:
-                self._transmit(self._held.popleft()[1])
-            self._replica.on_persisted(self._clock.now_ms(), barrier)
+            self._persisted(barrier)
         except Exception as failure:
             log.exception("node.invariant")
             self._halt(f"{type(failure).__name__}: {failure}")
             return
         self._turn()
+
+    def _persisted(self, barrier: int) -> None:
+        self.metrics.log_syncs += 1
+        self._durable = barrier
+        while self._held and self._held[0][0] <= barrier:
+            self._transmit(self._held.popleft()[1])
+        self._replica.on_persisted(self._clock.now_ms(), barrier)
 
     # --- Time -----------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ class Node:
 
 async def until(condition, within_s: float = 10.0) -> None:
     async with asyncio.timeout(within_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - state of several objects
             await asyncio.sleep(0.01)
 
 
