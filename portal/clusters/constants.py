@@ -13,6 +13,6 @@ LOG_LINES_MAX: Final = 500
 LOG_BYTES_MAX: Final = 256 * 1024
 # How long one task keeps polling before it gives the worker to others.
 TURN: Final = timedelta(seconds=20)
-POLL_INTERVAL_S: Final = 0.1
+POLL_INTERVAL_S: Final = 0.2
 OBSERVE_TIMEOUT_S: Final = 2.0
 PROBE_COLLECTION: Final = "aerolith_probe"

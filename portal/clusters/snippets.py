@@ -35,6 +35,7 @@ curl -sS -X POST {url}/api/v1/collections/notes/query \\
 _PYTHON = '''"""Needs only the standard library."""
 import json
 import os
+import urllib.error
 import urllib.request
 
 NODES = {nodes}
@@ -68,14 +69,12 @@ def snippets(urls: Sequence[str], key: str = "adk_…") -> list[Snippet]:
     """Return the snippets of a cluster; empty while it has no addresses."""
     if not urls:
         return []
-    nodes = "[" + ", ".join(f'"{url}"' for url in urls) + "]"
+    nodes = "[\n" + "".join(f'    "{url}",\n' for url in urls) + "]"
     return [
         Snippet("curl", "curl", _CURL.format(url=urls[0], last=urls[-1], key=key)),
         Snippet(
             "python",
             "Python",
-            _PYTHON.format(nodes=nodes, key=key).replace(
-                "import urllib.request\n", "import urllib.error\nimport urllib.request\n"
-            ),
+            _PYTHON.format(nodes=nodes, key=key),
         ),
     ]

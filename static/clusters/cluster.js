@@ -55,7 +55,7 @@ function receive(event) {
   if (event.type === "metrics" || event.type === "last") nodes(event);
 }
 
-const HEALTH = { up: ["ready", "green"], not_ready: ["not ready", "yellow"], silent: ["silent", "yellow"], down: ["unreachable", "red"], unreachable: ["unreachable", "red"] };
+const HEALTH = { up: ["ready", "green"], not_ready: ["not ready", "yellow"], stale: ["silent", "yellow"], down: ["unreachable", "red"] };
 
 function nodes(frame) {
   for (const node of frame.nodes) {

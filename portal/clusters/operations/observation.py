@@ -67,13 +67,15 @@ def _number(value: object) -> int | None:
 
 
 def cluster_observe(cluster: Cluster, driver: Driver) -> None:
-    """Write down what is seen of a cluster in use, and start processes that are missing."""
+    """Write down what is seen of a cluster in use, and start processes that should be there."""
     found = nodes_observe(cluster)
     key = str(cluster.pk)
     placed = driver.observe(key)
     for node in cluster.nodes.all():
         if node.index not in placed:
             driver.start(key, node.index)
+        elif placed[node.index].state == "stopped":
+            driver.restart(key, node.index)
     ready = [o for o in found if o.is_ready]
     newest = max((o.sequence or 0 for o in found), default=0)
     _write_nodes(cluster, found, newest)
