@@ -6,9 +6,12 @@ import gc
 import logging
 import secrets
 import signal
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Final
 
 from dataplane.client.spec import NodeSpec
+from dataplane.documents.commands import Barrier, encode_op
 from dataplane.documents.state import StateMachine
 from dataplane.documents.types import Genesis, GenesisKey
 from dataplane.gateways.calls import REPORT_S
@@ -29,6 +32,7 @@ log = logging.getLogger(__name__)
 EXIT_CLEAN = 0
 EXIT_HALTED = 3
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+TURN_MS: Final = 1_500
 
 
 def genesis_of(spec: NodeSpec) -> Genesis:
@@ -76,6 +80,15 @@ class Node:
         )
         figures = NodeFigures(self._clock)
         figures.replication = self._driver.metrics
+        figures.gauges = {
+            "sequence": lambda: self._driver.executed,
+            "ready": lambda: int(self._driver.ready),
+            "waiting_operations": lambda: self._driver.pending,
+            "held_messages": lambda: self._driver.held_count,
+            "peer_queue_bytes": lambda: self._driver.peer_queue_bytes,
+            "log_bytes": lambda: self._directory.wal.size_bytes,
+            "connections": lambda: self._server.connection_count,
+        }
         self._context = Context(
             spec=spec,
             cluster=self._driver,
@@ -105,16 +118,43 @@ class Node:
         me = self._spec.me
         await self._driver.start()
         await self._server.start(me.host, me.http_port)
-        self._tasks.append(loop.create_task(self._report_calls()))
+        self._run_beside(self._report_calls())
         if self._spec.usage is not None:
             reporter = UsageReporter(self._spec, self._spec.usage, self._state.view, self._clock)
-            self._tasks.append(loop.create_task(reporter.run()))
+            self._run_beside(reporter.run())
+            self._run_beside(self._keep_time(self._spec.genesis.usage_window_ms))
         gc.freeze()
         log.info("node.started", extra={"http_port": me.http_port, "applied": self._state.applied})
         await self._ended.wait()
         await self._stop()
         log.info("node.stopped", extra={"exit_code": self._exit_code})
         return self._exit_code
+
+    def _run_beside(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._ended_beside)
+        self._tasks.append(task)
+
+    def _ended_beside(self, task: asyncio.Task[None]) -> None:
+        """Halt when work that never ends did: a node that stopped counting must not serve."""
+        if not task.cancelled() and not self._ended.is_set():
+            log.critical("node.task_ended", exc_info=task.exception())
+            self._halted("a task of the node ended")
+
+    async def _keep_time(self, window_ms: int) -> None:
+        """Order a barrier after each usage window in which nothing else moved the agreed time.
+
+        Without it the last window of a cluster that fell quiet would stay open, and what it stores
+        unbilled. The nodes take turns, so that one barrier serves all.
+        """
+        turn_ms = TURN_MS * self._spec.node_id
+        while True:
+            now_ms = self._clock.now_ms()
+            await asyncio.sleep((window_ms - now_ms % window_ms + turn_ms + TURN_MS) / 1000)
+            window_start_ms = self._clock.now_ms() // window_ms * window_ms
+            if self._state.view.stats().now_ms < window_start_ms:
+                with contextlib.suppress(ReplicationError):
+                    await self._context.submit([encode_op(Barrier())])
 
     async def _report_calls(self) -> None:
         """Order what this gateway served, at most once a second; nothing when idle."""

@@ -1,6 +1,7 @@
 """The node's own measurements: counters, and latencies of the last ten seconds."""
 
 import math
+from collections.abc import Callable
 from typing import Final, override
 
 from dataplane.gateways.ports import Figures
@@ -11,6 +12,7 @@ WINDOW_S: Final = 10
 BUCKETS_PER_DOUBLING: Final = 8
 BUCKET_COUNT: Final = 200
 SMALLEST_S: Final = 0.00005
+SHARES: Final = (0.50, 0.95, 0.99)
 VERSION: Final = "0.1.0"
 CLASSES: Final = {"read": "reads", "query": "reads", "write": "writes", "delete": "writes"}
 
@@ -37,6 +39,7 @@ class NodeFigures(Figures):
         self._seconds: dict[int, list[int]] = {}
         self.ops = {"total": 0, "reads": 0, "writes": 0, "errors": 0}
         self.replication: ReplicationMetrics | None = None
+        self.gauges: dict[str, Callable[[], int]] = {}
 
     @override
     def observe(self, call_class: str, status: int, seconds: float) -> None:
@@ -67,7 +70,7 @@ class NodeFigures(Figures):
 
     @override
     def live(self) -> dict[str, object]:
-        p50, p95, p99 = self.percentiles(0.50, 0.95, 0.99)
+        p50, p95, p99 = self.percentiles(*SHARES)
         return {
             "uptime_s": (self._clock.now_ms() - self._started_ms) // 1000,
             "version": VERSION,
@@ -81,6 +84,12 @@ class NodeFigures(Figures):
             "# TYPE aerolith_ops_total counter",
             *(f'aerolith_ops_total{{kind="{kind}"}} {n}' for kind, n in self.ops.items()),
         ]
+        for name, read in self.gauges.items():
+            lines += [f"# TYPE aerolith_{name} gauge", f"aerolith_{name} {read()}"]
+        lines.append("# TYPE aerolith_latency_seconds summary")
+        for share, value in zip(SHARES, self.percentiles(*SHARES), strict=True):
+            if value is not None:
+                lines.append(f'aerolith_latency_seconds{{quantile="{share}"}} {value / 1000:.6f}')
         metrics = self.replication
         if metrics is not None:
             for name in (

@@ -59,8 +59,12 @@ class UsageReporter:
         backoff = CHECK_S
         async with httpx.AsyncClient(timeout=SEND_TIMEOUT_S, trust_env=False) as client:
             while True:
-                self.collect()
-                sent = await self._send(client)
+                try:
+                    self.collect()
+                    sent = await self._send(client)
+                except OSError as error:  # The outbox cannot be written: data is not at stake.
+                    log.error("usage.outbox", extra={"reason": str(error)})  # noqa: TRY400
+                    sent = False
                 backoff = CHECK_S if sent else min(BACKOFF_MAX_S, backoff * 2)
                 await asyncio.sleep(backoff)
 

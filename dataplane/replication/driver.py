@@ -412,6 +412,16 @@ class ReplicationDriver:
         return self._submissions.waiting
 
     @property
+    def held_count(self) -> int:
+        """Messages that wait for the log."""
+        return len(self._held)
+
+    @property
+    def peer_queue_bytes(self) -> int:
+        """Bytes that wait for peers to read."""
+        return self._transport.queued_bytes
+
+    @property
     def ready(self) -> bool:
         """Whether a linearizable request can be served as far as this node knows."""
         return (
