@@ -4,6 +4,7 @@ import hashlib
 import re
 import secrets
 from datetime import datetime
+from decimal import Decimal
 
 from celery import current_app
 from django.db import IntegrityError, connection, transaction
@@ -43,7 +44,7 @@ from portal.core import clock
 from portal.core.crypto import seal
 from portal.core.errors import Invalid
 from portal.core.tenancy import current_schema
-from portal.plans.selectors import estimate, region_get
+from portal.plans.selectors import estimate, node_hour_price, region_get
 from portal.plans.types import Estimate
 
 __all__ = [
@@ -103,8 +104,6 @@ def cluster_create(
         operation = _operation_insert(
             access, cluster, OperationKind.CREATE, {"form_token": form_token}
         )
-        operation.cost_delta = price.per_hour
-        operation.save(update_fields=["cost_delta"])
         after = {"plan": plan, "region": region, "nodes": nodes, "operation": str(operation.pk)}
         _record(access, "cluster.created", cluster, after=after)
     return cluster, operation
@@ -210,9 +209,6 @@ def operation_cancel(access: Access, operation: Operation) -> Operation:
             _record_operation(access, "operation.cancel_requested", locked)
         if locked.state == OperationState.NEEDS_OPERATOR:
             _retry(locked)
-        elif locked.state == OperationState.QUEUED and locked.kind != OperationKind.CREATE:
-            locked.state, locked.finished_at = OperationState.CANCELLED, clock.now()
-            locked.save(update_fields=["state", "finished_at"])
         announce(locked)
         _enqueue(locked)
     return locked
@@ -350,9 +346,22 @@ def _operation_insert(
         deadline_at=now + operation_budget(kind),
         requested_by=who.label if isinstance(who, Actor) else who.user.email,
         created_at=now,
+        cost_delta=_cost_delta(cluster, kind),
     )
     _enqueue(operation)
     return operation
+
+
+def _cost_delta(cluster: Cluster, kind: OperationKind) -> Decimal | None:
+    """Return by how much the organization's cost of an hour changes."""
+    price = node_hour_price(cluster.plan)
+    match kind:
+        case OperationKind.CREATE | OperationKind.RESTORE_DELETED:
+            return None if price is None else price * cluster.desired_nodes
+        case OperationKind.DELETE:
+            return None if price is None else -price * cluster.desired_nodes
+        case OperationKind.PURGE | OperationKind.RESTART_NODE:
+            return Decimal(0)
 
 
 def _enqueue(operation: Operation) -> None:

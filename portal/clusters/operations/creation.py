@@ -21,7 +21,7 @@ from dataplane.client.spec import GenesisSpec, KeySpec, MemberSpec
 from portal.clusters.connections import admin_client, admin_key
 from portal.clusters.constants import PROBE_COLLECTION
 from portal.clusters.models import Cluster, ClusterStatus, Node
-from portal.clusters.operations.observation import nodes_observe
+from portal.clusters.operations.observation import cluster_observe, nodes_observe
 from portal.clusters.operations.types import Context, Outcome, Waiting
 from portal.clusters.ports import Blueprint
 from portal.core import clock
@@ -170,6 +170,7 @@ def finish(context: Context) -> Outcome:
     cluster.ready_at = cluster.ready_at or clock.now()
     cluster.deleted_at = cluster.purge_at = None
     cluster.save(update_fields=["status", "ready_at", "deleted_at", "purge_at"])
+    cluster_observe(cluster, context.driver)
     return None
 
 

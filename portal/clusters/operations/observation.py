@@ -46,10 +46,12 @@ def _ask(http: httpx.Client, node: Node) -> Observation:
     try:
         response = http.get(f"{node.url}/api/v1/stats")
         body: Any = response.json()
-    except (httpx.HTTPError, ValueError) as error:
-        return Observation(node.index, is_ready=False, reason=type(error).__name__)
+    except httpx.TimeoutException:
+        return Observation(node.index, is_ready=False, reason="it does not answer in time")
+    except (httpx.HTTPError, ValueError):
+        return Observation(node.index, is_ready=False, reason="it does not accept connections yet")
     if not response.is_success or not isinstance(body, dict) or body.get("node_id") != node.index:
-        return Observation(node.index, is_ready=False, reason=f"status {response.status_code}")
+        return Observation(node.index, is_ready=False, reason=f"it answers {response.status_code}")
     return Observation(
         index=node.index,
         is_ready=body.get("ready") is True,
@@ -58,7 +60,7 @@ def _ask(http: httpx.Client, node: Node) -> Observation:
         view=_number(body.get("view")),
         primary=_number(body.get("primary")),
         version=str(body.get("version", "")),
-        reason="" if body.get("ready") is True else "not ready",
+        reason="" if body.get("ready") is True else "it is catching up",
     )
 
 

@@ -1,5 +1,8 @@
 """A cluster's whole life on real node processes."""
 
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -13,6 +16,7 @@ from portal.clusters.operations.engine import operation_advance
 from portal.clusters.operations.observation import cluster_observe
 from portal.clusters.provisioners.process import driver
 from portal.clusters.selectors import cluster_get
+from portal.clusters.snippets import Snippet, snippets
 from portal.core.errors import NotFound
 from portal.core.tenancy import tenant_context
 
@@ -27,6 +31,22 @@ def finish(operation: Operation, *, state: str = "succeeded", seconds: float = 9
     steps = [(s.name, s.status, s.waiting_for, s.error) for s in operation.steps.all()]
     assert operation.state == state, steps
     return operation
+
+
+def run_snippet(snippet: Snippet, secret: str) -> None:
+    """Do what a reader does: paste the program, the key in its place."""
+    program = ["bash", "-e"] if snippet.language == "curl" else [sys.executable, "-"]
+    done = subprocess.run(
+        program,
+        input=snippet.code,
+        env={**os.environ, "AEROLITH_KEY": secret},
+        text=True,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("hello") == 3, done.stdout
 
 
 def processes(cluster: Cluster) -> dict[int, int | None]:
@@ -50,10 +70,11 @@ def test_a_cluster_is_made_used_and_restarted(acme, alice, access_of, tidy_nodes
         with Client(urls, secret) as client:
             client.put("notes", "first", {"text": "hello"})
             assert client.stats()["calls"]["limit"] == 100_000
-        cluster_observe(cluster, driver())
-        cluster = cluster_get(cluster.pk)
         assert cluster.observed["ready"] == 4
         assert {node.state for node in cluster.nodes.all()} == {"ready"}
+
+        for snippet in snippets(urls, secret):
+            run_snippet(snippet, secret)
 
         before = processes(cluster)
         finish(services.cluster_restart_node(access, cluster, node=2)[1])
