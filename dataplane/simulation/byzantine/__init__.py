@@ -1,0 +1,1 @@
+"""Replicas that lie: one class an attack, between an honest core and the network."""

@@ -1,0 +1,1 @@
+"""Promises of the protocol, checked from outside the replicas."""

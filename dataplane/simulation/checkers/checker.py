@@ -1,0 +1,69 @@
+"""What a checker may watch. The world tells it; it never asks a replica."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from dataplane.consensus.messages import AnyMessage, Batch, CheckpointCertificate
+from dataplane.consensus.outcome import Evidence
+from dataplane.consensus.records import Record
+from dataplane.documents.types import RequestResult
+from dataplane.simulation.errors import ViolationError
+from dataplane.simulation.options import Options
+
+if TYPE_CHECKING:
+    from dataplane.simulation.node import Node
+    from dataplane.simulation.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """A batch that took effect at one node, and what came of it."""
+
+    sequence: int
+    batch: Batch
+    results: Sequence[RequestResult]
+    root: bytes | None
+
+
+class Checker:
+    """Base of all checkers: every event, ignored. Only honest nodes' events arrive."""
+
+    name = "checker"
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def fail(self, detail: str) -> NoReturn:
+        """Report a broken promise."""
+        raise ViolationError(self.name, detail)
+
+    def on_start(self, node: "Node") -> None:
+        """See a node start, the first time or after a crash."""
+
+    def on_persist(self, node: "Node", record: Record) -> None:
+        """See a core ask for a record to be written."""
+
+    def on_durable(self, node: "Node", record: Record) -> None:
+        """See a record reach the disk."""
+
+    def on_transmit(self, node: "Node", message: AnyMessage) -> None:
+        """See a message leave."""
+
+    def on_execute(self, node: "Node", executed: Executed) -> None:
+        """See a batch take effect."""
+
+    def on_stable(self, node: "Node", certificate: CheckpointCertificate) -> None:
+        """See a checkpoint become stable."""
+
+    def on_evidence(self, node: "Node", evidence: Evidence) -> None:
+        """See a replica accused."""
+
+    def on_acknowledged(self, node: "Node", result: RequestResult) -> None:
+        """See a client get its answer."""
+
+    def after_turn(self, node: "Node") -> None:
+        """See a node that carried out all effects of an event."""
+
+    def at_end(self, world: "World") -> None:
+        """See the end of the run."""

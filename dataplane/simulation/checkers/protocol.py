@@ -1,0 +1,134 @@
+"""Certificates with distinct signers, watermarks, bounds, and no honest replica accused."""
+
+from typing import TYPE_CHECKING, override
+
+from dataplane.consensus.messages import CheckpointCertificate, checkpoint_payload, vote_payload
+from dataplane.consensus.outcome import Evidence
+from dataplane.consensus.records import Accepted, Decided, MadeStable, Prepared, Record
+from dataplane.simulation.checkers.checker import Checker
+from dataplane.simulation.checkers.persistence import quorum_by_the_paper
+from dataplane.simulation.options import Options
+from dataplane.simulation.signatures import signer_of
+
+if TYPE_CHECKING:
+    from dataplane.simulation.node import Node
+
+
+class Certificates(Checker):
+    """Every certificate an honest replica forms or takes has q distinct valid signers."""
+
+    name = "certificates"
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self._quorum = quorum_by_the_paper(options.n)
+
+    def _check(self, what: str, votes: tuple[tuple[int, bytes], ...], payload: bytes) -> None:
+        valid = {
+            replica
+            for replica, signature in votes
+            if replica < self.options.n and signer_of("vote", replica).sign(payload) == signature
+        }
+        if len(valid) < self._quorum:
+            self.fail(f"{what} with {len(valid)} valid signers of {self._quorum}")
+
+    @override
+    def on_persist(self, node: "Node", record: Record) -> None:
+        cluster_id = node.config.cluster_id
+        match record:
+            case Prepared(vote=vote, prepares=prepares):
+                signers = {node.config.members[0].replica_id, *dict(prepares)}
+                if len(signers) < self._quorum:
+                    self.fail(f"prepared {vote.sequence} at node {node.id} by {sorted(signers)}")
+            case Decided(certificate=certificate):
+                payload = vote_payload(
+                    b"C",
+                    cluster_id,
+                    epoch=certificate.epoch,
+                    view=certificate.view,
+                    sequence=certificate.sequence,
+                    digest=certificate.digest,
+                )
+                self._check(f"decision {certificate.sequence}", certificate.votes, payload)
+            case MadeStable(certificate=stable):
+                payload = checkpoint_payload(
+                    cluster_id, epoch=stable.epoch, sequence=stable.sequence, root=stable.root
+                )
+                self._check(f"checkpoint {stable.sequence}", stable.votes, payload)
+            case _:
+                pass
+
+
+class Watermarks(Checker):
+    """Nothing is proposed or voted for above H or more than ALPHA beyond execution."""
+
+    name = "watermarks"
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self._stable: dict[int, int] = {}
+
+    @override
+    def on_durable(self, node: "Node", record: Record) -> None:
+        if isinstance(record, MadeStable):
+            self._raise(node, record.certificate.sequence)
+
+    @override
+    def on_stable(self, node: "Node", certificate: CheckpointCertificate) -> None:
+        if certificate.sequence > node.executor.applied:
+            self.fail(f"node {node.id} made {certificate.sequence} stable before executing it")
+        self._raise(node, certificate.sequence)
+
+    def _raise(self, node: "Node", sequence: int) -> None:
+        self._stable[node.id] = max(self._stable.get(node.id, 0), sequence)
+
+    @override
+    def on_persist(self, node: "Node", record: Record) -> None:
+        if not isinstance(record, Accepted):
+            return
+        limits, sequence = self.options.limits, record.pre_prepare.sequence
+        if sequence > self._stable.get(node.id, 0) + limits.window:
+            self.fail(f"node {node.id} accepted {sequence} above the high watermark")
+        if sequence > node.executor.applied + limits.pipeline:
+            self.fail(f"node {node.id} accepted {sequence} beyond the pipeline")
+
+
+class Bounds(Checker):
+    """No container of a replica grows without limit."""
+
+    name = "bounds"
+
+    @override
+    def after_turn(self, node: "Node") -> None:
+        if node.replica is None:
+            return
+        limits = self.options.limits
+        sizes = node.replica.sizes()
+        most = {
+            "slots": 2 * limits.window,
+            "early": 2 * limits.window,
+            "pending": limits.pending_requests_max,
+            "archive": limits.retained_batches_max + 2 * limits.window,
+            "checkpoints": 2 * limits.window // limits.checkpoint_interval + 1,
+            "evidence": limits.evidence_max,
+            "peers": self.options.n,
+            "in_flight": (2 * limits.window + 1) * limits.batch_ops_max,
+        }
+        for what, size in sizes.items():
+            if size > most[what]:
+                self.fail(f"node {node.id} keeps {size} {what}, the limit is {most[what]}")
+
+
+class NoHonestAccused(Checker):
+    """Evidence names liars only, and is what it claims to be."""
+
+    name = "evidence"
+
+    @override
+    def on_evidence(self, node: "Node", evidence: Evidence) -> None:
+        first, second = evidence.first, evidence.second
+        if evidence.replica not in self.options.liars:
+            self.fail(f"node {node.id} accuses honest node {evidence.replica}")
+        same_slot = (first.view, first.sequence) == (second.view, second.sequence)
+        if not same_slot or first.digest == second.digest or type(first) is not type(second):
+            self.fail(f"evidence against {evidence.replica} proves nothing")
