@@ -94,6 +94,10 @@ class Child:
                 preexec_fn=child_setup(launch),
                 **identity_options(launch),
             )
+        if not self._is_wanted:
+            # Told to stop while it was being started, when there was nothing yet to signal.
+            with suppress(ProcessLookupError):
+                process.send_signal(launch.stop_signal)
         async with asyncio.TaskGroup() as group:
             readiness = group.create_task(self._become_ready(process))
             self.last_exit = await process.wait()
