@@ -106,17 +106,25 @@ async def key_put(context: Context, request: Request, caller: Caller, key_id: st
         digest = bytes.fromhex(body.hash)
     except ValueError as error:
         raise Problem("invalid", "hash is the hex SHA-256 of the token") from error
-    op = KeyPut(key_id, digest, body.name, body.scopes, body.collections, body.expires_ms)
+    op = KeyPut(
+        key_id,
+        digest,
+        body.name,
+        body.scopes,
+        body.collections,
+        body.expires_ms,
+        idempotency_of(request, caller),
+    )
     result, sequence = await _ordered(context, op)
     record = context.state.view.key(key_id)
     answer = {"id": key_id} if record is None else key_body(record)
     return json_response(answer, result.status, context.position(sequence))
 
 
-async def key_revoke(context: Context, _request: Request, caller: Caller, key_id: str) -> Response:
+async def key_revoke(context: Context, request: Request, caller: Caller, key_id: str) -> Response:
     """DELETE a key: it stops working on every node as soon as that executes."""
     caller.require("cluster:admin")
-    _, sequence = await _ordered(context, KeyRevoke(key_id))
+    _, sequence = await _ordered(context, KeyRevoke(key_id, idempotency_of(request, caller)))
     return Response(204, headers=context.position(sequence))
 
 
@@ -125,7 +133,11 @@ async def quota_put(context: Context, request: Request, caller: Caller) -> Respo
     caller.require("cluster:admin")
     body = struct_of(request, QuotaBody)
     op = QuotaPut(
-        body.calls_limit, body.storage_limit_bytes, body.period_start_ms, body.period_end_ms
+        body.calls_limit,
+        body.storage_limit_bytes,
+        body.period_start_ms,
+        body.period_end_ms,
+        idempotency_of(request, caller),
     )
     _, sequence = await _ordered(context, op)
     return json_response(quota_body(context), 200, context.position(sequence))

@@ -1,12 +1,17 @@
 """What every handler works with."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from dataplane.client.spec import NodeSpec
 from dataplane.gateways.calls import CallMeter
 from dataplane.gateways.ports import Cluster, Figures, State
 from dataplane.ports import Clock
 from dataplane.replication.submissions import Submitted
+
+SEQUENCE_HEADER: Final = "Aerolith-Sequence"
+VIEW_HEADER: Final = "Aerolith-View"
+LAG_HEADER: Final = "Aerolith-Lag"
 
 
 class Context:
@@ -38,9 +43,18 @@ class Context:
     def position(self, sequence: int) -> list[tuple[str, str]]:
         """Return the headers that say where in the log an answer stands."""
         return [
-            ("Aerolith-Sequence", str(sequence)),
-            ("Aerolith-View", str(self.cluster.view)),
+            (SEQUENCE_HEADER, str(sequence)),
+            (VIEW_HEADER, str(self.cluster.view)),
         ]
+
+    def staleness(self) -> tuple[str, str]:
+        """Return the header of a read of this node's own state.
+
+        It says how many sequences the node is behind the newest that it has heard of.
+        """
+        status = self.cluster.status()
+        heads = [member.executed for member in status.members if member.executed is not None]
+        return (LAG_HEADER, str(max([status.sequence, *heads]) - status.sequence))
 
     def new_id(self) -> str:
         """Return a new UUIDv7 (RFC 9562, section 5.7)."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any, Final
+from urllib.parse import quote
 
 from dataplane.documents.commands import (
     Barrier,
@@ -66,7 +67,7 @@ async def create(context: Context, request: Request, caller: Caller, collection:
     result, sequence = await _one(context, op)
     assert result.id is not None
     assert result.version is not None
-    location = f"/api/v1/collections/{collection}/documents/{result.id}"
+    location = f"/api/v1/collections/{collection}/documents/{quote(result.id, safe='')}"
     headers = [_etag(result.version), ("Location", location), *context.position(sequence)]
     return json_response(result_body(result, body), 201, headers)
 
@@ -120,18 +121,19 @@ async def read(
     check_id(document_id)
     query = request.query
     if query.get("proof", "false") not in {"false", "0"}:
-        raise Problem("invalid", "proof is not offered by this version of the node")
+        raise Problem(
+            "invalid", "proof is not offered by this version of the node: it serves no certificates"
+        )
     consistency = consistency_of(query.get("consistency"))
     if consistency == "strong":
         result, sequence = await _one(context, Get(collection, document_id))
         assert result.document is not None
         assert result.version is not None
-        body, version = result_body(result, result.document), result.version
-    else:
-        record, sequence = await _read_here(context, request, consistency, place)
-        body, version = record_body(record), record.version
-    headers = [_etag(version), *context.position(sequence)]
-    return json_response(body, 200, headers)
+        headers = [_etag(result.version), *context.position(sequence)]
+        return json_response(result_body(result, result.document), 200, headers)
+    record, sequence = await _read_here(context, request, consistency, place)
+    headers = [_etag(record.version), *context.position(sequence), context.staleness()]
+    return json_response(record_body(record), 200, headers)
 
 
 async def _read_here(
@@ -154,7 +156,10 @@ def consistency_of(given: object) -> str:
     if given is None:
         return "strong"
     if given == "bounded":
-        raise Problem("invalid", "bounded reads are not offered by this version of the node")
+        raise Problem(
+            "invalid",
+            "bounded reads are not offered by this version of the node: nodes do not compare reads",
+        )
     if given not in CONSISTENCIES:
         raise Problem("invalid", f"consistency is one of {', '.join(CONSISTENCIES)}")
     return str(given)
@@ -238,4 +243,7 @@ async def query(context: Context, request: Request, caller: Caller, collection: 
     }
     if page.plan is not None:
         answer["plan"] = page.plan
-    return json_response(answer, 200, context.position(sequence))
+    headers = context.position(sequence)
+    if consistency != "strong":
+        headers.append(context.staleness())
+    return json_response(answer, 200, headers)

@@ -21,6 +21,22 @@ PIPELINE_MAX: Final = 16
 IDLE_TIMEOUT_S: Final = 75.0
 REQUEST_TIMEOUT_S: Final = 30.0
 SWEEP_S: Final = 5.0
+LINGER_S: Final = 2.0
+BODY_BYTES_PER_S_MIN: Final = 32 * 1024
+BODIES_HELD_MAX: Final = 16
+"""How many bodies of full size a node holds at once, over all connections."""
+SINGLE_HEADERS: Final = frozenset(
+    {
+        "authorization",
+        "content-length",
+        "content-type",
+        "host",
+        "idempotency-key",
+        "if-match",
+        "if-none-match",
+        "aerolith-after",
+    }
+)
 
 REASONS: Final = {
     200: "OK",
@@ -85,18 +101,27 @@ class HttpProtocol(asyncio.Protocol):
         self._loop = loop
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
-        self._queue: deque[Request] = deque()
+        self._queue: deque[Request | Response] = deque()
+        """Whole requests, and at most one refusal, which is the last."""
         self._task: asyncio.Task[None] | None = None
-        self._closing = False
+        self._is_reading = True
+        self._has_closed = False
+        self._is_paused = False
+        self._is_writable = asyncio.Event()
+        self._is_writable.set()
+        self._completed_in_feed = False
+        self._held_bytes = 0
+        self._linger: asyncio.TimerHandle | None = None
+        self._active_at = loop.time()
+        self._request_began_at: float | None = None
+        self._blocked_at: float | None = None
         self._begin()
-        self.active_at = loop.time()
-        self.request_began_at: float | None = None
 
     def _begin(self) -> None:
         self._url = b""
         self._headers: dict[str, str] = {}
         self._in_head = False
-        self._head_bytes = 0
+        self._wire_bytes = 0
         self._body: list[bytes] = []
         self._body_bytes = 0
 
@@ -106,36 +131,66 @@ class HttpProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods of asyncio.Transport without being subclasses.
         self._transport = cast("asyncio.Transport", transport)
-        if not self._server.admit(self):
-            self._refuse("rate_limited", "too many connections")
+        refusal = self._server.admit(self)
+        if refusal is not None:
+            self._refuse(*refusal)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.forget(self)
-        self._closing = True
+        self._is_reading = False
+        self._has_closed = True
+        self._release(self._held_bytes)
+        if self._linger is not None:
+            self._linger.cancel()
         if self._task is not None:
             self._task.cancel()
 
     @override
-    def data_received(self, data: bytes) -> None:
-        self.active_at = self._loop.time()
-        if self._closing:
-            return
-        try:
-            self._parser.feed_data(data)
-            self._bound_head(len(data))
-        except httptools.HttpParserUpgrade:
-            self._refuse("malformed", "no upgrade is offered on this path")
-        except httptools.HttpParserError as error:
-            if not self._closing:
-                self._refuse("malformed", f"not HTTP/1.1: {error}")
+    def pause_writing(self) -> None:
+        """Answer nothing more while the client does not read what it asked for."""
+        self._is_writable.clear()
+        self._blocked_at = self._loop.time()
 
-    def _bound_head(self, received: int) -> None:
-        """Count what arrives before the headers end: the parser keeps it, however long it is."""
-        if self._in_head and not self._closing:
-            self._head_bytes += received
-            if self._head_bytes > HEADER_BYTES_MAX:
-                self._refuse("headers_too_large", f"more than {HEADER_BYTES_MAX} bytes of headers")
+    @override
+    def resume_writing(self) -> None:
+        self._is_writable.set()
+        self._blocked_at = None
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if not self._is_reading:
+            return
+        self._active_at = self._loop.time()
+        self._completed_in_feed = False
+        try:
+            self._feed(data)
+        except httptools.HttpParserError as error:
+            self._refuse("malformed", f"not HTTP/1.1: {error}")
+        # What follows the end of another request in one piece belongs to the next only in part;
+        # that one piece is left out of the count.
+        if not self._completed_in_feed:
+            self._bound_wire(len(data))
+
+    def _feed(self, data: bytes) -> None:
+        """Parse; an offer to upgrade is not taken up, which is what HTTP asks (RFC 9110, 7.8)."""
+        rest = data
+        while rest and self._is_reading:
+            try:
+                self._parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as offer:
+                rest = rest[offer.args[0] :]
+                self._parser = httptools.HttpRequestParser(self)
+            else:
+                return
+
+    def _bound_wire(self, received: int) -> None:
+        """Bound what the parser keeps before it shows it: headers, and trailers of chunks."""
+        self._wire_bytes += received
+        if self._in_head and self._wire_bytes > HEADER_BYTES_MAX:
+            self._refuse("headers_too_large", f"more than {HEADER_BYTES_MAX} bytes of headers")
+        elif self._wire_bytes > 2 * (self._server.body_bytes_max + HEADER_BYTES_MAX):
+            self._too_large()
 
     # --- httptools -------------------------------------------------------------------------------
 
@@ -143,15 +198,24 @@ class HttpProtocol(asyncio.Protocol):
         """Start a request."""
         self._begin()
         self._in_head = True
-        self.request_began_at = self._loop.time()
+        self._request_began_at = self._loop.time()
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the request target."""
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        """Take a header; trailers after a chunked body are dropped."""
+        if not self._in_head:
+            return
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        known = self._headers.get(key)
+        if known is None:
+            self._headers[key] = text
+        elif key in SINGLE_HEADERS:
+            self._refuse("malformed", f"the header {key} is given twice")
+        else:
+            self._headers[key] = f"{known}, {text}"
 
     def on_headers_complete(self) -> None:
         """Look at what the headers promise."""
@@ -160,50 +224,88 @@ class HttpProtocol(asyncio.Protocol):
         if size + len(self._url) > HEADER_BYTES_MAX:
             self._refuse("headers_too_large", f"more than {HEADER_BYTES_MAX} bytes of headers")
             return
+        if "host" not in self._headers and self._parser.get_http_version() == "1.1":
+            self._refuse("malformed", "a request names its Host")
+            return
         length = self._headers.get("content-length", "0")
+        if "upgrade" in self._headers and (length != "0" or "transfer-encoding" in self._headers):
+            # The parser would take the body for the next request.
+            self._refuse("malformed", "a request with a body cannot offer an upgrade")
+            return
         if length.isdigit() and int(length) > self._server.body_bytes_max:
             self._too_large()
-        elif self._headers.get("expect", "").lower() == "100-continue" and self._transport:
+        elif self._headers.get("expect", "").lower() == "100-continue" and self._is_idle():
+            assert self._transport is not None
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _is_idle(self) -> bool:
+        """Whether no earlier request of this connection waits for its answer."""
+        return self._is_reading and self._task is None
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
+        if not self._is_reading:
+            return
         self._body_bytes += len(body)
         if self._body_bytes > self._server.body_bytes_max:
             self._too_large()
-        elif not self._closing:
+        elif not self._server.hold(len(body)):
+            self._refuse("rate_limited", "the node is receiving too much at once")
+        else:
+            self._held_bytes += len(body)
             self._body.append(body)
 
     def on_message_complete(self) -> None:
         """Queue the whole request."""
-        self.request_began_at = None
-        if self._closing:
+        self._completed_in_feed = True
+        self._request_began_at = None
+        if not self._is_reading:
             return
-        url = httptools.parse_url(self._url)
-        request = Request(
-            self._parser.get_method().decode("latin-1"),
-            unquote((url.path or b"/").decode("latin-1")),
-            (url.query or b"").decode("latin-1"),
-            self._headers,
-            b"".join(self._body),
-            self._parser.should_keep_alive(),
-        )
-        self._queue.append(request)
-        if len(self._queue) > PIPELINE_MAX:
-            self._refuse("rate_limited", f"more than {PIPELINE_MAX} requests in a row")
-        elif self._task is None:
-            self._task = self._loop.create_task(self._answer_all())
+        try:
+            url = httptools.parse_url(self._url)
+            path = unquote((url.path or b"/").decode(), errors="strict")
+            query_text = (url.query or b"").decode()
+        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
+            self._refuse("malformed", "the request target is not a URL in UTF-8")
+            return
+        method, keep = self._parser.get_method().decode("latin-1"), self._parser.should_keep_alive()
+        body = b"".join(self._body)
+        self._is_reading = keep
+        self._enqueue(Request(method, path, query_text, self._headers, body, keep))
+        self._begin()
 
     # --- Answers ---------------------------------------------------------------------------------
 
+    def _enqueue(self, item: Request | Response) -> None:
+        self._queue.append(item)
+        if self._task is None:
+            self._task = self._loop.create_task(self._answer_all())
+        if len(self._queue) >= PIPELINE_MAX and not self._is_paused and self._transport:
+            self._is_paused = True
+            self._transport.pause_reading()
+
     async def _answer_all(self) -> None:
-        while self._queue and not self._closing:
-            request = self._queue.popleft()
-            response = await self._server.app(request)
-            self._write(request, response)
+        """Answer what is queued, in order; a refusal is the last."""
+        while self._queue and not self._has_closed:
+            item = self._queue.popleft()
+            if isinstance(item, Response):
+                self._write_last(item)
+                break
+            response = await self._server.app(item)
+            self._release(len(item.body))
+            self._write(item, response)
+            if not self._is_writable.is_set():
+                await self._is_writable.wait()
+            if self._is_paused and len(self._queue) < PIPELINE_MAX and self._transport:
+                self._is_paused = False
+                self._transport.resume_reading()
         self._task = None
         if self._server.stopping:
             self.close_when_idle()
+
+    def _release(self, size_bytes: int) -> None:
+        self._held_bytes -= size_bytes
+        self._server.release(size_bytes)
 
     def _write(self, request: Request, response: Response) -> None:
         if self._transport is None or self._transport.is_closing():
@@ -211,40 +313,66 @@ class HttpProtocol(asyncio.Protocol):
         keep = request.keep_alive and not self._server.stopping
         head_only = request.method == "HEAD"
         self._transport.write(render(response, keep_alive=keep, head_only=head_only))
-        self.active_at = self._loop.time()
+        self._active_at = self._loop.time()
         if not keep:
-            self._closing = True
+            self._close()
+
+    def _write_last(self, refusal: Response) -> None:
+        """Write a refusal and close, late enough that the client gets to read it.
+
+        Closing at once, with bytes of the refused request still unread, would make the system
+        reset the connection and drop the answer (RFC 9112, section 9.6).
+        """
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._transport.write(render(refusal, keep_alive=False, head_only=False))
+        self._transport.write_eof()
+        if self._is_paused:
+            self._is_paused = False
+            self._transport.resume_reading()
+        self._linger = self._loop.call_later(LINGER_S, self._transport.abort)
+
+    def _close(self) -> None:
+        self._is_reading = False
+        self._has_closed = True
+        if self._transport is not None:
             self._transport.close()
 
     def _too_large(self) -> None:
-        if not self._closing:
-            limit = self._server.body_bytes_max
-            self._refuse("too_large", f"a request body is at most {limit} bytes")
+        limit = self._server.body_bytes_max
+        self._refuse("too_large", f"a request body is at most {limit} bytes")
 
     def _refuse(self, code: str, detail: str) -> None:
-        """Answer what never became a request, and close."""
-        self._closing = True
-        if self._transport is not None:
-            response = self._server.refuse(code, detail, "")
-            self._transport.write(render(response, keep_alive=False, head_only=False))
-            self._transport.close()
+        """Answer what never became a request, after what came before it, and close."""
+        if not self._is_reading:
+            return
+        self._is_reading = False
+        self._request_began_at = None
+        self._enqueue(self._server.refuse(code, detail, ""))
 
     def expire(self, now: float) -> None:
-        """Close when idle for too long, or when a request takes too long to arrive."""
-        if self._closing:
-            return
-        began = self.request_began_at
-        if began is not None and now - began > REQUEST_TIMEOUT_S:
-            self._refuse("timeout", f"a request must arrive within {REQUEST_TIMEOUT_S:.0f} s")
-        elif self._task is None and now - self.active_at > IDLE_TIMEOUT_S and self._transport:
-            self._closing = True
-            self._transport.close()
+        """End a connection that is idle, or slow at sending or at reading, for too long."""
+        began, blocked = self._request_began_at, self._blocked_at
+        if blocked is not None and now - blocked > REQUEST_TIMEOUT_S:
+            self.abort()
+        elif began is not None and now - began > self._arrival_s():
+            self._refuse("timeout", "the request took too long to arrive")
+        elif self._task is None and now - self._active_at > IDLE_TIMEOUT_S:
+            self._close()
+
+    def _arrival_s(self) -> float:
+        """Return how long the request may take to arrive: longer for every byte that did."""
+        return REQUEST_TIMEOUT_S + self._body_bytes / BODY_BYTES_PER_S_MIN
 
     def close_when_idle(self) -> None:
         """Close now if nothing is being answered."""
-        if self._task is None and self._transport is not None:
-            self._closing = True
-            self._transport.close()
+        if self._task is None:
+            self._close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
 
 
 def render(response: Response, *, keep_alive: bool, head_only: bool) -> bytes:
@@ -271,6 +399,7 @@ class HttpServer:
         self.body_bytes_max = body_bytes_max
         self.stopping = False
         self._connections_max = connections_max
+        self._held_bytes = 0
         self._connections: set[HttpProtocol] = set()
         self._server: asyncio.Server | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
@@ -279,12 +408,27 @@ class HttpServer:
         """Listen."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: HttpProtocol(self, loop), host, port)
-        self._sweep()
+        self._sweep_on()
 
-    def admit(self, connection: HttpProtocol) -> bool:
-        """Take a connection unless there are too many."""
+    def admit(self, connection: HttpProtocol) -> tuple[str, str] | None:
+        """Take a connection; return (code, detail) when it must be refused."""
         self._connections.add(connection)
-        return len(self._connections) <= self._connections_max and not self.stopping
+        if self.stopping:
+            return "not_ready", "the node is stopping"
+        if len(self._connections) > self._connections_max:
+            return "rate_limited", "too many connections"
+        return None
+
+    def hold(self, size_bytes: int) -> bool:
+        """Count bytes of a body that is kept; refuse when the node keeps too many already."""
+        if self._held_bytes + size_bytes > BODIES_HELD_MAX * self.body_bytes_max:
+            return False
+        self._held_bytes += size_bytes
+        return True
+
+    def release(self, size_bytes: int) -> None:
+        """Count bytes no longer kept."""
+        self._held_bytes -= size_bytes
 
     def forget(self, connection: HttpProtocol) -> None:
         """Drop a closed connection."""
@@ -295,12 +439,21 @@ class HttpServer:
         """How many clients are connected."""
         return len(self._connections)
 
-    def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def sweep(self) -> None:
+        """End connections that are idle or slow for too long."""
+        now = asyncio.get_running_loop().time()
         for connection in tuple(self._connections):
             connection.expire(now)
-        self._sweep_timer = loop.call_later(SWEEP_S, self._sweep)
+
+    def _sweep_on(self) -> None:
+        self.sweep()
+        self._sweep_timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep_on)
 
     async def stop(self, grace_s: float = 2.0) -> None:
         """Accept no more, let running requests finish for a moment, close."""
@@ -316,4 +469,4 @@ class HttpServer:
                 connection.close_when_idle()
             await asyncio.sleep(0.02)
         for connection in tuple(self._connections):
-            connection.connection_lost(None)
+            connection.abort()

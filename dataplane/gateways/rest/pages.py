@@ -14,6 +14,7 @@ ASSETS: Final = {
     "/docs/docs.css": ("docs.css", "text/css; charset=utf-8"),
     "/docs/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
 }
+OPEN_PATHS: Final = frozenset({"/health", "/ready", "/metrics", "/openapi.json", *ASSETS})
 _SECURITY: Final = [
     ("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'; base-uri 'none'"),
     ("X-Content-Type-Options", "nosniff"),
@@ -22,7 +23,15 @@ _SECURITY: Final = [
 
 
 def page_for(context: Context, request: Request) -> Response | None:
-    """Return the page at a path that needs no key, None for every other path."""
+    """Return the page at a path that needs no key, None for every other path.
+
+    Raises:
+        Problem: `method_not_allowed`.
+    """
+    if request.path not in OPEN_PATHS:
+        return None
+    if request.method not in {"GET", "HEAD"}:
+        raise Problem("method_not_allowed", "use GET", headers=(("Allow", "GET"),))
     match request.path:
         case "/health":
             return json_response({"status": "ok"})
@@ -33,12 +42,10 @@ def page_for(context: Context, request: Request) -> Response | None:
             return Response(200, text, "text/plain; version=0.0.4; charset=utf-8")
         case "/openapi.json":
             return json_response(openapi_document(context.spec.me.url))
-        case path if path in ASSETS:
+        case path:
             name, kind = ASSETS[path]
             data = resources.files("dataplane.gateways.rest").joinpath("assets", name).read_bytes()
             return Response(200, data, kind, list(_SECURITY))
-        case _:
-            return None
 
 
 def _ready(context: Context) -> Response:

@@ -194,3 +194,39 @@ def test_every_error_class_has_its_problem():
     assert subclasses == set(expected), "an error class without a problem"
     assert problem_of(ValueError("x")) is None
     assert new_api_key().token.startswith("adk_")
+
+
+def test_open_pages_take_no_writes(node):
+    for path in ("/health", "/docs", "/openapi.json"):
+        answer = httpx.post(node.urls[0] + path)
+        problem(answer, 405, "method_not_allowed")
+        assert answer.headers["Allow"] == "GET"
+
+
+def test_a_repeated_revocation_under_one_key_has_the_first_outcome(api, make_key):
+    _, key_id = make_key("documents:read")
+    headers = {"Idempotency-Key": f"revoke-{key_id}"}
+    assert api.delete(f"/keys/{key_id}", headers=headers).status_code == 204
+    assert api.delete(f"/keys/{key_id}", headers=headers).status_code == 204
+    problem(api.delete(f"/keys/{key_id}"), 404, "not_found")
+
+
+def test_the_description_has_every_route_and_only_them(node):
+    from dataplane.gateways.rest.app import NAMED, PLACED, PLAIN
+    from dataplane.gateways.rest.pages import ASSETS, OPEN_PATHS
+
+    described = {
+        (method.upper(), path)
+        for path, methods in httpx.get(f"{node.urls[0]}/openapi.json").json()["paths"].items()
+        for method in methods
+    }
+    tail = {"collections": "{c}", "keys": "{id}"}
+    routes = {(m, "/api/v1/" + "/".join(p)) for p, ms in PLAIN.items() for m in ms}
+    for parts, methods in NAMED.items():
+        path = "/".join((parts[0], tail[parts[0]], *parts[2:]))
+        routes |= {(method, f"/api/v1/{path}") for method in methods}
+    routes |= {(method, "/api/v1/collections/{c}/documents/{id}") for method in PLACED}
+    routes |= {("GET", path) for path in OPEN_PATHS - set(ASSETS)}
+    assert described - {("GET", "/openapi.json"), ("GET", "/docs")} == routes - {
+        ("GET", "/openapi.json")
+    }

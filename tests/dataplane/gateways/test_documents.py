@@ -222,3 +222,33 @@ def test_head_answers_like_get_without_a_body(api: httpx.Client, documents):
     api.put(f"{documents}/x", json={"n": 1})
     head = api.head(f"{documents}/x")
     assert (head.status_code, head.content, head.headers["ETag"]) == (200, b"", '"1"')
+
+
+@pytest.mark.parametrize("name", ["ümläut 日本", "a?b#c%d", "..", 'quote"', "💎" * 32])
+def test_an_id_of_any_letters_has_a_place_that_works(api, documents, name):
+    created = api.post(documents, json={"_id": name, "n": 1})
+    assert created.status_code == 201
+    read = api.get(created.headers["Location"].removeprefix("/api/v1").replace("/..", "/%2e%2e"))
+    assert read.json() == created.json()
+
+
+def test_every_answer_says_where_in_the_log_it_stands(api, documents):
+    answers = [
+        api.put(f"{documents}/x", json={}),
+        api.get(f"{documents}/nothing"),
+        api.get("/nothing"),
+        api.get("/keys"),
+        api.get("/stats", headers={"Authorization": "Bearer wrong"}),
+        api.delete(f"{documents}/x"),
+    ]
+    for answer in answers:
+        assert int(answer.headers["Aerolith-Sequence"]) > 0
+        assert answer.headers["Aerolith-View"] == "0"
+
+
+def test_a_read_of_one_nodes_state_says_how_far_it_may_lag(api, collection, documents):
+    api.put(f"{documents}/x", json={})
+    path, query = f"{documents}/x?consistency=local", {"consistency": "local"}
+    assert api.get(path).headers["Aerolith-Lag"] == "0"
+    assert api.post(f"/collections/{collection}/query", json=query).headers["Aerolith-Lag"] == "0"
+    assert "Aerolith-Lag" not in api.get(f"{documents}/x").headers
