@@ -11,12 +11,14 @@ from dataplane.client.local import LocalCluster
 DEADLINE_S = 30.0
 
 
-def wait_for(condition: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
+def wait_for(
+    condition: Callable[[], bool], what: str | Callable[[], str], deadline_s: float = DEADLINE_S
+) -> None:
     """Wait until something holds; fail with its name after the deadline."""
     until = time.monotonic() + deadline_s
     while not condition():
         if time.monotonic() > until:
-            pytest.fail(f"not within {deadline_s} s: {what}")
+            pytest.fail(f"not within {deadline_s} s: {what if isinstance(what, str) else what()}")
         time.sleep(0.05)
 
 
@@ -25,7 +27,7 @@ def wait_ready(cluster: LocalCluster, *indexes: int) -> None:
     for index in indexes or range(len(cluster.members)):
         wait_for(
             lambda index=index: cluster.is_ready(index),
-            f"node {index} ready; its log ends with {cluster.log(index)[-2000:]}",
+            lambda index=index: f"node {index} ready; its log ends {cluster.log(index)[-2000:]}",
         )
 
 
