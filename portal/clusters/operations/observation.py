@@ -1,5 +1,6 @@
 """Seeing what is: every node of a cluster is asked from outside, by several at once."""
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,10 @@ from portal.clusters.connections import admin_key
 from portal.clusters.constants import OBSERVE_TIMEOUT_S
 from portal.clusters.models import Cluster, ClusterStatus, Node
 from portal.clusters.operations.live import announce_cluster
-from portal.clusters.ports import Driver
+from portal.clusters.ports import Driver, DriverError
 from portal.core import clock
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +74,7 @@ def _number(value: object) -> int | None:
 def cluster_observe(cluster: Cluster, driver: Driver) -> None:
     """Write down what is seen of a cluster in use, and start processes that should be there."""
     found = nodes_observe(cluster)
-    key = str(cluster.pk)
-    placed = driver.observe(key)
-    for node in cluster.nodes.all():
-        if node.index not in placed:
-            driver.start(key, node.index)
-        elif placed[node.index].state == "stopped":
-            driver.restart(key, node.index)
+    _wake(cluster, driver)
     ready = [o for o in found if o.is_ready]
     newest = max((o.sequence or 0 for o in found), default=0)
     _write_nodes(cluster, found, newest)
@@ -100,6 +97,21 @@ def cluster_observe(cluster: Cluster, driver: Driver) -> None:
     )
     if rows.update(status=status, observed=observed, observed_at=clock.now()) and is_news:
         announce_cluster(cluster)
+
+
+def _wake(cluster: Cluster, driver: Driver) -> None:
+    """Start the processes that should be there and are not."""
+    key = str(cluster.pk)
+    try:
+        placed = driver.observe(key)
+        for node in cluster.nodes.all():
+            if node.index not in placed:
+                driver.start(key, node.index)
+            elif placed[node.index].state == "stopped":
+                driver.restart(key, node.index)
+    except DriverError as error:
+        # What was seen from outside is worth writing down all the same.
+        logger.warning("cluster.driver_failed", extra={"cluster": key, "reason": str(error)})
 
 
 def _write_nodes(cluster: Cluster, found: list[Observation], newest: int) -> None:
