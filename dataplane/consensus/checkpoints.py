@@ -27,7 +27,10 @@ class Checkpoints:
         if known is not None:
             assert known.root == root, "one root per checkpoint, also after a restart"
             return
-        if sequence <= state.stable:
+        certified = self._certified.sequence if self._certified else state.stable
+        if sequence <= state.stable or sequence < certified:
+            # A newer proof is here already: the root of a laggard's older checkpoint helps nobody,
+            # and votes that never become stable would pile up.
             return
         payload = checkpoint_payload(
             state.config.cluster_id, epoch=state.config.epoch, sequence=sequence, root=root
@@ -78,8 +81,7 @@ class Checkpoints:
 
     def on_certificate(self, certificate: CheckpointCertificate) -> None:
         """Take a verified certificate; the watermark moves once this replica executed so far."""
-        state = self._state
-        newest = self._certified.sequence if self._certified else state.stable
+        newest = self._certified.sequence if self._certified else self._state.stable
         if certificate.sequence <= newest:
             return
         self._certified = certificate
@@ -127,6 +129,23 @@ class Checkpoints:
     def unfinished(self) -> bool:
         """Whether an own checkpoint waits for its quorum."""
         return bool(self._own)
+
+    @property
+    def vote_book_count(self) -> int:
+        """For how many checkpoints votes are kept."""
+        return len(self._votes)
+
+    def resume(self, recovered: Recovered, now_ms: int) -> None:
+        """Count the own votes that were on disk; vote for the state's own checkpoint if it is lost.
+
+        With one replica nobody else's vote would ever make its own count.
+        """
+        for sequence in sorted(self._own):
+            if sequence in self._own:
+                self._count(self._own[sequence])
+        at_checkpoint = recovered.applied % self._state.config.limits.checkpoint_interval == 0
+        if recovered.root is not None and at_checkpoint:
+            self.on_root(recovered.applied, recovered.root, now_ms)
 
     def restore(self, recovered: Recovered) -> None:
         """Rebuild own checkpoint votes from the log."""

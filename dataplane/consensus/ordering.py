@@ -25,11 +25,17 @@ class Ordering:
         self._next_sequence = 1
         self._last_ts_ms = 0
         self._early: dict[int, PrePrepare] = {}
+        self._forgotten = 0
 
     @property
     def proposed(self) -> int:
         """The highest sequence this replica proposed or saw proposed."""
         return self._next_sequence - 1
+
+    @property
+    def early_count(self) -> int:
+        """How many proposals wait for the window to move."""
+        return len(self._early)
 
     # --- The primary ---------------------------------------------------------------------------
 
@@ -122,8 +128,11 @@ class Ordering:
     def _accept(self, message: PrePrepare, now_ms: int) -> None:
         state = self._state
         batch = decode_batch(message.batch)
-        if abs(batch.ts_ms - now_ms) > state.config.limits.clock_skew_max_ms:
-            state.alarm("clock_skew", f"proposal {message.sequence} has a time out of range")
+        # Only the future is refused. A time in the past is what every proposal has that was lost
+        # and is repeated after a long outage; refusing it would block its slot for good, and
+        # agreed time never falls anyway.
+        if batch.ts_ms - now_ms > state.config.limits.clock_skew_max_ms:
+            state.alarm("clock_skew", f"proposal {message.sequence} has a time in the future")
             return
         vote = Prepare(
             message.epoch,
@@ -278,7 +287,7 @@ class Ordering:
                 state.pending.executed(request)
             state.emit(Execute(state.requested, batch, state.requested % interval == 0))
 
-    def after_execution(self, now_ms: int) -> None:
+    def window_moved(self, now_ms: int) -> None:
         """The window moved: look at proposals kept for later, propose what waits."""
         state = self._state
         state.archive.trim(state.executed)
@@ -292,9 +301,13 @@ class Ordering:
     def forget_stable(self) -> None:
         """Drop the slots at and below the stable checkpoint that are executed."""
         state = self._state
-        for sequence in [s for s in state.slots if s <= min(state.stable, state.executed)]:
+        horizon = min(state.stable, state.executed)
+        if horizon == self._forgotten:
+            return
+        self._forgotten = horizon
+        for sequence in [s for s in state.slots if s <= horizon]:
             del state.slots[sequence]
-        for sequence in [s for s in self._early if s <= state.stable]:
+        for sequence in [s for s in self._early if s <= horizon]:
             del self._early[sequence]
 
     # --- Loss and restart ----------------------------------------------------------------------

@@ -33,6 +33,11 @@ class PendingRequests:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def in_flight_count(self) -> int:
+        """How many requests slots carry."""
+        return len(self._in_flight)
+
     def add(self, request: Request, now_ms: int) -> bool:
         """Add a request; return False when it is known already or a bound is reached."""
         key = request.key

@@ -85,6 +85,8 @@ class Recovered:
     """What a replica knew when it stopped."""
 
     applied: int = 0
+    root: bytes | None = None
+    """The root of the state at `applied`, when that is a checkpoint."""
     accepted: dict[int, Accepted] = field(default_factory=dict)
     prepared: dict[int, Prepared] = field(default_factory=dict)
     decided: dict[int, Decided] = field(default_factory=dict)
@@ -92,9 +94,14 @@ class Recovered:
     stable: CheckpointCertificate | None = None
 
 
-def recover(records: Iterable[bytes], applied: int) -> Recovered:
-    """Rebuild what the replica knew from its log and the sequence its state holds."""
-    recovered = Recovered(applied=applied)
+def recover(records: Iterable[bytes], applied: int, root: bytes | None = None) -> Recovered:
+    """Rebuild what the replica knew from its log and the sequence its state holds.
+
+    `root` is the state's root when `applied` is a checkpoint. The state may be newer than the log:
+    if the vote for the checkpoint at the high watermark is lost, only the state can give it again,
+    and without it nothing would ever be ordered any more.
+    """
+    recovered = Recovered(applied=applied, root=root)
     for data in records:
         record = _decoder.decode(data)
         match record:

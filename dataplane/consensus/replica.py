@@ -56,7 +56,9 @@ class Replica:
         self._catch_up = CatchUp(self._state, self._ordering)
         self._checkpoints.restore(recovered)
         self._ordering.restore(recovered)
+        self._recovered = recovered
         self._started = False
+        self._window_from = self._state.stable
 
     # --- What the driver may look at ------------------------------------------------------------
 
@@ -94,6 +96,20 @@ class Replica:
     def peers(self) -> dict[int, Status]:
         """The last position heard from each peer."""
         return self._catch_up.peers
+
+    def sizes(self) -> dict[str, int]:
+        """Return how much each bounded container holds."""
+        state = self._state
+        return {
+            "slots": len(state.slots),
+            "archive": len(state.archive),
+            "pending": len(state.pending),
+            "in_flight": state.pending.in_flight_count,
+            "evidence": state.evidence_count,
+            "early": self._ordering.early_count,
+            "checkpoints": self._checkpoints.vote_book_count,
+            "peers": len(self._catch_up.peers),
+        }
 
     # --- Events ---------------------------------------------------------------------------------
 
@@ -136,7 +152,14 @@ class Replica:
                 self._catch_up.on_committed(sender, message, now_ms)
             case Replies():
                 raise AssertionError("replies are for the gateway, not for the core")
+        self._after_event(now_ms)
+
+    def _after_event(self, now_ms: int) -> None:
+        """Go on with what a moved low watermark allows."""
         self._ordering.forget_stable()
+        if self._state.stable != self._window_from:
+            self._window_from = self._state.stable
+            self._ordering.window_moved(now_ms)
 
     def _on_forward(self, message: Forward, now_ms: int) -> None:
         if not self._state.is_primary:
@@ -154,17 +177,20 @@ class Replica:
             self._checkpoints.on_root(sequence, root, now_ms)
         self._checkpoints.advance()
         self._ordering.forget_stable()
-        self._ordering.after_execution(now_ms)
+        self._window_from = state.stable
+        self._ordering.window_moved(now_ms)
 
     def on_persisted(self, now_ms: int, barrier: int) -> None:
         """Everything up to the barrier is on disk."""
         self._state.reached(barrier, now_ms)
-        self._ordering.forget_stable()
+        self._after_event(now_ms)
 
     def on_tick(self, now_ms: int) -> None:
         """Let time pass: propose old batches, repeat what may be lost, tell the position."""
         if not self._started:
             self._started = True
+            self._checkpoints.resume(self._recovered, now_ms)
+            self._recovered = Recovered()
             self._ordering.resume(now_ms)
         state = self._state
         self._catch_up.on_tick(now_ms)
@@ -173,9 +199,9 @@ class Replica:
         if state.is_primary:
             self._ordering.propose(now_ms)
             return
-        due = state.pending.due_for_forwarding(
-            now_ms, state.config.limits.retransmit_ms, FORWARD_COUNT_MAX
-        )
+        limits = state.config.limits
+        at_most = min(FORWARD_COUNT_MAX, limits.pending_per_client_max)
+        due = state.pending.due_for_forwarding(now_ms, limits.retransmit_ms, at_most)
         if due:
             state.send(self.primary, Forward(tuple(due)))
 

@@ -33,6 +33,9 @@ class Archive:
     def __contains__(self, sequence: int) -> bool:
         return sequence in self._entries
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def get(self, sequence: int) -> CommittedEntry | None:
         """Return the entry, None when it was never here or is gone."""
         return self._entries.get(sequence)
@@ -88,6 +91,11 @@ class ReplicaState:
     def high(self) -> int:
         """H, the high watermark."""
         return self.stable + self.config.limits.window
+
+    @property
+    def evidence_count(self) -> int:
+        """How many accusations were made."""
+        return len(self._evidence_seen)
 
     def slot(self, sequence: int) -> Slot:
         """Return the slot of a sequence inside (h, h+2L], made when it is new."""

@@ -41,6 +41,10 @@ def verify_request(request: Request, config: ReplicaConfig, verifier: Verifier) 
         return False
     if not 1 <= len(request.ops) <= config.limits.batch_ops_max:
         return False
+    # One request alone may be over the size of a batch (a document of 1 MiB and its envelope), but
+    # never so long that backups would refuse the proposal that carries it.
+    if sum(map(len, request.ops)) > config.limits.batch_bytes_max * 3 // 2:
+        return False
     payload = request_payload(config.cluster_id, request)
     return verifier.verify(request.client, payload, request.sig)
 

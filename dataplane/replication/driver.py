@@ -101,7 +101,9 @@ class ReplicationDriver:
         self._on_halt = on_halt
         self._verifier = Ed25519Verifier()
         records = (record for _, record in wal.replay())
-        self._replica = Replica(self.config, signer, recover(records, executor.applied))
+        at_checkpoint = executor.applied % self.config.limits.checkpoint_interval == 0
+        root = executor.root() if at_checkpoint else None
+        self._replica = Replica(self.config, signer, recover(records, executor.applied, root))
         self._transport = PeerTransport(spec, wal.incarnation, self.metrics, self._on_frames)
         self._submissions = Submissions(
             cluster_id=self.config.cluster_id,

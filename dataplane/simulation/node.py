@@ -88,7 +88,10 @@ class Node:
         assert self.replica is None
         self._life += 1
         self._reset()
-        recovered = recover(self.disk.records(), self.executor.applied)
+        root = None
+        if self.executor.applied % self.config.limits.checkpoint_interval == 0:
+            root = self.executor.root()
+        recovered = recover(self.disk.records(), self.executor.applied, root)
         self.replica = Replica(self.config, self.signer, recovered)
         self.world.checkers.on_start(self)
         self.replica.on_tick(self.now_ms)

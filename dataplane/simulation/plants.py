@@ -148,8 +148,8 @@ def execute_over_gaps() -> list[Patch]:
 def forget_votes_on_restart() -> list[Patch]:
     """A restart forgets every vote, as if the log were in memory."""
 
-    def amnesia(records: list[bytes], applied: int) -> Recovered:
-        known = recover(records, applied)
+    def amnesia(records: list[bytes], applied: int, root: bytes | None) -> Recovered:
+        known = recover(records, applied, root)
         return Recovered(applied=applied, decided=known.decided, stable=known.stable)
 
     return [(node, "recover", amnesia)]

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, override
 
 from dataplane.simulation.checkers.checker import Checker
+from dataplane.simulation.checkers.persistence import quorum_by_the_paper
 
 if TYPE_CHECKING:
     from dataplane.simulation.world import World
@@ -30,12 +31,20 @@ class Liveness(Checker):
             if self._counts(world, node.id) and node.executor.applied < newest - LAG_MAX
         ]
 
+    def _must_live(self, world: "World") -> bool:
+        """Whether a quorum is left that needs nothing but what the protocol has.
+
+        A replica behind everybody's retention needs the transfer of state, which is not there yet.
+        """
+        able = self.options.n - len(self.options.liars | world.left_behind)
+        return self.options.is_live and able >= quorum_by_the_paper(self.options.n)
+
     def _counts(self, world: "World", replica: int) -> bool:
         return replica not in world.left_behind
 
     @override
     def at_end(self, world: "World") -> None:
-        if not self.options.is_live:
+        if not self._must_live(world):
             return
         waiting = [
             node.id

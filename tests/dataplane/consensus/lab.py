@@ -1,0 +1,222 @@
+"""A few cores on a bench: every message and every sync happens when the test says so."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dataplane.consensus.config import Limits, MemberKeys, ReplicaConfig
+from dataplane.consensus.messages import (
+    AnyMessage,
+    Batch,
+    Commit,
+    Prepare,
+    PrePrepare,
+    Request,
+    digest_of,
+    encode_batch,
+    request_payload,
+    vote_payload,
+)
+from dataplane.consensus.outcome import (
+    Alarm,
+    Broadcast,
+    Evidence,
+    Execute,
+    Persist,
+    Send,
+    Stable,
+)
+from dataplane.consensus.records import recover
+from dataplane.consensus.replica import Replica
+from dataplane.consensus.verification import verify_message
+from dataplane.documents.commands import session_id
+from dataplane.simulation.application import MapApplication
+from dataplane.simulation.signatures import FakeVerifier, signer_of
+
+CLUSTER_ID = b"a-cluster-on-it!"
+START_MS = 10_000_000
+LIMITS = Limits(checkpoint_interval=4, window=16, pipeline=8, retransmit_ms=100, status_ms=500)
+KINDS = {PrePrepare: b"PP", Prepare: b"P", Commit: b"C"}
+
+
+@dataclass
+class Bench:
+    """One replica, its disk and what it said."""
+
+    replica: Replica
+    app: MapApplication = field(default_factory=MapApplication)
+    disk: list[bytes] = field(default_factory=list)
+    burst: list[bytes] = field(default_factory=list)
+    barrier: int = 0
+    durable: int = 0
+    held: list[Send | Broadcast] = field(default_factory=list)
+    said: list[AnyMessage] = field(default_factory=list)
+    executed: list[Batch] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
+    evidence: list[Evidence] = field(default_factory=list)
+    stable: list[int] = field(default_factory=list)
+
+    def votes(self, kind: type[AnyMessage]) -> list[AnyMessage]:
+        return [message for message in self.said if isinstance(message, kind)]
+
+
+class Lab:
+    """`n` replicas; `sync` off keeps records in memory until `sync()` is called."""
+
+    def __init__(self, n: int, *, limits: Limits = LIMITS, sync: bool = True) -> None:
+        self.n = n
+        self.now_ms = START_MS
+        self.auto_sync = sync
+        self.wire: deque[tuple[int, int, AnyMessage]] = deque()
+        self.drop: Callable[[int, int, AnyMessage], bool] = lambda source, target, message: False
+        self.members = tuple(
+            MemberKeys(i, signer_of("vote", i).public_key, signer_of("gateway", i).public_key)
+            for i in range(n)
+        )
+        self.limits = limits
+        self.verifier = FakeVerifier(
+            [signer_of(kind, i) for kind in ("vote", "gateway") for i in range(n)]
+        )
+        self.bench = {i: Bench(self._replica(i, [], MapApplication())) for i in range(n)}
+
+    def config(self, i: int) -> ReplicaConfig:
+        return ReplicaConfig(
+            cluster_id=CLUSTER_ID, epoch=0, replica_id=i, members=self.members, limits=self.limits
+        )
+
+    def _replica(self, i: int, records: list[bytes], app: MapApplication) -> Replica:
+        at_checkpoint = app.applied % self.limits.checkpoint_interval == 0
+        known = recover(records, app.applied, app.root() if at_checkpoint else None)
+        return Replica(self.config(i), signer_of("vote", i), known)
+
+    # --- Making messages ------------------------------------------------------------------------
+
+    def request(self, gateway: int, cseq: int, *ops: bytes) -> Request:
+        signer = signer_of("gateway", gateway)
+        ops = ops or (b"key",)
+        session = session_id(signer.public_key, b"nonce")
+        blank = Request(signer.public_key, session, cseq, 0, ops, b"")
+        return Request(
+            signer.public_key,
+            session,
+            cseq,
+            0,
+            ops,
+            signer.sign(request_payload(CLUSTER_ID, blank)),
+        )
+
+    def vote(self, kind, replica: int, sequence: int, digest: bytes, view: int = 0):
+        payload = vote_payload(
+            KINDS[kind], CLUSTER_ID, epoch=0, view=view, sequence=sequence, digest=digest
+        )
+        return kind(0, view, sequence, digest, replica, signer_of("vote", replica).sign(payload))
+
+    def proposal(self, sequence: int, *requests: Request, ts_ms: int | None = None) -> PrePrepare:
+        data = encode_batch(Batch(self.now_ms if ts_ms is None else ts_ms, requests))
+        digest = digest_of(data)
+        payload = vote_payload(b"PP", CLUSTER_ID, epoch=0, view=0, sequence=sequence, digest=digest)
+        return PrePrepare(0, 0, sequence, digest, 0, signer_of("vote", 0).sign(payload), data)
+
+    # --- Driving --------------------------------------------------------------------------------
+
+    def give(self, to: int, message: AnyMessage, sender: int | None = None) -> bool:
+        """Hand a message to a replica through the real checks; return whether it passed."""
+        source = getattr(message, "replica", sender) if sender is None else sender
+        assert isinstance(source, int)
+        if not verify_message(message, source, self.config(to), self.verifier):
+            return False
+        self.bench[to].replica.on_message(self.now_ms, source, message)
+        self.settle(to)
+        return True
+
+    def ask(self, at: int, request: Request) -> None:
+        self.bench[at].replica.on_request(self.now_ms, request)
+        self.settle(at)
+
+    def tick(self, *who: int, after_ms: int = 0) -> None:
+        self.now_ms += after_ms
+        for i in who or range(self.n):
+            self.bench[i].replica.on_tick(self.now_ms)
+            self.settle(i)
+
+    def settle(self, i: int) -> None:
+        """Carry out effects until the core has no more."""
+        bench = self.bench[i]
+        while True:
+            for effect in bench.replica.take():
+                self._carry_out(i, effect)
+            if not self.auto_sync or bench.barrier == bench.durable:
+                return
+            self.sync(i, settle=False)
+
+    def _carry_out(self, i: int, effect) -> None:
+        bench = self.bench[i]
+        match effect:
+            case Send() | Broadcast():
+                if effect.after > bench.durable:
+                    bench.held.append(effect)
+                else:
+                    self._transmit(i, effect)
+            case Persist():
+                bench.burst.extend(effect.records)
+                bench.barrier = effect.barrier
+            case Execute():
+                bench.app.apply(effect.sequence, effect.batch.ts_ms, effect.batch.requests)
+                bench.executed.append(effect.batch)
+                root = bench.app.root() if effect.wants_root else None
+                bench.replica.on_executed(self.now_ms, effect.sequence, root)
+            case Stable():
+                bench.stable.append(effect.certificate.sequence)
+            case Evidence():
+                bench.evidence.append(effect)
+            case Alarm():
+                bench.alarms.append(effect.code)
+
+    def _transmit(self, i: int, effect: Send | Broadcast) -> None:
+        self.bench[i].said.append(effect.message)
+        targets = [effect.to] if isinstance(effect, Send) else [t for t in range(self.n) if t != i]
+        for target in targets:
+            self.wire.append((i, target, effect.message))
+
+    def sync(self, i: int, *, settle: bool = True) -> None:
+        """Make everything written so far durable."""
+        bench = self.bench[i]
+        bench.disk.extend(bench.burst)
+        bench.burst.clear()
+        bench.durable = bench.barrier
+        ready = [effect for effect in bench.held if effect.after <= bench.durable]
+        bench.held = [effect for effect in bench.held if effect.after > bench.durable]
+        for effect in ready:
+            self._transmit(i, effect)
+        bench.replica.on_persisted(self.now_ms, bench.barrier)
+        if settle:
+            self.settle(i)
+
+    def run(self) -> None:
+        """Deliver everything that is on the wire and what comes of it."""
+        for _ in range(100_000):
+            if not self.wire:
+                return
+            source, target, message = self.wire.popleft()
+            if not self.drop(source, target, message):
+                assert self.give(target, message, source), f"honest {message} refused"
+        raise AssertionError("the cluster never falls silent")
+
+    def order(self, *cseqs: int, gateway: int = 0) -> None:
+        """Order one request after the other, each in its own batch."""
+        for cseq in cseqs:
+            self.ask(gateway, self.request(gateway, cseq))
+            self.run()
+
+    def restart(self, i: int, *, keep: int | None = None, applied: int | None = None) -> Bench:
+        """Crash a replica; `keep` records of its burst survive, `applied` batches of its state."""
+        old = self.bench[i]
+        disk = [*old.disk, *old.burst[: keep or 0]]
+        executed = old.executed if applied is None else old.executed[:applied]
+        app = MapApplication()
+        for sequence, batch in enumerate(executed, 1):
+            app.apply(sequence, batch.ts_ms, batch.requests)
+        bench = Bench(self._replica(i, disk, app), app, disk, executed=list(executed))
+        self.bench[i] = bench
+        self.tick(i)
+        return bench

@@ -1,0 +1,192 @@
+"""Laggards, checkpoints, divergence, and the limits of who may ask what."""
+
+import pytest
+
+from dataplane.consensus.config import Limits
+from dataplane.consensus.messages import (
+    Checkpoint,
+    CommitCertificate,
+    Committed,
+    CommittedEntry,
+    FetchCommitted,
+    Forward,
+    Status,
+    checkpoint_payload,
+)
+from dataplane.simulation.signatures import signer_of
+from tests.dataplane.consensus.lab import CLUSTER_ID, LIMITS, Lab
+
+
+def _isolate(lab: Lab, who: int) -> None:
+    lab.drop = lambda source, target, message: who in (source, target)
+
+
+def _join(lab: Lab) -> None:
+    lab.drop = lambda source, target, message: False
+
+
+def test_fabric_1454_a_laggard_catches_up_in_a_quiet_cluster():
+    lab = Lab(4)
+    _isolate(lab, 3)
+    lab.order(*range(1, 11))
+    assert not lab.bench[3].executed
+    _join(lab)
+    for _ in range(3):
+        lab.tick(after_ms=LIMITS.status_ms)
+        lab.run()
+    assert lab.bench[3].executed == lab.bench[0].executed
+    assert lab.bench[3].replica.stable == lab.bench[0].replica.stable == 8
+
+
+def test_a_laggard_needs_no_primary_to_catch_up():
+    lab = Lab(4)
+    _isolate(lab, 3)
+    lab.order(*range(1, 11))
+    _isolate(lab, 0)
+    for _ in range(3):
+        lab.tick(1, 2, 3, after_ms=LIMITS.status_ms)
+        lab.run()
+    assert len(lab.bench[3].executed) == 10
+
+
+def test_a_liar_ahead_of_all_does_not_keep_a_laggard_from_asking_others():
+    lab = Lab(4)
+    _isolate(lab, 3)
+    lab.order(1, 2, 3)
+    _join(lab)
+    lab.now_ms += LIMITS.status_ms
+    lab.give(3, Status(0, 0, 2**40, 2**40, 1))
+    lab.give(3, Status(0, 0, 0, 3, 2))
+    lab.run()
+    assert len(lab.bench[3].executed) == 3
+
+
+def test_sawtooth_166_decided_batches_may_come_in_any_order():
+    lab = Lab(4)
+    _isolate(lab, 3)
+    lab.order(1, 2, 3)
+    lab.give(0, FetchCommitted(1, 3), sender=3)
+    (answer,) = lab.bench[0].votes(Committed)
+    for entry in reversed(answer.entries):
+        lab.give(3, Committed((entry,)), sender=2)
+    assert lab.bench[3].executed == lab.bench[0].executed
+
+
+def test_a_batch_with_a_short_or_repeated_certificate_is_refused():
+    lab = Lab(4)
+    _isolate(lab, 3)
+    lab.order(1)
+    lab.give(0, FetchCommitted(1, 1), sender=3)
+    entry = lab.bench[0].votes(Committed)[0].entries[0]
+    proof = entry.certificate
+    for votes in (proof.votes[:2], (*proof.votes[:2], proof.votes[0]), ()):
+        weak = CommitCertificate(proof.epoch, proof.view, proof.sequence, proof.digest, votes)
+        assert not lab.give(3, Committed((CommittedEntry(entry.batch, weak),)), sender=0)
+    assert not lab.give(3, Committed((CommittedEntry(entry.batch + b"\0", proof),)), sender=0)
+    assert lab.give(3, Committed((entry,)), sender=0)
+
+
+def test_who_is_out_of_retention_makes_an_alarm():
+    limits = Limits(
+        checkpoint_interval=2, window=4, pipeline=4, retained_batches_max=2, retransmit_ms=100
+    )
+    lab = Lab(4, limits=limits)
+    _isolate(lab, 3)
+    lab.order(*range(1, 11))
+    _join(lab)
+    lab.tick(after_ms=limits.status_ms)
+    lab.run()
+    assert "peer_needs_state_transfer" in lab.bench[0].alarms
+
+
+def test_checkpoints_become_stable_and_slots_are_dropped():
+    lab = Lab(4)
+    lab.order(*range(1, 9))
+    for bench in lab.bench.values():
+        assert bench.stable == [4, 8]
+        assert bench.replica.sizes()["slots"] == 0
+
+
+def test_concord_912_a_vote_for_an_old_checkpoint_is_answered_with_the_proof():
+    lab = Lab(4)
+    _isolate(lab, 3)
+    lab.order(1, 2, 3, 4)
+    assert lab.bench[0].stable == [4]
+    root = b"\7" * 32
+    payload = checkpoint_payload(CLUSTER_ID, epoch=0, sequence=4, root=root)
+    said = len(lab.bench[0].said)
+    lab.give(0, Checkpoint(0, 4, root, 3, signer_of("vote", 3).sign(payload)))
+    assert [message.sequence for message in lab.bench[0].said[said:]] == [4]
+
+
+def test_fabric_1971_a_replica_notices_its_own_divergence_and_votes_no_more():
+    lab = Lab(4)
+    lab.order(1, 2, 3)
+    lab.bench[2].app._counts[b"key"] = 99
+    lab.order(4)
+    assert "diverged" in lab.bench[2].alarms
+    assert lab.bench[2].replica.diverged
+    said = len(lab.bench[2].said)
+    lab.order(5)
+    assert not any(hasattr(message, "digest") for message in lab.bench[2].said[said:])
+    assert len(lab.bench[0].executed) == 5
+
+
+@pytest.mark.parametrize("liar", [1, 3])
+def test_one_false_root_does_not_stop_a_checkpoint(liar):
+    lab = Lab(4)
+    root = b"\7" * 32
+    payload = checkpoint_payload(CLUSTER_ID, epoch=0, sequence=4, root=root)
+    false = Checkpoint(0, 4, root, liar, signer_of("vote", liar).sign(payload))
+    for i in range(4):
+        if i != liar:
+            lab.give(i, false)
+    lab.order(1, 2, 3, 4)
+    assert all(bench.stable == [4] for bench in lab.bench.values())
+    assert not any(bench.replica.diverged for bench in lab.bench.values())
+
+
+def test_concord_1362_a_late_copy_of_an_executed_request_takes_no_effect():
+    lab = Lab(4)
+    lab.ask(0, lab.request(0, 0, b"nonce"))
+    lab.run()
+    lab.order(1)
+    lab.ask(2, lab.request(0, 1))
+    lab.run()
+    assert all(len(bench.executed) == 3 for bench in lab.bench.values())
+    assert len({bench.app.root() for bench in lab.bench.values()}) == 1
+    assert all(bench.app._counts == {b"key": 1} for bench in lab.bench.values())
+
+
+def test_waiting_requests_are_bounded_per_client_and_in_all():
+    limits = Limits(pending_requests_max=10, pending_per_client_max=4)
+    lab = Lab(4, limits=limits)
+    for gateway in (1, 2, 3):
+        for cseq in range(1, 20):
+            lab.ask(1, lab.request(gateway, cseq))
+    assert lab.bench[1].replica.pending_count == 10
+
+
+def test_a_request_too_long_for_any_proposal_is_refused_at_the_door():
+    limits = Limits(batch_bytes_max=1_000)
+    lab = Lab(4, limits=limits)
+    fits, too_long = (lab.request(2, 1, b"x" * size) for size in (1_500, 1_501))
+    assert lab.give(0, Forward((fits,)), sender=2)
+    assert not lab.give(0, Forward((too_long,)), sender=2)
+    lab.run()
+    assert len(lab.bench[3].executed) == 1
+
+
+def test_a_backup_never_forwards_more_than_the_primary_takes_in_one_message():
+    limits = Limits(pending_per_client_max=2, retransmit_ms=100)
+    lab = Lab(4, limits=limits)
+    lab.drop = lambda source, target, message: True
+    for gateway in (1, 2, 3):
+        for cseq in (1, 2):
+            lab.ask(1, lab.request(gateway, cseq))
+    lab.run()
+    _join(lab)
+    for _ in range(6):
+        lab.tick(after_ms=limits.retransmit_ms)
+        lab.run()
+    assert sum(len(batch.requests) for batch in lab.bench[0].executed) == 6
