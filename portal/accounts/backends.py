@@ -3,7 +3,7 @@
 from typing import override
 
 from django.contrib.auth.backends import ModelBackend
-from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser
 
 from portal.accounts.models import User
 
@@ -12,6 +12,6 @@ class EmailBackend(ModelBackend):
     """Django's backend, with the confirmation of the address added."""
 
     @override
-    def user_can_authenticate(self, user: AbstractBaseUser | None) -> bool:
+    def user_can_authenticate(self, user: User | AnonymousUser | None) -> bool:
         is_confirmed = isinstance(user, User) and user.email_confirmed_at is not None
         return is_confirmed and super().user_can_authenticate(user)

@@ -1,6 +1,6 @@
 """Forms of signing up and in, and of the account."""
 
-from typing import Any, ClassVar, override
+from typing import Any, override
 
 from django import forms
 from django.contrib.auth.password_validation import validate_password
@@ -102,7 +102,7 @@ class ChangePasswordForm(NewPasswordForm):
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
-    field_order: ClassVar[list[str]] = ["current", "password"]
+    field_order = ("current", "password")
 
     def clean_current(self) -> str:
         """Refuse a wrong one."""

@@ -1,9 +1,11 @@
 """Users, their sessions and their API tokens; all in the public schema."""
 
 from datetime import datetime
+from importlib import import_module
 from typing import Any, ClassVar, override
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.contrib.sessions.base_session import AbstractBaseSession
@@ -90,9 +92,7 @@ class UserSession(AbstractBaseSession):
     @classmethod
     @override
     def get_session_store_class(cls) -> Any:
-        from portal.accounts.sessions import SessionStore  # noqa: PLC0415 - it imports this module.
-
-        return SessionStore
+        return import_module(settings.SESSION_ENGINE).SessionStore
 
 
 class AccessToken(models.Model):

@@ -23,7 +23,9 @@ class Person(Protocol):
     """A user, as far as the trail is concerned."""
 
     @property
-    def pk(self) -> UUID: ...
+    def pk(self) -> UUID:
+        """The user's id."""
+        ...
 
     email: str
 
@@ -33,7 +35,9 @@ class HasUser(Protocol):
     """An `Access`, as far as the trail is concerned."""
 
     @property
-    def user(self) -> Person: ...
+    def user(self) -> Person:
+        """Who acts."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ def audit_record(
         event.hash = event_hash(event)
         event.save(force_insert=True)
     schema = current_schema()
-    news = {
+    news: dict[str, object] = {
         "type": "activity",
         "id": str(event.event_id),
         "at": event.at.isoformat(),

@@ -12,7 +12,7 @@ _VERSION = b"\x01"
 _NONCE_SIZE = 12
 
 
-class UnableToUnseal(Exception):
+class UnableToUnseal(Exception):  # noqa: N818 - the UnableTo… family
     """The sealed bytes were changed, or sealed under another key."""
 
 

@@ -1,7 +1,7 @@
 """Errors with a stable code that the API and the pages both know how to show."""
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 
 class FieldError(TypedDict):
@@ -25,7 +25,7 @@ class PortalError(Exception):
         code: str | None = None,
         status: int | None = None,
         title: str | None = None,
-        **fields: object,
+        **fields: Any,
     ) -> None:
         super().__init__(detail or title or self.title)
         self.code = code or self.code
@@ -69,9 +69,9 @@ class Forbidden(PortalError):
     status = 403
     title = "Permission denied"
 
-    def __init__(self, detail: str = "", *, permission: str = "", **fields: object) -> None:
+    def __init__(self, detail: str = "", *, permission: str = "", **fields: Any) -> None:
         words = detail or f"Your role does not include the permission {permission}."
-        extra = {"permission": permission} if permission else {}
+        extra: dict[str, Any] = {"permission": permission} if permission else {}
         super().__init__(words, **extra, **fields)
         self.permission = permission
 
@@ -92,7 +92,7 @@ class Invalid(PortalError):
     title = "The input is not valid"
 
     def __init__(
-        self, detail: str = "", *, errors: Sequence[FieldError] = (), **fields: object
+        self, detail: str = "", *, errors: Sequence[FieldError] = (), **fields: Any
     ) -> None:
         super().__init__(
             detail or (errors[0]["detail"] if errors else ""), errors=list(errors), **fields

@@ -1,8 +1,8 @@
 """How forms are drawn: Tabler's classes, errors tied to their fields."""
 
-from typing import override
+from typing import Any, override
 
-from django.forms import BoundField, CheckboxInput, RadioSelect, Select
+from django.forms import BoundField, CheckboxInput, RadioSelect, Select, Widget
 from django.forms.renderers import TemplatesSetting
 
 
@@ -10,7 +10,9 @@ class TablerBoundField(BoundField):
     """A field that gives its widget the classes Tabler expects."""
 
     @override
-    def build_widget_attrs(self, attrs, widget=None):  # type: ignore[no-untyped-def]
+    def build_widget_attrs(
+        self, attrs: dict[str, Any], widget: Widget | None = None
+    ) -> dict[str, Any]:
         widget = widget or self.field.widget
         attrs = super().build_widget_attrs(attrs, widget)
         match widget:

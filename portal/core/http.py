@@ -184,7 +184,9 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if is_api(request):
         return problem_response(error)
     context = {"error": error, "request_id": logs.request_id.get()}
-    return render(None, "errors/500.html", context, status=500)  # type: ignore[arg-type]  # no request: context processors would query the database that may be down.
+    return render(
+        None, "errors/500.html", context, status=500
+    )  # No request: context processors would query the database that may be down.
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

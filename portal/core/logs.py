@@ -40,9 +40,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "event": record.getMessage(),
         }
-        for name, value in vars(record).items():
-            if name not in _STANDARD and name != "request":
-                entry[name] = value
+        hidden = {*_STANDARD, "request"}
+        entry |= {name: value for name, value in vars(record).items() if name not in hidden}
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, default=str, ensure_ascii=False)

@@ -43,7 +43,7 @@ def field_errors(detail: object, pointer: str = "") -> list[FieldError]:
             return [{"pointer": pointer, "detail": str(detail)}]
 
 
-def translate(error: Exception) -> PortalError | None:
+def translate(error: Exception) -> PortalError | None:  # noqa: PLR0911 - a table
     """Return our error for one of Django's or the framework's."""
     match error:
         case PortalError():
@@ -57,7 +57,8 @@ def translate(error: Exception) -> PortalError | None:
         case exceptions.NotAuthenticated() | exceptions.AuthenticationFailed():
             return Unauthenticated("Send a token in the Authorization header, or sign in.")
         case exceptions.Throttled():
-            seconds = int(error.wait or DEFAULT_RETRY_S) + 1
+            wait: float | None = getattr(error, "wait", None)
+            seconds = int(wait or DEFAULT_RETRY_S) + 1
             return RateLimited(f"Try again in {seconds} s.", retry_after=seconds)
         case exceptions.APIException():
             code = error.get_codes()

@@ -12,7 +12,7 @@ from django.db import connection, models
 from django_tenants.utils import get_public_schema_name
 
 
-class TenantRequired(Exception):
+class TenantRequired(Exception):  # noqa: N818 - reads as what is wrong
     """Work on tenant data was started without saying whose."""
 
 
@@ -44,7 +44,7 @@ def current_schema() -> str:
 
 def is_public() -> bool:
     """Tell whether no organization's schema is in force."""
-    return current_schema() == get_public_schema_name()
+    return bool(current_schema() == get_public_schema_name())
 
 
 def enter(schema_name: str) -> None:

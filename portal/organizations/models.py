@@ -20,7 +20,7 @@ class Role(models.TextChoices):
     VIEWER = "viewer", "Viewer"
 
 
-class Organization(TenantMixin):
+class Organization(TenantMixin):  # type: ignore[misc]  # no stubs
     """A team: one schema and one database role, both named `schema_name`."""
 
     # The service makes the schema, quicker than migrations would.
@@ -43,7 +43,7 @@ class Organization(TenantMixin):
         return self.name
 
 
-class Domain(DomainMixin):
+class Domain(DomainMixin):  # type: ignore[misc]  # no stubs
     """Required by django-tenants; requests are routed by path, so the table stays empty."""
 
 

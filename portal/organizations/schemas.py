@@ -84,8 +84,10 @@ def role_create(schema_name: str) -> None:
         "GRANT USAGE ON SCHEMA {} TO {}",
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {} TO {}",
         "GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {} TO {}",
-        "ALTER DEFAULT PRIVILEGES IN SCHEMA {} "
-        "GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {}",
+        (
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA {} "
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {}"
+        ),
         "ALTER DEFAULT PRIVILEGES IN SCHEMA {} GRANT USAGE, SELECT ON SEQUENCES TO {}",
         "REVOKE ALL ON {}.django_migrations FROM {}",
     ]

@@ -60,7 +60,7 @@ def organization_rename(*, actor: Person, organization: Organization, name: str)
     """Give another name; the slug stays, since links hold it."""
     name = _checked_name(name)
     with public_context(), transaction.atomic():
-        locked = Organization.objects.select_for_update().get(pk=organization.pk)
+        locked: Organization = Organization.objects.select_for_update().get(pk=organization.pk)
         before = locked.name
         locked.name = name
         locked.save(update_fields=["name"])
@@ -214,7 +214,7 @@ def _record(
             action=action,
             target_type="member" if is_member else "organization",
             target_id=target.user_id if is_member else target.pk,
-            target_label=target.user.email if is_member else target.name,
+            target_label=organization.name if not is_member else target.user.email,
             before=before,
             after=after,
         )

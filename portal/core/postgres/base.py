@@ -20,11 +20,11 @@ from psycopg._queries import PostgresQuery
 class SingleStatementCursor(ServerBindingCursor):
     """A cursor that never uses the simple protocol, hence never runs two statements."""
 
-    @override
     def _execute_send(
         self, query: PostgresQuery, *, force_extended: bool = False, binary: bool | None = None
     ) -> None:
-        super()._execute_send(query, force_extended=True, binary=binary)
+        # A method of psycopg's cursor; Django's stubs hide the base.
+        super()._execute_send(query, force_extended=True, binary=binary)  # type: ignore[misc]
 
 
 class SchemaEditor(DatabaseSchemaEditor):
@@ -42,13 +42,14 @@ class SchemaEditor(DatabaseSchemaEditor):
             connection.cursor_factory = before
 
 
-class DatabaseWrapper(base.DatabaseWrapper):
+class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # no stubs
     """Connections of the portal; the schema in force decides the role in force."""
 
     SchemaEditorClass = SchemaEditor
 
     # Set by `portal.core.tenancy.as_owner`: tables are made and changed by the login role.
     is_owner = False
+    search_path_set_schemas: list[str] | None
 
     @override
     def get_connection_params(self) -> dict[str, Any]:

@@ -69,9 +69,11 @@ def test_a_scoped_token_cannot_make_a_stronger_one(alice, acme):
 
 def test_idempotency_key_answers_alike_and_does_it_once(alice, acme):
     _, secret = token_create(user=alice, name="s")
-    send = lambda name: api(
-        secret, "orgs/acme/tokens", "post", data={"name": name}, headers={"Idempotency-Key": "k1"}
-    )  # noqa: E731
+
+    def send(name):
+        headers = {"Idempotency-Key": "k1"}
+        return api(secret, "orgs/acme/tokens", "post", data={"name": name}, headers=headers)
+
     first, second = send("one"), send("one")
     assert first.status_code == second.status_code == 201
     assert first.json() == second.json()

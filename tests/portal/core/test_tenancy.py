@@ -37,7 +37,8 @@ def test_tenant_role_cannot_read_another_schema(acme, globex):
     with tenant_context(acme.schema_name):
         refused(f'SELECT * FROM "{globex.schema_name}".audit_auditevent')
         refused(
-            f"SELECT query_to_xml('SELECT * FROM \"{globex.schema_name}\".audit_auditevent', true, true, '')"
+            f"SELECT query_to_xml('SELECT * FROM \"{globex.schema_name}\".audit_auditevent', "
+            "true, true, '')"
         )
 
 
