@@ -17,7 +17,7 @@ class CatchUp:
         self._state = state
         self._ordering = ordering
         self._status_sent_ms = 0
-        self._fetch_sent_ms: dict[int, int] = {}
+        self._asked_ms: dict[int, int] = {}
         self.peers: dict[int, Status] = {}
 
     def on_tick(self, now_ms: int) -> None:
@@ -41,15 +41,16 @@ class CatchUp:
         if status.stable < state.stable and state.stable_certificate is not None:
             state.send(status.replica, state.stable_certificate)
         limits = state.config.limits
-        # Counted per peer: one that always claims to be ahead must not keep this replica from
-        # asking the others.
-        asked_ms = self._fetch_sent_ms.get(status.replica, 0)
-        if status.executed > state.requested and now_ms - asked_ms >= limits.retransmit_ms:
+        # One question at a time, and the same peer only after the others had their turn: one that
+        # always claims to be ahead must not keep this replica from asking the others.
+        is_free = now_ms - max(self._asked_ms.values(), default=0) >= limits.retransmit_ms
+        is_turn = now_ms - self._asked_ms.get(status.replica, 0) >= 2 * limits.status_ms
+        if status.executed > state.requested and is_free and is_turn:
             self._fetch(status.replica, status.executed, now_ms)
 
     def _fetch(self, peer: int, last: int, now_ms: int) -> None:
         state = self._state
-        self._fetch_sent_ms[peer] = now_ms
+        self._asked_ms[peer] = now_ms
         first = state.requested + 1
         last = min(last, first + state.config.limits.fetch_batches_max - 1)
         state.send(peer, FetchCommitted(first, last))

@@ -1,0 +1,129 @@
+"""PBFT as text: what each message of a run makes the replicas say.
+
+`pytest tests/transcripts --rewrite` writes the files again; the change is reviewed as a diff.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from dataplane.consensus.messages import Commit, Prepare, PrePrepare
+from dataplane.simulation.trace import describe
+from tests.dataplane.consensus.lab import LIMITS, Lab
+
+HERE = Path(__file__).parent
+
+
+class Scribe:
+    """Runs a lab message by message and writes down what happens."""
+
+    def __init__(self, n: int, **options) -> None:
+        self.lab = Lab(n, **options)
+        self.lines: list[str] = []
+        self._executed = dict.fromkeys(self.lab.bench, 0)
+        self._stable = dict.fromkeys(self.lab.bench, 0)
+        self._evidence = dict.fromkeys(self.lab.bench, 0)
+
+    def note(self, text: str) -> None:
+        self.lines.append(f"# {text}")
+
+    def ask(self, at: int, cseq: int) -> None:
+        self.lines.append(f"request {cseq} arrives at {at}")
+        self.lab.ask(at, self.lab.request(at, cseq))
+        self.outcome(at)
+
+    def give(self, to: int, message) -> None:
+        self.lines.append(f"{message.replica}>{to} {describe(message)}")
+        self.lab.give(to, message)
+        self.outcome(to)
+
+    def tick(self, after_ms: int) -> None:
+        self.lines.append(f"{after_ms} ms pass")
+        self.lab.tick(after_ms=after_ms)
+
+    def run(self) -> None:
+        while self.lab.wire:
+            source, target, message = self.lab.wire.popleft()
+            if self.lab.drop(source, target, message):
+                self.lines.append(f"{source}>{target} {describe(message)} (lost)")
+                continue
+            self.lines.append(f"{source}>{target} {describe(message)}")
+            self.lab.give(target, message, source)
+            self.outcome(target)
+
+    def outcome(self, i: int) -> None:
+        bench = self.lab.bench[i]
+        for sequence in range(self._executed[i] + 1, len(bench.executed) + 1):
+            self.lines.append(f"    {i} executes s{sequence}")
+        for evidence in bench.evidence[self._evidence[i] :]:
+            kind = type(evidence.first).__name__
+            self.lines.append(f"    {i} has evidence against {evidence.replica}: two {kind}")
+        for sequence in bench.stable[self._stable[i] :]:
+            self.lines.append(f"    {i} has a stable checkpoint s{sequence}")
+        self._executed[i], self._stable[i] = len(bench.executed), len(bench.stable)
+        self._evidence[i] = len(bench.evidence)
+
+
+def normal_case() -> Scribe:
+    scribe = Scribe(4)
+    scribe.note("Four replicas, the primary is 0; a request arrives at a backup.")
+    scribe.ask(2, 1)
+    scribe.run()
+    scribe.note("Four batches make a checkpoint.")
+    for cseq in (2, 3, 4):
+        scribe.ask(0, cseq)
+        scribe.run()
+    return scribe
+
+
+def lost_prepares() -> Scribe:
+    scribe = Scribe(4)
+    scribe.note("Every Prepare is lost once; after the retransmission time all is sent again.")
+    scribe.lab.drop = lambda source, target, message: isinstance(message, Prepare)
+    scribe.ask(0, 1)
+    scribe.run()
+    scribe.lab.drop = lambda source, target, message: False
+    scribe.tick(LIMITS.retransmit_ms)
+    scribe.run()
+    return scribe
+
+
+def equivocation() -> Scribe:
+    scribe = Scribe(4)
+    lab = scribe.lab
+    first, second = (lab.proposal(1, lab.request(0, cseq)) for cseq in (1, 2))
+    scribe.note("The primary proposes two batches for one sequence, and votes for both.")
+    for to, proposal in ((1, first), (2, first), (3, second), (1, second)):
+        scribe.give(to, proposal)
+    for to in (1, 2, 3):
+        for proposal in (first, second):
+            scribe.give(to, lab.vote(Commit, 0, 1, proposal.digest))
+    lab.drop = lambda source, target, message: 0 in (source, target)
+    scribe.run()
+    return scribe
+
+
+def laggard() -> Scribe:
+    scribe = Scribe(4)
+    scribe.note("Replica 3 is cut off while two batches are decided; then all is quiet.")
+    scribe.lab.drop = lambda source, target, message: 3 in (source, target)
+    for cseq in (1, 2):
+        scribe.ask(0, cseq)
+        scribe.run()
+    scribe.lab.drop = lambda source, target, message: False
+    scribe.note("It hears the others' Status and fetches what it misses.")
+    scribe.tick(LIMITS.status_ms)
+    scribe.run()
+    return scribe
+
+
+@pytest.mark.parametrize("story", [normal_case, lost_prepares, equivocation, laggard])
+def test_a_run_reads_as_it_did(story, request):
+    scribe = story()
+    text = "\n".join(scribe.lines) + "\n"
+    golden = HERE / f"{story.__name__}.txt"
+    if request.config.getoption("--rewrite", default=False):
+        golden.write_text(text)
+    assert golden.read_text() == text, "if the change is meant: pytest tests/transcripts --rewrite"
+    proposals = [bench.votes(PrePrepare) for i, bench in scribe.lab.bench.items() if i != 0]
+    assert not any(proposals), "only the primary proposes"
