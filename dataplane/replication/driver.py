@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 TICK_MIN_MS: Final = 1
 TRUNCATE_EVERY: Final = 512
-SYNC_QUICK_S: Final = 0.001
+SYNC_QUICK_S: Final = 0.002
 SYNC_MEMORY: Final = 0.9
 ALARM_LOG_EVERY: Final = 100
 
@@ -122,7 +122,7 @@ class ReplicationDriver:
         self._urgent_barrier = 0
         self._durable = 0
         self._syncing: asyncio.Future[None] | None = None
-        self._sync_s = 1.0
+        self._sync_s = 0.0
         self._truncated = 0
         self._turn_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
