@@ -18,7 +18,10 @@ type Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request; `write` ones carry an idempotency key and so may be repeated."""
+    """One request; `write` ones carry an idempotency key and so may be repeated.
+
+    A `probe` asks each node at most once.
+    """
 
     method: str
     path: str
@@ -26,6 +29,7 @@ class Call:
     headers: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
     write: bool = False
+    probe: bool = False
     content_type: str = "application/json"
 
     def content(self) -> bytes | None:

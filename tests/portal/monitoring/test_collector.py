@@ -7,7 +7,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from dataplane.client.client import AsyncClient
+from dataplane.client.aio import AsyncClient
 from dataplane.client.local import LocalCluster
 from portal.core import clock
 from portal.monitoring.collector import Collector, Ports

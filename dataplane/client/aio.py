@@ -1,0 +1,209 @@
+"""The asyncio client: the same calls as the blocking one, for many at once."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from dataplane.client import calls
+from dataplane.client.attempts import (
+    IMPORT_BATCH,
+    PAGE_LIMIT,
+    TIMEOUT_S,
+    Attempts,
+    Nodes,
+    import_operations,
+)
+from dataplane.client.calls import Call, Json
+from dataplane.client.errors import ApiError, ClusterUnreachableError
+
+
+class AsyncClient:
+    """An asyncio client; use it as an async context manager.
+
+    It raises and repeats as `Client` does.
+    """
+
+    def __init__(self, urls: Sequence[str], token: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._nodes = Nodes(urls, token)
+        self._http = httpx.AsyncClient(timeout=timeout_s, trust_env=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def _run(self, call: Call, idempotency_key: str | None = None) -> Any:
+        attempts = Attempts(self._nodes, call, idempotency_key)
+        for pause_s in attempts.pauses():
+            if pause_s:
+                await asyncio.sleep(pause_s)
+            try:
+                attempts.answered(await self._http.request(**attempts.request()))
+            except httpx.HTTPError as error:
+                attempts.failed(error)
+            if attempts.is_done:
+                return attempts.result
+        raise attempts.give_up()
+
+    # --- Documents ------------------------------------------------------------------------------
+
+    async def create(
+        self, collection: str, document: Json, *, idempotency_key: str | None = None
+    ) -> dict[str, Any]:
+        """Create a document under its `_id`, or a new one; return it."""
+        document_out: dict[str, Any] = await self._run(
+            calls.create(collection, document), idempotency_key
+        )
+        return document_out
+
+    async def put(
+        self,
+        collection: str,
+        document_id: str,
+        document: Json,
+        *,
+        if_match: int | None = None,
+        absent: bool = False,
+    ) -> dict[str, Any]:
+        """Create or replace a document; return it. `if_match` is the version it must have."""
+        stored: dict[str, Any] = await self._run(
+            calls.put(collection, document_id, document, if_match, absent=absent)
+        )
+        return stored
+
+    async def patch(
+        self,
+        collection: str,
+        document_id: str,
+        change: Json,
+        *,
+        if_match: int | None = None,
+        operators: bool = False,
+    ) -> dict[str, Any]:
+        """Merge a patch into a document, or apply update operators; return the document."""
+        stored: dict[str, Any] = await self._run(
+            calls.patch(collection, document_id, change, if_match, operators=operators)
+        )
+        return stored
+
+    async def get(
+        self, collection: str, document_id: str, *, consistency: str | None = None
+    ) -> dict[str, Any]:
+        """Read a document, linearizably unless another consistency is named."""
+        found: dict[str, Any] = await self._run(calls.get(collection, document_id, consistency))
+        return found
+
+    async def delete(
+        self, collection: str, document_id: str, *, if_match: int | None = None
+    ) -> None:
+        """Delete a document."""
+        await self._run(calls.delete(collection, document_id, if_match))
+
+    async def bulk(
+        self, collection: str, operations: Sequence[Json], *, idempotency_key: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Do up to 1,000 operations; return one result for each, in order."""
+        answer = await self._run(calls.bulk(collection, operations), idempotency_key)
+        results: list[dict[str, Any]] = answer["results"]
+        return results
+
+    async def query(self, collection: str, **options: Any) -> dict[str, Any]:
+        """Return a page: documents, next, scanned, and plan when `explain` is asked."""
+        page: dict[str, Any] = await self._run(calls.query(collection, options))
+        return page
+
+    async def iterate(self, collection: str, **options: Any) -> AsyncIterator[dict[str, Any]]:
+        """Yield every document that fits, page by page."""
+        after: str | None = None
+        while True:
+            page = await self.query(collection, **{"limit": PAGE_LIMIT, **options, "after": after})
+            for document in page["documents"]:
+                yield document
+            after = page["next"]
+            if after is None:
+                return
+
+    async def import_documents(
+        self, collection: str, documents: Iterable[Json]
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Store any number of documents, batch by batch; yield one result for each, in order.
+
+        A document with an `_id` replaces what is there; one without gets a new id.
+        """
+        for batch in itertools.batched(documents, IMPORT_BATCH):
+            for result in await self.bulk(collection, import_operations(batch)):
+                yield result
+
+    # --- Collections, keys, limits --------------------------------------------------------------
+
+    async def collections(self) -> list[dict[str, Any]]:
+        """Return the collections the key covers."""
+        found: list[dict[str, Any]] = (await self._run(Call("GET", "/api/v1/collections")))[
+            "collections"
+        ]
+        return found
+
+    async def collection_put(self, collection: str, options: Json) -> dict[str, Any]:
+        """Create a collection."""
+        path = calls.collection_path(collection)
+        stored: dict[str, Any] = await self._run(Call("PUT", path, options, write=True))
+        return stored
+
+    async def collection_drop(self, collection: str) -> None:
+        """Drop a collection and all it holds."""
+        await self._run(Call("DELETE", calls.collection_path(collection), write=True))
+
+    async def keys(self) -> list[dict[str, Any]]:
+        """Return the cluster's API keys."""
+        found: list[dict[str, Any]] = (await self._run(Call("GET", "/api/v1/keys")))["keys"]
+        return found
+
+    async def key_put(self, key_id: str, record: Json) -> dict[str, Any]:
+        """Create or replace an API key record."""
+        stored: dict[str, Any] = await self._run(
+            Call("PUT", f"/api/v1/keys/{key_id}", record, write=True)
+        )
+        return stored
+
+    async def key_revoke(self, key_id: str) -> None:
+        """Revoke an API key on every node."""
+        await self._run(Call("DELETE", f"/api/v1/keys/{key_id}", write=True))
+
+    async def quota_put(self, limits: Json) -> dict[str, Any]:
+        """Set the limits of the plan."""
+        stored: dict[str, Any] = await self._run(Call("PUT", "/api/v1/quota", limits, write=True))
+        return stored
+
+    # --- The cluster ----------------------------------------------------------------------------
+
+    async def stats(self) -> dict[str, Any]:
+        """Return totals and live figures of the node that answers."""
+        figures: dict[str, Any] = await self._run(Call("GET", "/api/v1/stats"))
+        return figures
+
+    async def nodes(self) -> dict[str, Any]:
+        """Return the status of every member."""
+        status: dict[str, Any] = await self._run(Call("GET", "/api/v1/nodes/status"))
+        return status
+
+    async def ready(self) -> bool:
+        """Whether some node serves linearizable requests."""
+        try:
+            await self._run(Call("GET", "/ready", probe=True))
+        except (ApiError, ClusterUnreachableError):
+            return False
+        return True

@@ -1,0 +1,116 @@
+"""What both clients share: which node to ask next, what to send, when to ask again."""
+
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import httpx
+
+from dataplane.client import calls
+from dataplane.client.calls import Call
+from dataplane.client.errors import ApiError, ClusterUnreachableError
+
+TIMEOUT_S: Final = 10.0
+ROUNDS: Final = 2
+"""How often each node is asked."""
+PAUSE_S: Final = 0.25
+"""Between two rounds, unless the nodes say how long (`Retry-After`), which is then bounded:"""
+PAUSE_S_MAX: Final = 2.0
+REPEATABLE_CODES: Final = frozenset({"no_quorum", "not_ready", "rate_limited"})
+PAGE_LIMIT: Final = 500
+IMPORT_BATCH: Final = 500
+
+
+class Nodes:
+    """The nodes of a cluster, and the newest position in the log that they told."""
+
+    def __init__(self, urls: Sequence[str], token: str) -> None:
+        if not urls:
+            raise ClusterUnreachableError("a client needs the URL of at least one node")
+        self.urls = [url.rstrip("/") for url in urls]
+        self.first = 0
+        self.sequence = 0
+        self.headers = {"Authorization": f"Bearer {token}"}
+
+
+class Attempts:
+    """One call on its way: ask the nodes in turn, and repeat what is safe to repeat.
+
+    Reads are, and writes are because they carry an idempotency key: the cluster does them once.
+    """
+
+    def __init__(self, nodes: Nodes, call: Call, idempotency_key: str | None) -> None:
+        self._nodes = nodes
+        self._call = call
+        self._key = (idempotency_key or secrets.token_urlsafe(18)) if call.write else None
+        self._last: Exception | None = None
+        self._pause_s = PAUSE_S
+        self._index = 0
+        self.result: Any = None
+        self.is_done = False
+
+    def pauses(self) -> Iterator[float]:
+        """Yield, before each attempt, how long to wait."""
+        count, first = len(self._nodes.urls), self._nodes.first
+        for step in range(count * (1 if self._call.probe else ROUNDS)):
+            self._index = (first + step) % count
+            yield self._pause_s if step and step % count == 0 else 0.0
+
+    def request(self) -> dict[str, Any]:
+        """Return the arguments of the HTTP request."""
+        call = self._call
+        headers = {**self._nodes.headers, **call.headers}
+        content = call.content()
+        if content is not None:
+            headers["Content-Type"] = call.content_type
+        if self._key is not None:
+            headers["Idempotency-Key"] = self._key
+        if self._nodes.sequence:
+            headers["Aerolith-After"] = str(self._nodes.sequence)
+        return {
+            "method": call.method,
+            "url": self._nodes.urls[self._index] + call.path,
+            "content": content,
+            "headers": headers,
+            "params": call.params or None,
+        }
+
+    def answered(self, response: httpx.Response) -> None:
+        """Take a response.
+
+        Raises:
+            ApiError: A refusal that asking again does not change.
+        """
+        told = response.headers.get("aerolith-sequence", "0")
+        self._nodes.sequence = max(self._nodes.sequence, int(told) if told.isdigit() else 0)
+        try:
+            self.result = calls.result_of(response)
+        except ApiError as error:
+            if error.code not in REPEATABLE_CODES:
+                raise
+            wait = response.headers.get("retry-after", "")
+            self._pause_s = min(float(wait), PAUSE_S_MAX) if wait.isdigit() else PAUSE_S
+            self._last = error
+        else:
+            self._nodes.first = self._index
+            self.is_done = True
+
+    def failed(self, error: httpx.HTTPError) -> None:
+        """Take that a node did not answer."""
+        self._last = error
+
+    def give_up(self) -> Exception:
+        """Return the error after the last attempt."""
+        if isinstance(self._last, ApiError):
+            return self._last
+        return ClusterUnreachableError(f"no node answered: {self._last}")
+
+
+def import_operations(documents: Sequence[calls.Json]) -> list[dict[str, Any]]:
+    """Return bulk operations that store documents: by their `_id` where they have one."""
+    return [
+        {"op": "put", "id": document["_id"], "document": document}
+        if "_id" in document
+        else {"op": "create", "document": document}
+        for document in documents
+    ]
