@@ -28,9 +28,9 @@ class Checkpoints:
             assert known.root == root, "one root per checkpoint, also after a restart"
             return
         certified = self._certified.sequence if self._certified else state.stable
-        if sequence <= state.stable or sequence < certified:
-            # A newer proof is here already: the root of a laggard's older checkpoint helps nobody,
-            # and votes that never become stable would pile up.
+        if sequence < certified or not state.in_reach(sequence):
+            # A laggard executes what the others proved long ago: its root helps nobody, and votes
+            # that never become stable would pile up. Its peers send it the proof.
             return
         payload = checkpoint_payload(
             state.config.cluster_id, epoch=state.config.epoch, sequence=sequence, root=root

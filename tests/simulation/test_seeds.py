@@ -10,6 +10,7 @@ DOCUMENT_SEEDS = range(1_000, 1_012)
 REGRESSIONS = {
     113: "one replica did not count its checkpoint votes again after a restart",
     117: "a laggard piled up votes for checkpoints older than a proof it held",
+    161: "the same while it held no proof yet",
     185: "the same with a correlated crash",
     271: "a laggard out of retention and a liar left no quorum: not a promise yet",
 }

@@ -102,6 +102,25 @@ def test_who_is_out_of_retention_makes_an_alarm():
     assert "peer_needs_state_transfer" in lab.bench[0].alarms
 
 
+def test_a_laggard_piles_up_no_votes_for_checkpoints_proved_long_ago():
+    limits = Limits(checkpoint_interval=2, window=2, pipeline=4, fetch_batches_max=2)
+    lab = Lab(4, limits=limits)
+    _isolate(lab, 3)
+    lab.order(*range(1, 31))
+    lab.drop = lambda source, target, message: (
+        3 in (source, target) and not isinstance(message, Status | FetchCommitted | Committed)
+    )
+    lab.tick(after_ms=limits.status_ms)
+    lab.run()
+    assert len(lab.bench[3].executed) == 30
+    assert lab.bench[3].replica.stable == 0
+    assert lab.bench[3].replica.sizes()["checkpoints"] <= 3
+    _join(lab)
+    lab.tick(after_ms=limits.status_ms)
+    lab.run()
+    assert lab.bench[3].replica.stable == 30
+
+
 def test_checkpoints_become_stable_and_slots_are_dropped():
     lab = Lab(4)
     lab.order(*range(1, 9))
