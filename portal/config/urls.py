@@ -1,7 +1,5 @@
 """All addresses of the portal."""
 
-from importlib.util import find_spec
-
 from django.contrib import admin
 from django.urls import include, path
 from django.urls.resolvers import URLPattern, URLResolver
@@ -17,7 +15,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("portal.access.urls")),
     path("o/<slug:slug>/", include("portal.console.urls_org")),
     path("api/", include("portal.api.urls")),
+    path("internal/", include("portal.metering.internal_urls")),
     path("operators/", admin.site.urls),
 ]
-if find_spec("portal.metering.internal_urls") and find_spec("portal.clusters.selectors"):
-    urlpatterns.append(path("internal/", include("portal.metering.internal_urls")))

@@ -28,11 +28,6 @@ USE_I18N = False
 SITE_NAME = "AerolithDB Cloud"
 
 
-def _present(names: list[str]) -> list[str]:
-    """Return the packages that exist."""
-    return [name for name in names if find_spec(name) is not None]
-
-
 # Every model lives in exactly one of the two: the public schema, or each organization's own.
 SHARED_APPS = [
     # Before django-tenants, whose commands it replaces.
@@ -52,31 +47,25 @@ SHARED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    *_present(
-        [
-            "portal.core",
-            "portal.notifications",
-            "portal.accounts",
-            "portal.plans",
-            "portal.metering.alarms",
-            "portal.console",
-            "portal.api",
-            "portal.operators",
-            "portal.commands",
-        ]
-    ),
+    "portal.core",
+    "portal.notifications",
+    "portal.accounts",
+    "portal.plans",
+    "portal.metering.alarms",
+    "portal.console",
+    "portal.api",
+    "portal.operators",
+    "portal.commands",
 ]
-TENANT_APPS = _present(
-    [
-        "portal.audit",
-        "portal.access",
-        "portal.clusters",
-        "portal.monitoring",
-        "portal.billing",
-        "portal.metering",
-        "portal.explorer",
-    ]
-)
+TENANT_APPS = [
+    "portal.audit",
+    "portal.access",
+    "portal.clusters",
+    "portal.monitoring",
+    "portal.billing",
+    "portal.metering",
+    "portal.explorer",
+]
 INSTALLED_APPS = SHARED_APPS + TENANT_APPS
 
 TENANT_MODEL = "organizations.Organization"
@@ -89,6 +78,7 @@ MIDDLEWARE = [
     "portal.core.http.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
+    "portal.operators.middleware.OperatorsPolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "portal.core.http.HealthMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -238,6 +228,10 @@ CELERY_TASK_SOFT_TIME_LIMIT = 540
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TIMEZONE = "UTC"
 CELERY_TASK_DEFAULT_QUEUE = "aerolith"
+
+
+# A length of the windows in which nodes count usage; cut to whole hours by design.
+USAGE_WINDOW_MS = 60_000
 
 
 def _beat_schedule() -> dict[str, Any]:

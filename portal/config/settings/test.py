@@ -19,6 +19,7 @@ DATABASES = {
 VALKEY_URL = env_text("VALKEY_URL", "redis://127.0.0.1:1/0")
 globals().update(services_by_valkey(VALKEY_URL))
 PORTAL_URL = "http://testserver"
+INTERNAL_URL = PORTAL_URL
 ALLOWED_HOSTS = ["testserver", "127.0.0.1", "localhost"]
 MAILERS = {"default": {"BACKEND": "portal.notifications.mailbox.MailboxBackend"}}
 MAILBOX_ENABLED = True
