@@ -120,9 +120,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--warm-up", type=float, default=2.0)
     parser.add_argument("--size", type=int, default=1024, help="bytes of a document")
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument(
-        "--etcd", action="store_true", help="and 3-node etcd (put, get)"
-    )
+    parser.add_argument("--etcd", action="store_true", help="and 3-node etcd (put, get)")
     return parser.parse_args()
 
 
