@@ -19,10 +19,13 @@ SERVICES = pytest.StashKey[Services]()
 _services = services_announce()
 
 
+_WITHOUT_SERVICES = frozenset({"dataplane", "simulation", "transcripts", "processes"})
+
+
 def _needs_services(config: pytest.Config) -> bool:
     """Tell whether more than the data plane's own tests was asked for."""
     roots = [Path(str(argument).partition("::")[0]).parts for argument in config.args]
-    return any("dataplane" not in parts and "simulation" not in parts for parts in roots)
+    return not all(_WITHOUT_SERVICES.intersection(parts) for parts in roots)
 
 
 def _is_controller(config: pytest.Config) -> bool:
@@ -40,6 +43,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if not (_is_controller(config) and is_distributing):
         valkey_start(_services)
     django.setup()
+    if is_distributing:
+        # Workers inherit the environment; named there, the settings would be read before a worker
+        # has announced its own Valkey and home.
+        os.environ.pop("DJANGO_SETTINGS_MODULE", None)
     _never_flush()
 
 
