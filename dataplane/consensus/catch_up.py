@@ -47,6 +47,8 @@ class CatchUp:
         is_turn = now_ms - self._asked_ms.get(status.replica, 0) >= 2 * limits.status_ms
         if status.executed > state.requested and is_free and is_turn:
             self._fetch(status.replica, status.executed, now_ms)
+        if status.executed < state.executed and status.executed + 1 not in state.archive:
+            self._ordering.repeat_to(status.replica, status.executed + 1)
 
     def _fetch(self, peer: int, last: int, now_ms: int) -> None:
         state = self._state
@@ -70,7 +72,7 @@ class CatchUp:
             entries.append(entry)
         if entries:
             state.send(sender, Committed(tuple(entries)))
-        elif message.first <= state.executed:
+        elif message.first <= state.executed and message.first not in state.slots:
             state.alarm("peer_needs_state_transfer", f"replica {sender} is at {message.first - 1}")
 
     def on_committed(self, sender: int, message: Committed, now_ms: int) -> None:

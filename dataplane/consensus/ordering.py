@@ -324,6 +324,23 @@ class Ordering:
                 slot.sent_at_ms = now_ms
                 self._resend(slot)
 
+    def repeat_to(self, replica: int, first: int) -> None:
+        """Repeat proposals and own Commits that a laggard needs and no certificate here covers.
+
+        The record of a decision reaches the disk late, and nothing waits for it: when all crash at
+        once, what was executed may have no certificate left anywhere. The Commits behind it were
+        on disk before they were sent; a quorum of replicas that repeats them decides it again.
+        """
+        state = self._state
+        last = min(state.executed, first + state.config.limits.pipeline - 1)
+        for sequence in range(first, last + 1):
+            slot = state.slots.get(sequence)
+            if slot is None or sequence in state.archive:
+                return
+            for message in (slot.pre_prepare, slot.own_commit):
+                if message is not None:
+                    state.send(replica, message, state.urgent_barrier)
+
     def _resend(self, slot: Slot) -> None:
         state = self._state
         if slot.pre_prepare is not None and state.is_primary and slot.proposal_durable:

@@ -162,7 +162,8 @@ def verify_message(  # noqa: PLR0911 - one flat branch per message
     match message:
         case PrePrepare():
             return (
-                message.replica == sender == config.primary(message.view)
+                # Any peer may pass a proposal on: the primary's signature is what counts.
+                message.replica == config.primary(message.view)
                 and message.epoch == config.epoch
                 and _verify_proposal(message, config, verifier)
             )

@@ -59,6 +59,8 @@ class PersistedFirst(Checker):
     @override
     def on_transmit(self, node: "Node", message: AnyMessage) -> None:
         match message:
+            case PrePrepare() if message.replica != node.id:
+                pass  # Passed on to a laggard: the statement is the primary's.
             case PrePrepare() | Prepare() | Commit():
                 key = (type(message).__name__, message.sequence, message.digest)
                 self._require(node, key, "sent")
