@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import django_stubs_ext
+from django.urls import reverse_lazy
 from django.utils.csp import CSP
 
 from portal.config.env import env_int
@@ -217,6 +218,22 @@ UNFOLD = {
     "SITE_HEADER": "AerolithDB operators",
     "SITE_URL": "/",
     "SHOW_HISTORY": True,
+    "STYLES": ["/static/operators/tables.css"],
+    "SIDEBAR": {
+        "show_all_applications": True,
+        "navigation": [
+            {
+                "title": "Watch",
+                "items": [
+                    {
+                        "title": "Clusters and operations",
+                        "icon": "dns",
+                        "link": reverse_lazy("admin:organizations_across"),
+                    }
+                ],
+            }
+        ],
+    },
 }
 
 CELERY_TASK_ACKS_LATE = True
