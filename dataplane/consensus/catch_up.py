@@ -31,13 +31,21 @@ class CatchUp:
     def _status(self) -> Status:
         state = self._state
         return Status(
-            state.config.epoch, state.view, state.stable, state.executed, state.config.replica_id
+            state.config.epoch,
+            state.view,
+            state.stable,
+            state.executed,
+            state.config.replica_id,
+            state.active,
         )
 
     def on_status(self, status: Status, now_ms: int) -> None:
         """Note the peer's position; fetch from it what is missing here."""
         state = self._state
         self.peers[status.replica] = status
+        if status.view > state.view:
+            # It will answer with what takes this replica into its view.
+            state.send(status.replica, self._status())
         if status.stable < state.stable and state.stable_certificate is not None:
             state.send(status.replica, state.stable_certificate)
         limits = state.config.limits

@@ -115,8 +115,13 @@ class Checkpoints:
         for book in (self._own, self._votes):
             for sequence in [s for s in book if s <= certificate.sequence]:
                 del book[sequence]
-        state.note(certificate.sequence, MadeStable(certificate))
-        state.emit(Stable(certificate))
+        state.keep_view_record()
+        # The log may shrink only once the reason is in it.
+        state.note(
+            certificate.sequence,
+            MadeStable(certificate),
+            then=lambda _now: state.emit(Stable(certificate)),
+        )
 
     def retransmit(self, now_ms: int) -> None:
         """Send the newest own checkpoint again while it is not stable."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from dataplane.wire.quorum import faults_tolerated, quorum_size
+from dataplane.wire.quorum import blocking_size, faults_tolerated, quorum_size
 
 REPLICA_COUNT_MAX = 31
 
@@ -60,6 +60,17 @@ class Limits:
     fetch_batches_max: int = 32
     fetch_bytes_max: int = 4 * 1024 * 1024
     evidence_max: int = 1_000
+    heartbeat_ms: int = 200
+    heartbeat_timeout_ms: int = 900
+    """A primary that is not heard for so long is suspected."""
+    request_timeout_min_ms: int = 900
+    request_timeout_max_ms: int = 10_000
+    """Work that makes no progress for 8 commit latencies, within these bounds, is the primary's."""
+    view_timeout_ms: int = 1_000
+    """How long a replica waits for the first NewView; doubled with every view in vain."""
+    timeout_max_ms: int = 30_000
+    slow_primary_ms: int = 250
+    """An idle primary that lets requests wait so long, again and again, is suspected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +104,11 @@ class ReplicaConfig:
     def quorum(self) -> int:
         """How many make a certificate."""
         return quorum_size(self.n)
+
+    @property
+    def blocking(self) -> int:
+        """How many may end a view: without them no quorum is left."""
+        return blocking_size(self.n)
 
     def primary(self, view: int) -> int:
         """Return the id of the view's primary: OSDI'99 section 4, p = v mod |R|."""

@@ -153,6 +153,99 @@ class Status(Message, frozen=True):
     stable: int
     executed: int
     replica: int
+    is_active: bool
+    """Whether the replica takes part in `view`; if not, it waits for the view's NewView."""
+
+
+class Heartbeat(Message, frozen=True):
+    """The primary is there, also when there is nothing to propose."""
+
+    epoch: int
+    view: int
+    replica: int
+
+
+class Suspect(Message, frozen=True):
+    """A replica's vote that the view should be left. It goes on voting in the view meanwhile."""
+
+    epoch: int
+    view: int
+    replica: int
+    sig: bytes
+
+
+class TimeoutCertificate(Message, frozen=True):
+    """A blocking set (n-q+1) of Suspect signatures: proof that `view` may be left."""
+
+    epoch: int
+    view: int
+    votes: tuple[tuple[int, bytes], ...]
+
+
+class PreparedProof(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False
+):
+    """A prepared certificate: the primary's proposal and q-1 Prepares of distinct backups."""
+
+    view: int
+    sequence: int
+    digest: bytes
+    proposal_sig: bytes
+    votes: tuple[tuple[int, bytes], ...]
+
+
+class ViewChange(Message, frozen=True):
+    """A replica enters `view`: what it prepared above its stable checkpoint (OSDI'99, 4.4).
+
+    `prepared` has the proof of the highest view for each sequence, in sequence order; `checkpoint`
+    is None while none was ever stable.
+    """
+
+    epoch: int
+    view: int
+    timeout: TimeoutCertificate
+    checkpoint: CheckpointCertificate | None
+    prepared: tuple[PreparedProof, ...]
+    replica: int
+    sig: bytes
+
+
+class CarriedProposal(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False
+):
+    """The new primary's pre-prepare of a carried sequence: the signature of a PrePrepare."""
+
+    sequence: int
+    digest: bytes
+    sig: bytes
+
+
+class NewView(Message, frozen=True):
+    """The new primary's proof that the view may begin, and what it carries over (OSDI'99, 4.4).
+
+    `changes` are q ViewChanges by replica; everyone recomputes `proposals` from them.
+    """
+
+    epoch: int
+    view: int
+    changes: tuple[ViewChange, ...]
+    proposals: tuple[CarriedProposal, ...]
+    replica: int
+    sig: bytes
+
+
+class FetchBatch(Message, frozen=True):
+    """Ask a peer for a batch whose digest is known."""
+
+    sequence: int
+    digest: bytes
+
+
+class BatchBody(Message, frozen=True):
+    """A batch; its digest tells what it is."""
+
+    sequence: int
+    batch: bytes
 
 
 class FetchCommitted(Message, frozen=True):
@@ -179,6 +272,13 @@ type AnyMessage = (
     | Status
     | FetchCommitted
     | Committed
+    | Heartbeat
+    | Suspect
+    | TimeoutCertificate
+    | ViewChange
+    | NewView
+    | FetchBatch
+    | BatchBody
 )
 
 _message_encoder = msgspec.msgpack.Encoder()
@@ -225,6 +325,11 @@ def digest_of(data: bytes) -> bytes:
     return blake3(data).digest()
 
 
+NULL_BATCH: Final = encode_batch(Batch(0, ()))
+"""What a new view puts where a sequence was prepared nowhere: it executes as nothing."""
+NULL_DIGEST: Final = digest_of(NULL_BATCH)
+
+
 def _payload(kind: bytes, cluster_id: bytes, numbers: tuple[int, ...], body: bytes) -> bytes:
     head = b"AEROL1|" + kind + b"|" + cluster_id
     return digest_of(head + b"".join(number.to_bytes(8, "big") for number in numbers) + body)
@@ -246,3 +351,20 @@ def vote_payload(
 def checkpoint_payload(cluster_id: bytes, *, epoch: int, sequence: int, root: bytes) -> bytes:
     """Return what a replica signs for a checkpoint."""
     return _payload(b"CKPT", cluster_id, (0, epoch, sequence), root)
+
+
+def suspect_payload(cluster_id: bytes, *, epoch: int, view: int) -> bytes:
+    """Return what a replica signs to say that a view should be left."""
+    return _payload(b"SU", cluster_id, (0, epoch, view), b"")
+
+
+def view_change_payload(cluster_id: bytes, change: ViewChange) -> bytes:
+    """Return what a replica signs for a view change: all of it but the signature."""
+    body = _message_encoder.encode((change.timeout, change.checkpoint, change.prepared))
+    return _payload(b"VC", cluster_id, (0, change.epoch, change.view, change.replica), body)
+
+
+def new_view_payload(cluster_id: bytes, new_view: NewView) -> bytes:
+    """Return what the new primary signs: all of the NewView but the signature."""
+    body = _message_encoder.encode((new_view.changes, new_view.proposals))
+    return _payload(b"NV", cluster_id, (0, new_view.epoch, new_view.view), body)

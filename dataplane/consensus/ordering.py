@@ -1,18 +1,24 @@
 """The three phases: pre-prepare, prepare, commit (OSDI'99, section 4.2)."""
 
+from msgspec.structs import replace
+
+from dataplane.consensus.bodies import Bodies, Carried
 from dataplane.consensus.messages import (
     Batch,
+    BatchBody,
     Commit,
     CommitCertificate,
     CommittedEntry,
+    NewView,
     Prepare,
+    PreparedProof,
     PrePrepare,
     decode_batch,
     digest_of,
-    encode_batch,
 )
+from dataplane.consensus.new_view import Selection
 from dataplane.consensus.outcome import Execute
-from dataplane.consensus.records import Accepted, Decided, Prepared, Recovered
+from dataplane.consensus.records import Accepted, Decided, Prepared
 from dataplane.consensus.slots import Slot
 from dataplane.consensus.state import ReplicaState
 
@@ -22,108 +28,84 @@ class Ordering:
 
     def __init__(self, state: ReplicaState) -> None:
         self._state = state
-        self._next_sequence = 1
-        self._last_ts_ms = 0
+        self.bodies = Bodies(state)
+        self.next_sequence = 1
+        self.last_ts_ms = 0
+        self.waited_since_ms: dict[int, int | None] = {}
+        """Of batches under execution: since when their newest request waited here."""
         self._early: dict[int, PrePrepare] = {}
+        self._carried: dict[int, Carried] = {}
+        self._carried_last = 0
         self._forgotten = 0
 
     @property
     def proposed(self) -> int:
         """The highest sequence this replica proposed or saw proposed."""
-        return self._next_sequence - 1
+        return self.next_sequence - 1
 
     @property
     def early_count(self) -> int:
         """How many proposals wait for the window to move."""
         return len(self._early)
 
-    # --- The primary ---------------------------------------------------------------------------
-
-    def propose(self, now_ms: int) -> None:
-        """Propose what waits: at once when nothing is in flight, else a full or old batch."""
-        state, limits = self._state, self._state.config.limits
-        while state.is_primary and not state.diverged:
-            if self._next_sequence > min(state.high, state.executed + limits.pipeline):
-                return
-            since = state.pending.oldest_unproposed_ms()
-            if since is None:
-                return
-            old = now_ms - since >= self.batch_delay_ms()
-            full = state.pending.unproposed_ops(limits.batch_ops_max) >= limits.batch_ops_max
-            if not old and not full:
-                return
-            self._propose_batch(now_ms)
-
-    def batch_delay_ms(self) -> int:
-        """Return how long a request may wait for company.
-
-        Nothing when idle; a moment while little is in flight; while much is, what is in flight
-        sets the pace: an instance costs the same whatever it carries.
-        """
-        limits = self._state.config.limits
-        in_flight = self._next_sequence - 1 - self._state.executed
-        if in_flight <= 0:
-            return 0
-        return limits.batch_delay_ms if in_flight < limits.batches_eager else limits.batch_wait_ms
-
-    def _propose_batch(self, now_ms: int) -> None:
-        state = self._state
-        self._last_ts_ms = max(self._last_ts_ms, now_ms)
-        batch = Batch(self._last_ts_ms, tuple(state.pending.take_batch()))
-        assert batch.requests
-        data = encode_batch(batch)
-        sequence, digest = self._next_sequence, digest_of(data)
-        self._next_sequence += 1
-        signature = state.sign_vote(b"PP", view=state.view, sequence=sequence, digest=digest)
-        proposal = PrePrepare(
-            state.config.epoch,
-            state.view,
-            sequence,
-            digest,
-            state.config.replica_id,
-            signature,
-            data,
-        )
-        slot = state.slot(sequence)
-        assert slot.pre_prepare is None, "a primary proposes once per sequence"
-        slot.pre_prepare, slot.batch, slot.sent_at_ms = proposal, batch, now_ms
-        barrier = state.persist(
-            sequence,
-            Accepted(proposal, None),
-            then=lambda now: self._proposal_is_durable(sequence, now),
-        )
-        state.broadcast(proposal, barrier)
-
-    def _proposal_is_durable(self, sequence: int, now_ms: int) -> None:
-        slot = self._state.slots.get(sequence)
-        if slot is None:
-            return
-        slot.proposal_durable = True
-        if slot.own_prepare is not None:
-            slot.prepares[self._state.config.replica_id] = slot.own_prepare
-        self._check_prepared(slot, now_ms)
+    @property
+    def carried_count(self) -> int:
+        """How many proposals of the new view wait for their batch or for the window."""
+        return len(self._carried)
 
     # --- Every replica -------------------------------------------------------------------------
 
     def on_pre_prepare(self, message: PrePrepare, now_ms: int) -> None:
         """Accept the primary's proposal or keep it for later; a second digest is evidence."""
         state = self._state
-        if message.view != state.view or state.is_primary or state.diverged:
+        ahead = message.view > state.view or not state.active
+        if state.diverged or message.view < state.view or message.sequence <= state.stable:
             return
-        if not state.stable < message.sequence or message.sequence in state.archive:
+        if ahead:
+            self._keep_early(message)
+            return
+        if state.is_primary or message.sequence in state.archive:
+            return
+        if message.sequence <= self._carried_last:
+            self._on_carried_again(message, now_ms)
             return
         slot = state.slots.get(message.sequence)
         if slot is not None and slot.pre_prepare is not None:
             if slot.pre_prepare.digest != message.digest:
                 state.accuse(slot.pre_prepare, message)
             return
-        limits = state.config.limits
-        if message.sequence > min(state.high, state.executed + limits.pipeline):
+        if message.sequence > self._reach():
             # The primary's window may move first: keep it, dropping it would cost a view.
-            if state.in_reach(message.sequence) and len(self._early) < 2 * limits.window:
-                self._early.setdefault(message.sequence, message)
+            self._keep_early(message)
             return
         self._accept(message, now_ms)
+
+    def _reach(self) -> int:
+        state = self._state
+        return min(state.high, state.executed + state.config.limits.pipeline)
+
+    def _keep_early(self, message: PrePrepare) -> None:
+        """Keep a proposal above the window, or of the view that is about to begin."""
+        state = self._state
+        if message.view > state.view + 1 or not state.in_reach(message.sequence):
+            return
+        known = self._early.get(message.sequence)
+        if known is None or known.view < message.view:
+            self._early[message.sequence] = message
+
+    def _on_carried_again(self, message: PrePrepare, now_ms: int) -> None:
+        """A carried sequence is proposed by the NewView alone; the batch may be welcome."""
+        carried = self._carried.get(message.sequence)
+        slot = self._state.slots.get(message.sequence)
+        first = slot.pre_prepare if slot is not None else None
+        if carried is not None:
+            first = carried.header
+        if first is None:
+            return
+        if first.digest != message.digest:
+            self._state.accuse(first, message)
+        elif carried is not None:
+            self.on_batch(BatchBody(message.sequence, message.batch), now_ms)
 
     def _accept(self, message: PrePrepare, now_ms: int) -> None:
         state = self._state
@@ -133,6 +115,16 @@ class Ordering:
         # agreed time never falls anyway.
         if batch.ts_ms - now_ms > state.config.limits.clock_skew_max_ms:
             state.alarm("clock_skew", f"proposal {message.sequence} has a time in the future")
+            return
+        self._vote_for(message, batch, now_ms)
+
+    def _vote_for(self, message: PrePrepare, batch: Batch, now_ms: int) -> None:
+        """Take a proposal of the current view; a backup votes Prepare for it."""
+        state = self._state
+        for request in batch.requests:
+            state.pending.mark_in_flight(request)
+        if state.is_primary:
+            self.take_proposal(message, None, now_ms)
             return
         vote = Prepare(
             message.epoch,
@@ -144,43 +136,58 @@ class Ordering:
                 b"P", view=message.view, sequence=message.sequence, digest=message.digest
             ),
         )
-        slot = state.slot(message.sequence)
-        slot.pre_prepare, slot.batch, slot.own_prepare = message, batch, vote
-        slot.sent_at_ms = now_ms
-        self._next_sequence = max(self._next_sequence, message.sequence + 1)
-        for request in batch.requests:
-            state.pending.mark_in_flight(request)
-        sequence = message.sequence
-        barrier = state.persist(
-            sequence,
-            Accepted(message, vote),
-            then=lambda now: self._proposal_is_durable(sequence, now),
-        )
+        barrier = self.take_proposal(message, vote, now_ms)
         state.broadcast(vote, barrier)
-        self._try_decide(slot)
+        self._try_decide(state.slot(message.sequence))
+
+    def take_proposal(self, message: PrePrepare, vote: Prepare | None, now_ms: int) -> int:
+        """Put a proposal into its slot and write it down; return the barrier."""
+        state, sequence = self._state, message.sequence
+        slot = state.slot(sequence)
+        assert slot.pre_prepare is None, "one proposal per view and sequence"
+        known = message.digest in slot.bodies
+        slot.pre_prepare, slot.own_prepare, slot.sent_at_ms = message, vote, now_ms
+        slot.keep_body(message.digest, message.batch)
+        self.next_sequence = max(self.next_sequence, sequence + 1)
+        return state.persist(
+            sequence,
+            Accepted(replace(message, batch=b"") if known else message, vote),
+            then=lambda now: self._proposal_is_durable(sequence, message.view, now),
+        )
+
+    def _proposal_is_durable(self, sequence: int, view: int, now_ms: int) -> None:
+        slot = self._state.slots.get(sequence)
+        if slot is None or slot.pre_prepare is None or slot.pre_prepare.view != view:
+            return
+        slot.proposal_durable = True
+        if slot.own_prepare is not None:
+            slot.prepares[self._state.config.replica_id] = slot.own_prepare
+        self.check_prepared(slot, now_ms)
 
     def on_prepare(self, vote: Prepare, now_ms: int) -> None:
         """Count a backup's Prepare; the primary's own is ignored, its proposal was its vote."""
         state = self._state
-        if vote.view != state.view or not state.in_reach(vote.sequence):
+        if vote.view < state.view or not state.in_reach(vote.sequence):
             return
         if vote.replica == state.config.primary(vote.view):
             return
         slot = state.slot(vote.sequence)
-        first = slot.prepares.setdefault(vote.replica, vote)
-        if first.digest != vote.digest:
-            state.accuse(first, vote)
+        known = slot.prepares.get(vote.replica)
+        if known is not None and known.view == vote.view and known.digest != vote.digest:
+            state.accuse(known, vote)
             return
-        self._check_prepared(slot, now_ms)
+        if known is None or known.view < vote.view:
+            slot.prepares[vote.replica] = vote
+        self.check_prepared(slot, now_ms)
 
-    def _check_prepared(self, slot: Slot, now_ms: int) -> None:
+    def check_prepared(self, slot: Slot, now_ms: int) -> None:
         """prepared(m, v, n): a proposal and enough Prepares -> commit phase. OSDI'99, 4.2."""
         state = self._state
         proposal = slot.pre_prepare
-        if proposal is None or slot.own_commit is not None or state.diverged:
+        if proposal is None or slot.own_commit is not None or state.diverged or not state.active:
             return
-        primary = state.config.primary(proposal.view)
-        if slot.prepared_votes(primary, state.config.replica_id) < state.config.quorum:
+        assert proposal.view == state.view
+        if slot.prepared_votes(state.primary, state.config.replica_id) < state.config.quorum:
             return
         vote = Commit(
             proposal.epoch,
@@ -192,27 +199,30 @@ class Ordering:
                 b"C", view=proposal.view, sequence=proposal.sequence, digest=proposal.digest
             ),
         )
+        slot.proof = PreparedProof(
+            proposal.view,
+            proposal.sequence,
+            proposal.digest,
+            proposal.sig,
+            slot.prepares_for(proposal),
+        )
         slot.own_commit = vote
         slot.sent_at_ms = now_ms
-        prepares = tuple(
-            (replica, slot.prepares[replica].sig)
-            for replica in sorted(slot.prepares)
-            if slot.prepares[replica].digest == proposal.digest
-        )
-        sequence = proposal.sequence
         barrier = state.persist(
-            sequence,
-            Prepared(vote, prepares),
-            then=lambda _now: self._commit_is_durable(sequence),
+            slot.sequence,
+            Prepared(vote, slot.proof),
+            then=lambda _now: self._commit_is_durable(vote),
         )
         state.broadcast(vote, barrier)
 
-    def _commit_is_durable(self, sequence: int) -> None:
-        slot = self._state.slots.get(sequence)
-        if slot is None or slot.own_commit is None:
+    def _commit_is_durable(self, vote: Commit) -> None:
+        slot = self._state.slots.get(vote.sequence)
+        if slot is None:
             return
-        slot.commits.setdefault(self._state.config.replica_id, slot.own_commit)
-        self._check_committed(slot, slot.own_commit)
+        known = slot.commits.get(vote.replica)
+        if known is None or known.view < vote.view:
+            slot.commits[vote.replica] = vote
+        self.check_committed(slot, vote)
 
     def on_commit(self, vote: Commit) -> None:
         """Count a Commit; learning a decision needs no proposal and no current view."""
@@ -220,13 +230,16 @@ class Ordering:
         if not state.in_reach(vote.sequence) or vote.sequence in state.archive:
             return
         slot = state.slot(vote.sequence)
-        first = slot.commits.setdefault(vote.replica, vote)
-        if first.digest != vote.digest and first.view == vote.view:
-            state.accuse(first, vote)
+        known = slot.commits.get(vote.replica)
+        if known is not None and known.view == vote.view and known.digest != vote.digest:
+            state.accuse(known, vote)
             return
-        self._check_committed(slot, vote)
+        if known is None or known.view < vote.view:
+            slot.commits[vote.replica] = vote
+        self.check_committed(slot, vote)
 
-    def _check_committed(self, slot: Slot, vote: Commit) -> None:
+    def check_committed(self, slot: Slot, vote: Commit) -> None:
+        """committed: a quorum of Commits of one view for one digest decides the slot."""
         state = self._state
         if slot.certificate is not None:
             return
@@ -244,18 +257,18 @@ class Ordering:
 
     def _try_decide(self, slot: Slot) -> None:
         """Move a slot with a certificate and the decided batch into the archive."""
-        certificate, proposal = slot.certificate, slot.pre_prepare
-        if certificate is None or proposal is None or proposal.digest != certificate.digest:
+        certificate = slot.certificate
+        if certificate is None or slot.sequence in self._state.archive:
             return
-        if slot.sequence in self._state.archive:
-            return
-        self._decide(CommittedEntry(proposal.batch, certificate), has_record=True)
+        body = slot.bodies.get(certificate.digest)
+        if body is not None:
+            self._decide(CommittedEntry(body, certificate), has_record=True)
 
     def _decide(self, entry: CommittedEntry, *, has_record: bool) -> None:
         state = self._state
         sequence = entry.certificate.sequence
         state.archive.add(sequence, entry)
-        self._next_sequence = max(self._next_sequence, sequence + 1)
+        self.next_sequence = max(self.next_sequence, sequence + 1)
         # Nothing waits for this record: the votes behind the certificate are on disk already.
         state.note(sequence, Decided(entry.certificate, None if has_record else entry.batch))
         self.request_execution()
@@ -270,6 +283,81 @@ class Ordering:
             return
         self._decide(entry, has_record=False)
 
+    # --- A new view ----------------------------------------------------------------------------
+
+    def leave_view(self) -> None:
+        """Stop voting in the view; what was prepared goes on in proofs."""
+        for slot in self._state.slots.values():
+            slot.leave_view()
+        self._carried.clear()
+
+    def enter_view(self, new_view: NewView, selection: Selection) -> None:
+        """Take over what the new view carries (OSDI'99, 4.4); its own record is written already."""
+        state = self._state
+        self.leave_view()
+        self._carried_last = selection.last
+        for index, proposal in enumerate(new_view.proposals):
+            if proposal.sequence > state.stable:
+                header = PrePrepare(
+                    new_view.epoch,
+                    new_view.view,
+                    proposal.sequence,
+                    proposal.digest,
+                    new_view.replica,
+                    proposal.sig,
+                    b"",
+                )
+                self._carried[proposal.sequence] = Carried(header, selection.holders[index])
+        # What an earlier view proposed and nobody carries is free again.
+        known = (selection.last, state.stable, state.requested, state.archive.last)
+        self.next_sequence = max(known) + 1
+
+    def carried_is_accepted(self, sequence: int) -> None:
+        """Note that the log has the proposal of a carried sequence already."""
+        self._carried.pop(sequence, None)
+
+    def requeue(self, now_ms: int) -> None:
+        """Put requests back whose proposals the new view did not carry."""
+        state = self._state
+        state.pending.requeue(now_ms)
+        for entry in state.archive.beyond(state.requested):
+            for request in decode_batch(entry.batch).requests:
+                state.pending.mark_in_flight(request)
+        for sequence in [s for s, early in self._early.items() if early.view < state.view]:
+            del self._early[sequence]
+
+    def take_carried(self, now_ms: int) -> None:
+        """Vote for carried proposals inside the window whose batch is here; fetch the others."""
+        if not self._state.active:
+            return
+        for sequence in sorted(self._carried):
+            if sequence > self._reach():
+                return
+            carried = self._carried[sequence]
+            body = self.bodies.find(sequence, carried.header.digest)
+            if body is None:
+                self.bodies.fetch(sequence, carried.header.digest, carried.holders, now_ms)
+                continue
+            del self._carried[sequence]
+            header = replace(carried.header, batch=body)
+            # Time and version were judged when the batch was proposed first: judging them again
+            # would end every view that carries an old batch.
+            self._vote_for(header, decode_batch(body), now_ms)
+
+    def on_batch(self, message: BatchBody, now_ms: int) -> None:
+        """Take the batch of a carried proposal or of a decided slot."""
+        digest = digest_of(message.batch)
+        carried = self._carried.get(message.sequence)
+        slot = self._state.slots.get(message.sequence)
+        if carried is not None and carried.header.digest == digest:
+            self.bodies.put(message.sequence, message.batch)
+            self.take_carried(now_ms)
+        if slot is None or slot.certificate is None or message.sequence in self._state.archive:
+            return
+        if slot.certificate.digest == digest:
+            has_record = digest in slot.bodies
+            self._decide(CommittedEntry(message.batch, slot.certificate), has_record=has_record)
+
     # --- Execution -----------------------------------------------------------------------------
 
     def request_execution(self) -> None:
@@ -282,21 +370,24 @@ class Ordering:
                 return
             state.requested += 1
             batch = decode_batch(entry.batch)
-            self._last_ts_ms = max(self._last_ts_ms, batch.ts_ms)
-            for request in batch.requests:
-                state.pending.executed(request)
+            self.last_ts_ms = max(self.last_ts_ms, batch.ts_ms)
+            waited = [state.pending.executed(request) for request in batch.requests]
+            known = [since_ms for since_ms in waited if since_ms is not None]
+            self.waited_since_ms[state.requested] = max(known, default=None)
             state.emit(Execute(state.requested, batch, state.requested % interval == 0))
 
     def window_moved(self, now_ms: int) -> None:
-        """The window moved: look at proposals kept for later, propose what waits."""
+        """The window or the view moved: look at proposals kept for later."""
         state = self._state
         state.archive.trim(state.executed)
-        reach = min(state.high, state.executed + state.config.limits.pipeline)
+        if self._carried:
+            self.take_carried(now_ms)
+        reach = self._reach() if state.active else 0
         for sequence in sorted(self._early):
             if sequence > reach:
                 break
-            self.on_pre_prepare(self._early.pop(sequence), now_ms)
-        self.propose(now_ms)
+            if self._early[sequence].view <= state.view:
+                self.on_pre_prepare(self._early.pop(sequence), now_ms)
 
     def forget_stable(self) -> None:
         """Drop the slots at and below the stable checkpoint that are executed."""
@@ -305,16 +396,17 @@ class Ordering:
         if horizon == self._forgotten:
             return
         self._forgotten = horizon
-        for sequence in [s for s in state.slots if s <= horizon]:
-            del state.slots[sequence]
-        for sequence in [s for s in self._early if s <= horizon]:
-            del self._early[sequence]
+        for book in (state.slots, self._early, self._carried):
+            for sequence in [s for s in book if s <= horizon]:
+                del book[sequence]
+        self.bodies.forget(horizon)
 
     # --- Loss and restart ----------------------------------------------------------------------
 
     def retransmit(self, now_ms: int) -> None:
         """Send own messages again for slots that wait too long."""
         state, limits = self._state, self._state.config.limits
+        self.take_carried(now_ms)
         last = min(self.proposed, state.executed + limits.pipeline)
         for sequence in range(state.executed + 1, last + 1):
             slot = state.slots.get(sequence)
@@ -323,6 +415,9 @@ class Ordering:
             if now_ms - slot.sent_at_ms >= limits.retransmit_ms:
                 slot.sent_at_ms = now_ms
                 self._resend(slot)
+                if slot.certificate is not None:
+                    holders = tuple(replica for replica, _ in slot.certificate.votes)
+                    self.bodies.fetch(sequence, slot.certificate.digest, holders, now_ms)
 
     def repeat_to(self, replica: int, first: int) -> None:
         """Repeat proposals and own Commits that a laggard needs and no certificate here covers.
@@ -337,7 +432,7 @@ class Ordering:
             slot = state.slots.get(sequence)
             if slot is None or sequence in state.archive:
                 return
-            for message in (slot.pre_prepare, slot.own_commit):
+            for message in (slot.pre_prepare, slot.commits.get(state.config.replica_id)):
                 if message is not None:
                     state.send(replica, message, state.urgent_barrier)
 
@@ -347,68 +442,23 @@ class Ordering:
             state.broadcast(slot.pre_prepare, state.urgent_barrier)
         if slot.own_prepare is not None:
             state.broadcast(slot.own_prepare, state.urgent_barrier)
-        if slot.own_commit is not None:
-            state.broadcast(slot.own_commit, state.urgent_barrier)
+        own_commit = slot.own_commit or slot.commits.get(state.config.replica_id)
+        if own_commit is not None:
+            state.broadcast(own_commit, state.urgent_barrier)
 
     def is_surplus(self, vote: Prepare | Commit) -> bool:
         """Whether a vote adds nothing: its digest has its quorum here already.
 
         Such a vote need not be verified. One with another digest must be: it may be evidence.
         """
-        entry = self._state.archive.get(vote.sequence)
-        if entry is not None:
-            return entry.certificate.digest == vote.digest
-        slot = self._state.slots.get(vote.sequence)
-        if slot is None or slot.own_commit is None or isinstance(vote, Commit):
-            return False
-        return slot.own_commit.digest == vote.digest
+        state = self._state
+        if isinstance(vote, Commit):
+            entry = state.archive.get(vote.sequence)
+            return entry is not None and entry.certificate.digest == vote.digest
+        slot = state.slots.get(vote.sequence)
+        own = None if slot is None else slot.own_commit
+        return own is not None and (own.view, own.digest) == (vote.view, vote.digest)
 
     def has_unfinished(self) -> bool:
         """Whether some proposal this replica knows is not executed yet."""
         return self.proposed > self._state.executed
-
-    def restore(self, recovered: Recovered) -> None:
-        """Rebuild slots, own votes and undecided work from the log."""
-        state = self._state
-        batches = {
-            (sequence, accepted.pre_prepare.digest): accepted.pre_prepare.batch
-            for sequence, accepted in recovered.accepted.items()
-        }
-        for sequence in sorted(recovered.decided):
-            decided = recovered.decided[sequence]
-            batch = decided.batch or batches.get((sequence, decided.certificate.digest))
-            if batch is not None:
-                state.archive.add(sequence, CommittedEntry(batch, decided.certificate))
-        for sequence in sorted(recovered.accepted):
-            if sequence > state.stable:
-                self._restore_slot(sequence, recovered)
-        known = [0, state.executed, *recovered.accepted, *recovered.decided]
-        self._next_sequence = max(known) + 1
-        state.archive.trim(state.executed)
-
-    def _restore_slot(self, sequence: int, recovered: Recovered) -> None:
-        state = self._state
-        accepted, prepared = recovered.accepted[sequence], recovered.prepared.get(sequence)
-        slot = state.slot(sequence)
-        slot.pre_prepare, slot.own_prepare = accepted.pre_prepare, accepted.vote
-        slot.batch = decode_batch(accepted.pre_prepare.batch)
-        slot.proposal_durable = True
-        self._last_ts_ms = max(self._last_ts_ms, slot.batch.ts_ms)
-        own = state.config.replica_id
-        if accepted.vote is not None:
-            slot.prepares[own] = accepted.vote
-        if prepared is not None:
-            slot.own_commit = prepared.vote
-            slot.commits[own] = prepared.vote
-        if sequence > state.executed:
-            for request in slot.batch.requests:
-                state.pending.mark_in_flight(request)
-
-    def resume(self, now_ms: int) -> None:
-        """Go on after a restart: votes that were durable count again, decided batches execute."""
-        self.request_execution()
-        for sequence in sorted(self._state.slots):
-            slot = self._state.slots[sequence]
-            self._check_prepared(slot, now_ms)
-            if slot.own_commit is not None:
-                self._check_committed(slot, slot.own_commit)

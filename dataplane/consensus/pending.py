@@ -61,18 +61,32 @@ class PendingRequests:
         """Note that a slot carries the request, so that it is not proposed twice."""
         self._in_flight.add(request.key)
 
-    def executed(self, request: Request) -> None:
-        """Forget an executed request."""
+    def oldest_ms(self) -> int | None:
+        """Return since when the oldest request waits, None when none does."""
+        if not self._waiting:
+            return None
+        return next(iter(self._waiting.values())).since_ms
+
+    def requeue(self, now_ms: int) -> None:
+        """Begin anew with a new primary: nothing is in flight, everything waits from now on."""
+        self._in_flight.clear()
+        self._queue = deque(self._waiting)
+        for waiting in self._waiting.values():
+            waiting.since_ms = waiting.forwarded_ms = now_ms
+
+    def executed(self, request: Request) -> int | None:
+        """Forget an executed request; return since when it waited here, None if it did not."""
         self._in_flight.discard(request.key)
         waiting = self._waiting.pop(request.key, None)
         if waiting is None:
-            return
+            return None
         self._size_bytes -= waiting.size_bytes
         left = self._per_client[request.client] - 1
         if left:
             self._per_client[request.client] = left
         else:
             del self._per_client[request.client]
+        return waiting.since_ms
 
     def oldest_unproposed_ms(self) -> int | None:
         """Return since when the first request in the queue waits, None when none does."""

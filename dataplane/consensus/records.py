@@ -15,23 +15,29 @@ from dataplane.consensus.messages import (
     CheckpointCertificate,
     Commit,
     CommitCertificate,
+    NewView,
     Prepare,
+    PreparedProof,
     PrePrepare,
+    ViewChange,
 )
 
 
 class Accepted(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """The proposal this replica accepted for its slot, with its own vote (none on the primary)."""
+    """The proposal this replica accepted for its slot, with its own vote (none on the primary).
+
+    The batch is empty when an earlier record of the sequence holds it (a carried proposal).
+    """
 
     pre_prepare: PrePrepare
     vote: Prepare | None
 
 
 class Prepared(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """A prepared certificate (the proposal and q-1 prepares) and this replica's Commit."""
+    """A prepared certificate and this replica's Commit."""
 
     vote: Commit
-    prepares: tuple[tuple[int, bytes], ...]
+    proof: PreparedProof
 
 
 class Decided(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -53,7 +59,19 @@ class MadeStable(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fals
     certificate: CheckpointCertificate
 
 
-type Record = Accepted | Prepared | Decided | Checkpointed | MadeStable
+class ViewLeft(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The ViewChange this replica signed: it votes in no view below any more."""
+
+    change: ViewChange
+
+
+class ViewEntered(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The NewView by which this replica takes part in a view."""
+
+    new_view: NewView
+
+
+type Record = Accepted | Prepared | Decided | Checkpointed | MadeStable | ViewLeft | ViewEntered
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
@@ -64,22 +82,6 @@ def encode_record(record: Record) -> bytes:
     return _encoder.encode(record)
 
 
-def record_sequence(data: bytes) -> int:
-    """Return the sequence a stored record is about."""
-    record = _decoder.decode(data)
-    match record:
-        case Accepted(pre_prepare=pre_prepare):
-            return pre_prepare.sequence
-        case Prepared(vote=vote):
-            return vote.sequence
-        case Decided(certificate=certificate):
-            return certificate.sequence
-        case Checkpointed(vote=checkpoint):
-            return checkpoint.sequence
-        case MadeStable(certificate=stable):
-            return stable.sequence
-
-
 @dataclass(slots=True)
 class Recovered:
     """What a replica knew when it stopped."""
@@ -88,10 +90,15 @@ class Recovered:
     root: bytes | None = None
     """The root of the state at `applied`, when that is a checkpoint."""
     accepted: dict[int, Accepted] = field(default_factory=dict)
+    """The newest proposal of each sequence."""
+    bodies: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
+    """Batches by sequence and digest."""
     prepared: dict[int, Prepared] = field(default_factory=dict)
     decided: dict[int, Decided] = field(default_factory=dict)
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
     stable: CheckpointCertificate | None = None
+    left: ViewChange | None = None
+    entered: NewView | None = None
 
 
 def recover(records: Iterable[bytes], applied: int, root: bytes | None = None) -> Recovered:
@@ -105,15 +112,30 @@ def recover(records: Iterable[bytes], applied: int, root: bytes | None = None) -
     for data in records:
         record = _decoder.decode(data)
         match record:
-            case Accepted(pre_prepare=pre_prepare):
-                recovered.accepted[pre_prepare.sequence] = record
-            case Prepared(vote=vote):
-                recovered.prepared[vote.sequence] = record
-            case Decided(certificate=certificate):
-                recovered.decided[certificate.sequence] = record
             case Checkpointed(vote=checkpoint):
                 recovered.checkpoints[checkpoint.sequence] = checkpoint
             case MadeStable(certificate=stable):
                 if recovered.stable is None or stable.sequence > recovered.stable.sequence:
                     recovered.stable = stable
+            case ViewLeft(change=change):
+                recovered.left = change
+            case ViewEntered(new_view=new_view):
+                recovered.entered = new_view
+            case Accepted() | Prepared() | Decided():
+                _recover_slot(recovered, record)
     return recovered
+
+
+def _recover_slot(recovered: Recovered, record: Accepted | Prepared | Decided) -> None:
+    """Take a record of one sequence; views rise in the log, so the last one is the newest."""
+    match record:
+        case Accepted(pre_prepare=proposal):
+            recovered.accepted[proposal.sequence] = record
+            if proposal.batch:
+                recovered.bodies[proposal.sequence, proposal.digest] = proposal.batch
+        case Prepared(vote=vote):
+            recovered.prepared[vote.sequence] = record
+        case Decided(certificate=certificate, batch=batch):
+            recovered.decided[certificate.sequence] = record
+            if batch is not None:
+                recovered.bodies[certificate.sequence, certificate.digest] = batch

@@ -14,8 +14,8 @@ Rules that keep it safe:
 3. Quorums come from `dataplane.wire.quorum` alone.
 4. Everything is bounded: slots by the window, requests and buffers by the limits.
 
-The view is carried everywhere; changing it (a new primary) is not part of this module yet: a
-cluster whose primary is gone refuses writes with `no_quorum` until it is back.
+A primary that is gone, slow or lying is replaced: `suspicion` judges it, `view_change` moves the
+view and carries over what may have been decided (section 4.4).
 
 All times are milliseconds of one clock that never runs backwards and starts near wall time.
 """
@@ -25,22 +25,33 @@ from dataplane.consensus.checkpoints import Checkpoints
 from dataplane.consensus.config import ReplicaConfig, Signer
 from dataplane.consensus.messages import (
     AnyMessage,
+    BatchBody,
     Checkpoint,
     CheckpointCertificate,
     Commit,
     Committed,
+    FetchBatch,
     FetchCommitted,
     Forward,
+    Heartbeat,
+    NewView,
     Prepare,
     PrePrepare,
     Replies,
     Request,
     Status,
+    Suspect,
+    TimeoutCertificate,
+    ViewChange,
 )
 from dataplane.consensus.ordering import Ordering
 from dataplane.consensus.outcome import Effect
+from dataplane.consensus.proposing import Proposer
 from dataplane.consensus.records import Recovered
+from dataplane.consensus.restore import restore_ordering, resume
 from dataplane.consensus.state import ReplicaState
+from dataplane.consensus.suspicion import Suspicion
+from dataplane.consensus.view_change import ViewChanges
 
 FORWARD_COUNT_MAX = 64
 
@@ -53,11 +64,17 @@ class Replica:
         self._state.executed = self._state.requested = recovered.applied
         self._checkpoints = Checkpoints(self._state)
         self._ordering = Ordering(self._state)
+        self._proposer = Proposer(self._state, self._ordering)
+        self._suspicion = Suspicion(self._state)
         self._catch_up = CatchUp(self._state, self._ordering)
+        self._views = ViewChanges(self._state, self._ordering, self._checkpoints, self._suspicion)
         self._checkpoints.restore(recovered)
-        self._ordering.restore(recovered)
+        self._views.restore(recovered)
+        restore_ordering(self._state, self._ordering, recovered)
+        self._stood_in = self._state.view
         self._recovered = recovered
         self._started = False
+        self._alive_ms = 0
         self._window_from = self._state.stable
 
     # --- What the driver may look at ------------------------------------------------------------
@@ -68,9 +85,14 @@ class Replica:
         return self._state.view
 
     @property
+    def active(self) -> bool:
+        """Whether this replica takes part in the view; if not, it waits for the NewView."""
+        return self._state.active
+
+    @property
     def primary(self) -> int:
         """The id of the current view's primary."""
-        return self._state.config.primary(self._state.view)
+        return self._state.primary
 
     @property
     def executed(self) -> int:
@@ -109,6 +131,8 @@ class Replica:
             "early": self._ordering.early_count,
             "checkpoints": self._checkpoints.vote_book_count,
             "peers": len(self._catch_up.peers),
+            "carried": self._ordering.carried_count,
+            **self._views.sizes,
         }
 
     # --- Events ---------------------------------------------------------------------------------
@@ -118,22 +142,29 @@ class Replica:
         state = self._state
         if not state.pending.add(request, now_ms):
             return
-        if state.is_primary:
-            self._ordering.propose(now_ms)
-        else:
-            state.send(self.primary, Forward((request,)))
+        if state.leads:
+            self._proposer.propose(now_ms)
+        elif state.active:
+            state.send(state.primary, Forward((request,)))
 
     def is_surplus(self, message: AnyMessage) -> bool:
         """Whether a message may be dropped unverified because it adds nothing."""
         return isinstance(message, Prepare | Commit) and self._ordering.is_surplus(message)
 
-    def on_message(  # noqa: C901 - one flat branch per message
+    def on_message(self, now_ms: int, sender: int, message: AnyMessage) -> None:
+        """Take a message that `verify_message` passed."""
+        state = self._state
+        if sender == state.primary and isinstance(message, (Heartbeat, PrePrepare, NewView)):
+            self._suspicion.heard_primary(now_ms)
+        self._dispatch(now_ms, sender, message)
+        self._after_event(now_ms)
+
+    def _dispatch(  # noqa: C901, PLR0912 - one flat branch per message
         self, now_ms: int, sender: int, message: AnyMessage
     ) -> None:
-        """Take a message that `verify_message` passed."""
         match message:
             case PrePrepare():
-                self._ordering.on_pre_prepare(message, now_ms)
+                self._on_pre_prepare(message, now_ms)
             case Prepare():
                 self._ordering.on_prepare(message, now_ms)
             case Commit():
@@ -145,40 +176,88 @@ class Replica:
             case Forward():
                 self._on_forward(message, now_ms)
             case Status():
-                self._catch_up.on_status(message, now_ms)
+                self._on_status(message, now_ms)
             case FetchCommitted():
                 self._catch_up.on_fetch(sender, message)
             case Committed():
                 self._catch_up.on_committed(sender, message, now_ms)
+            case Heartbeat():
+                pass  # That it came is what it says.
+            case Suspect():
+                self._views.on_suspect(message, now_ms)
+            case TimeoutCertificate():
+                self._views.on_timeout(message, now_ms)
+            case ViewChange():
+                self._views.on_view_change(message, now_ms)
+            case NewView():
+                self._views.on_new_view(message, now_ms)
+            case FetchBatch():
+                self._ordering.bodies.serve(sender, message)
+            case BatchBody():
+                self._ordering.on_batch(message, now_ms)
             case Replies():
                 raise AssertionError("replies are for the gateway, not for the core")
-        self._after_event(now_ms)
 
     def _after_event(self, now_ms: int) -> None:
-        """Go on with what a moved low watermark allows."""
+        """Go on with what a moved low watermark or a new view allows."""
+        state = self._state
         self._ordering.forget_stable()
-        if self._state.stable != self._window_from:
-            self._window_from = self._state.stable
-            self._ordering.window_moved(now_ms)
+        for accused in state.take_accused():
+            self._suspicion.caught_lying(accused)
+        if state.active and state.view != self._stood_in:
+            self._stood_in = state.view
+            self._enter_view(now_ms)
+        elif state.stable != self._window_from:
+            self._move_window(now_ms)
+
+    def _move_window(self, now_ms: int) -> None:
+        self._window_from = self._state.stable
+        self._ordering.window_moved(now_ms)
+        self._proposer.propose(now_ms)
+
+    def _enter_view(self, now_ms: int) -> None:
+        """Hand the waiting requests to the new primary."""
+        state = self._state
+        self._move_window(now_ms)
+        if not state.is_primary:
+            self._forward(now_ms, interval_ms=0)
+
+    def _on_pre_prepare(self, message: PrePrepare, now_ms: int) -> None:
+        state, ordering = self._state, self._ordering
+        before, was_idle = ordering.proposed, not ordering.has_unfinished()
+        ordering.on_pre_prepare(message, now_ms)
+        if was_idle and ordering.proposed > before:
+            self._suspicion.accepted(now_ms, state.pending.oldest_ms())
 
     def _on_forward(self, message: Forward, now_ms: int) -> None:
-        if not self._state.is_primary:
-            return
+        """Take requests a peer passed on: the primary orders them, a backup waits for that."""
         for request in message.requests:
             self._state.pending.add(request, now_ms)
-        self._ordering.propose(now_ms)
+        self._proposer.propose(now_ms)
+
+    def _on_status(self, status: Status, now_ms: int) -> None:
+        self._catch_up.on_status(status, now_ms)
+        self._views.on_status(status, now_ms)
+        heads = [peer.executed for peer in self._catch_up.peers.values()]
+        self._suspicion.heard_position(now_ms, heads)
 
     def on_executed(self, now_ms: int, sequence: int, root: bytes | None) -> None:
         """Take the answer to an Execute effect, in order."""
         state = self._state
         assert sequence == state.executed + 1 <= state.requested
         state.executed = sequence
+        entry = state.archive.get(sequence)
+        assert entry is not None
+        self._suspicion.executed(
+            now_ms,
+            view=entry.certificate.view,
+            waited_since_ms=self._ordering.waited_since_ms.pop(sequence),
+        )
         if root is not None:
             self._checkpoints.on_root(sequence, root, now_ms)
         self._checkpoints.advance()
         self._ordering.forget_stable()
-        self._window_from = state.stable
-        self._ordering.window_moved(now_ms)
+        self._move_window(now_ms)
 
     def on_persisted(self, now_ms: int, barrier: int) -> None:
         """Everything up to the barrier is on disk."""
@@ -186,33 +265,67 @@ class Replica:
         self._after_event(now_ms)
 
     def on_tick(self, now_ms: int) -> None:
-        """Let time pass: propose old batches, repeat what may be lost, tell the position."""
-        if not self._started:
-            self._started = True
-            self._checkpoints.resume(self._recovered, now_ms)
-            self._recovered = Recovered()
-            self._ordering.resume(now_ms)
+        """Let time pass: judge the primary, repeat what may be lost, tell the position."""
+        self._start(now_ms)
         state = self._state
         self._catch_up.on_tick(now_ms)
         self._ordering.retransmit(now_ms)
         self._checkpoints.retransmit(now_ms)
-        if state.is_primary:
-            self._ordering.propose(now_ms)
+        self._views.on_tick(now_ms, busy=self._is_busy())
+        if state.leads:
+            self._proposer.propose(now_ms)
+            self._show_life(now_ms)
+        elif state.active:
+            limits = state.config.limits
+            patience_ms = self._suspicion.request_timeout_ms // 4
+            self._forward(now_ms, interval_ms=max(limits.retransmit_ms, patience_ms))
+        self._after_event(now_ms)
+
+    def _start(self, now_ms: int) -> None:
+        if self._started:
             return
-        limits = state.config.limits
-        at_most = min(FORWARD_COUNT_MAX, limits.pending_per_client_max)
-        due = state.pending.due_for_forwarding(now_ms, limits.retransmit_ms, at_most)
+        self._started = True
+        self._suspicion.started(now_ms)
+        self._checkpoints.resume(self._recovered, now_ms)
+        self._recovered = Recovered()
+        resume(self._state, self._ordering, now_ms)
+        self._views.resume(now_ms)
+
+    def _is_busy(self) -> bool:
+        return bool(self._state.pending) or self._ordering.has_unfinished()
+
+    def _show_life(self, now_ms: int) -> None:
+        state = self._state
+        if now_ms - self._alive_ms >= state.config.limits.heartbeat_ms:
+            self._alive_ms = now_ms
+            state.broadcast(Heartbeat(state.config.epoch, state.view, state.config.replica_id))
+
+    def _forward(self, now_ms: int, *, interval_ms: int) -> None:
+        """Pass waiting requests on, the first time to the primary, then to all.
+
+        A primary that censors is then known to everybody who waits for the request (consensus:
+        request forwarding). What came from another replica goes to the primary only.
+        """
+        state = self._state
+        at_most = min(FORWARD_COUNT_MAX, state.config.limits.pending_per_client_max)
+        due = state.pending.due_for_forwarding(now_ms, interval_ms, at_most)
+        own = [r for r in due if state.config.gateway_of(r.client) == state.config.replica_id]
+        if interval_ms and own:
+            state.broadcast(Forward(tuple(own)))
+            due = [request for request in due if request not in own]
         if due:
-            state.send(self.primary, Forward(tuple(due)))
+            state.send(state.primary, Forward(tuple(due)))
 
     def next_tick_ms(self, now_ms: int) -> int:
         """Return when `on_tick` should run next; late is allowed, early is waste."""
         state, limits = self._state, self._state.config.limits
-        since = state.pending.oldest_unproposed_ms() if state.is_primary else None
+        since = state.pending.oldest_unproposed_ms() if state.leads else None
         if since is not None and self._ordering.proposed < state.executed + limits.pipeline:
-            return max(now_ms + 1, since + self._ordering.batch_delay_ms())
-        busy = self._ordering.has_unfinished() or self._checkpoints.unfinished or state.pending
-        return now_ms + (limits.retransmit_ms if busy else limits.status_ms)
+            return max(now_ms + 1, since + self._proposer.batch_delay_ms())
+        if state.config.n == 1:
+            busy = self._is_busy() or self._checkpoints.unfinished
+            return now_ms + (limits.retransmit_ms if busy else limits.status_ms)
+        return now_ms + min(limits.heartbeat_ms, limits.retransmit_ms)
 
     def take(self) -> list[Effect]:
         """Return what the driver must do, in order."""

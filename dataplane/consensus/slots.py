@@ -2,28 +2,49 @@
 
 from dataclasses import dataclass, field
 
-from dataplane.consensus.messages import Batch, Commit, CommitCertificate, Prepare, PrePrepare
+from dataplane.consensus.messages import (
+    Commit,
+    CommitCertificate,
+    Prepare,
+    PreparedProof,
+    PrePrepare,
+)
 
 
 @dataclass(slots=True)
 class Slot:
-    """What a replica holds for one sequence number in its view.
+    """What a replica holds for one sequence number.
 
-    The first vote of a replica counts; a second one with another digest is evidence. Own votes are
-    added only once they are on disk.
+    The proposal and the own votes are those of the current view. Of each other replica the vote of
+    its newest view is kept; in one view the first counts, and a second one with another digest is
+    evidence. Own votes are added only once they are on disk.
     """
 
     sequence: int
     pre_prepare: PrePrepare | None = None
-    batch: Batch | None = None
     own_prepare: Prepare | None = None
     own_commit: Commit | None = None
     proposal_durable: bool = False
     """The own record of the proposal is on disk (on the primary: its vote counts)."""
     prepares: dict[int, Prepare] = field(default_factory=dict)
     commits: dict[int, Commit] = field(default_factory=dict)
+    proof: PreparedProof | None = None
+    """The prepared certificate of the highest view in which this replica prepared."""
+    bodies: dict[bytes, bytes] = field(default_factory=dict)
+    """Batches by digest: of the proof and of the proposal. Their records precede every vote."""
     certificate: CommitCertificate | None = None
     sent_at_ms: int = 0
+
+    def leave_view(self) -> None:
+        """Forget what belongs to the view that ends; the proof and the bodies go on."""
+        self.pre_prepare = self.own_prepare = self.own_commit = None
+        self.proposal_durable = False
+
+    def keep_body(self, digest: bytes, batch: bytes) -> None:
+        """Hold the batch of the proposal, and the one a proof may still call for."""
+        proven = None if self.proof is None else self.proof.digest
+        self.bodies = {d: body for d, body in self.bodies.items() if d == proven}
+        self.bodies[digest] = batch
 
     def prepared_votes(self, primary: int, self_id: int) -> int:
         """Count {primary} and the distinct backups whose Prepare names the accepted digest.
@@ -36,10 +57,19 @@ class Slot:
         votes = sum(
             1
             for replica, vote in self.prepares.items()
-            if replica != primary and vote.digest == proposal.digest
+            if replica != primary and vote.view == proposal.view and vote.digest == proposal.digest
         )
         primary_counts = primary != self_id or self.proposal_durable
         return votes + (1 if primary_counts else 0)
+
+    def prepares_for(self, proposal: PrePrepare) -> tuple[tuple[int, bytes], ...]:
+        """Return the signatures of the Prepares for a proposal, by replica id."""
+        return tuple(
+            (replica, self.prepares[replica].sig)
+            for replica in sorted(self.prepares)
+            if self.prepares[replica].view == proposal.view
+            and self.prepares[replica].digest == proposal.digest
+        )
 
     def commit_votes(self, view: int, digest: bytes) -> list[Commit]:
         """Return the distinct replicas' Commits for (view, digest), by replica id."""

@@ -9,13 +9,14 @@ from dataplane.consensus.messages import (
     CheckpointCertificate,
     Commit,
     CommittedEntry,
+    NewView,
     Prepare,
     PrePrepare,
     vote_payload,
 )
 from dataplane.consensus.outcome import Alarm, Broadcast, Effect, Evidence, Persist, Send
 from dataplane.consensus.pending import PendingRequests
-from dataplane.consensus.records import Record, encode_record
+from dataplane.consensus.records import Record, ViewEntered, ViewLeft, encode_record
 from dataplane.consensus.slots import Slot
 
 ALARMS_PER_CODE_MAX = 100
@@ -35,6 +36,15 @@ class Archive:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def last(self) -> int:
+        """The highest sequence held, 0 when there is none."""
+        return max(self._entries, default=0)
+
+    def beyond(self, sequence: int) -> list[CommittedEntry]:
+        """Return the entries above a sequence, in order."""
+        return [self._entries[s] for s in sorted(self._entries) if s > sequence]
 
     def get(self, sequence: int) -> CommittedEntry | None:
         """Return the entry, None when it was never here or is gone."""
@@ -58,14 +68,18 @@ class Archive:
 class ReplicaState:
     """The shared state of a replica's services.
 
-    `executed` is the last sequence whose execution was answered, `requested` the last one asked
-    for; `stable` is h, the low watermark.
+    `view` is the view this replica is in; while it is not `active` it waits for the view's NewView
+    and votes for nothing. `executed` is the last sequence whose execution was answered,
+    `requested` the last one asked for; `stable` is h, the low watermark.
     """
 
     def __init__(self, config: ReplicaConfig, signer: Signer) -> None:
         self.config = config
         self.signer = signer
         self.view = 0
+        self.active = True
+        self.new_view: NewView | None = None
+        """What opened the view; None in view 0 and while a view is not active."""
         self.stable = 0
         self.stable_certificate: CheckpointCertificate | None = None
         self.executed = 0
@@ -75,17 +89,30 @@ class ReplicaState:
         self.archive = Archive(limits.retained_batches_max, limits.retained_bytes_max)
         self.pending = PendingRequests(limits)
         self.diverged = False
+        self.view_record: ViewLeft | ViewEntered | None = None
+        self.view_label = 0
         self.barrier = 0
         self.urgent_barrier = 0
         self.durable = 0
         self._effects: list[Effect] = []
         self._waiting: deque[tuple[int, Callable[[int], None]]] = deque()
+        self._accused: list[int] = []
         self._evidence_seen: set[tuple[int, int, int, str]] = set()
 
     @property
+    def primary(self) -> int:
+        """The id of the current view's primary."""
+        return self.config.primary(self.view)
+
+    @property
     def is_primary(self) -> bool:
-        """Whether this replica leads the current view."""
-        return self.config.primary(self.view) == self.config.replica_id
+        """Whether this replica leads the current view, once it is active."""
+        return self.primary == self.config.replica_id
+
+    @property
+    def leads(self) -> bool:
+        """Whether this replica may propose now."""
+        return self.active and not self.diverged and self.is_primary
 
     @property
     def high(self) -> int:
@@ -124,10 +151,26 @@ class ReplicaState:
         if self.config.n > 1:
             self.emit(Broadcast(message, after))
 
-    def note(self, sequence: int, record: Record) -> None:
-        """Write a record that nothing waits for; it reaches the disk with the next that counts."""
+    def note(
+        self, sequence: int, record: Record, then: Callable[[int], None] | None = None
+    ) -> None:
+        """Write a record that nothing urgent waits for; the next that counts takes it to disk."""
         self.barrier += 1
         self.emit(Persist((encode_record(record),), self.barrier, sequence, is_urgent=False))
+        if then is not None:
+            self._waiting.append((self.barrier, then))
+
+    def persist_view(self, record: ViewLeft | ViewEntered, then: Callable[[int], None]) -> int:
+        """Write down where this replica stands; the log keeps it until it is written again."""
+        self.view_record = record
+        self.view_label = self.high
+        return self.persist(self.view_label, record, then=then)
+
+    def keep_view_record(self) -> None:
+        """Write the view down again before the log may drop where it stands."""
+        if self.view_record is not None and self.stable >= self.view_label:
+            self.view_label = self.high
+            self.note(self.view_label, self.view_record)
 
     def persist(self, sequence: int, *records: Record, then: Callable[[int], None]) -> int:
         """Write records; `then(now_ms)` runs once they are on disk. Return the barrier."""
@@ -150,6 +193,11 @@ class ReplicaState:
         effects = self._effects
         self._effects = []
         return effects
+
+    def take_accused(self) -> list[int]:
+        """Return whom new evidence names, and forget it."""
+        accused, self._accused = self._accused, []
+        return accused
 
     def alarm(self, code: str, detail: str) -> None:
         """Tell the operator."""
@@ -177,4 +225,5 @@ class ReplicaState:
         ):
             return
         self._evidence_seen.add(key)
+        self._accused.append(first.replica)
         self.emit(Evidence(first.replica, first, second))

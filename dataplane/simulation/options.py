@@ -51,8 +51,8 @@ class Options:
 
     @property
     def is_live(self) -> bool:
-        """Whether requests must be answered: not under a Byzantine primary (no view change)."""
-        return 0 not in self.liars and len(self.byzantine) <= self.n - quorum_size(self.n)
+        """Whether requests must be answered: as long as the honest are a quorum."""
+        return len(self.byzantine) <= self.n - quorum_size(self.n)
 
     def describe(self) -> str:
         """Return one line about the run."""
@@ -117,4 +117,8 @@ def _draw_limits(rng: Random, interval: int, window: int) -> Limits:
         retained_batches_max=rng.choice((max(8, window), 1_024)),
         fetch_batches_max=rng.choice((2, 32)),
         evidence_max=rng.choice((2, 50)),
+        heartbeat_ms=100,
+        heartbeat_timeout_ms=rng.choice((400, 900)),
+        request_timeout_min_ms=rng.choice((400, 900)),
+        view_timeout_ms=rng.choice((400, 1_000)),
     )

@@ -17,6 +17,7 @@ from dataplane.consensus.outcome import Broadcast, Execute, Persist
 from dataplane.consensus.records import Record, Recovered, encode_record, recover
 from dataplane.consensus.slots import Slot
 from dataplane.consensus.state import ReplicaState
+from dataplane.consensus.view_change import ViewChanges
 from dataplane.documents.types import RequestResult, RequestView
 from dataplane.simulation import node
 from dataplane.simulation.application import MapApplication, Session
@@ -73,7 +74,7 @@ def count_primary_prepare() -> list[Patch]:
         ):
             slot = self._state.slot(vote.sequence)
             slot.prepares.setdefault(vote.replica, vote)
-            self._check_prepared(slot, now_ms)
+            self.check_prepared(slot, now_ms)
             return
         real(self, vote, now_ms)
 
@@ -139,6 +140,7 @@ def execute_over_gaps() -> list[Patch]:
             entry = state.archive.get(sequence)
             if entry is not None:
                 state.requested = sequence
+                self.waited_since_ms[sequence] = None
                 batch = decode_batch(entry.batch)
                 state.emit(Execute(sequence, batch, wants_root=False))
 
@@ -150,14 +152,20 @@ def forget_votes_on_restart() -> list[Patch]:
 
     def amnesia(records: list[bytes], applied: int, root: bytes | None) -> Recovered:
         known = recover(records, applied, root)
-        return Recovered(applied=applied, decided=known.decided, stable=known.stable)
+        return Recovered(
+            applied=applied, decided=known.decided, bodies=known.bodies, stable=known.stable
+        )
 
     return [(node, "recover", amnesia)]
 
 
 def never_repeat() -> list[Patch]:
-    """Nothing is sent again after a loss."""
-    return [(Ordering, "_resend", lambda self, slot: None)]
+    """Nothing is sent again after a loss, and nobody is taken along into a new view."""
+    return [
+        (Ordering, "_resend", lambda self, slot: None),
+        (ViewChanges, "help", lambda self, replica, now_ms: None),
+        (ViewChanges, "repeat", lambda self, now_ms: None),
+    ]
 
 
 def never_fetch() -> list[Patch]:

@@ -5,17 +5,25 @@ from collections.abc import Callable
 from blake3 import blake3
 
 from dataplane.consensus.messages import (
+    NULL_DIGEST,
     AnyMessage,
+    BatchBody,
     Checkpoint,
     CheckpointCertificate,
     Commit,
     Committed,
+    FetchBatch,
     FetchCommitted,
     Forward,
+    Heartbeat,
+    NewView,
     Prepare,
     PrePrepare,
     Replies,
     Status,
+    Suspect,
+    TimeoutCertificate,
+    ViewChange,
 )
 
 
@@ -43,6 +51,33 @@ class Trace:
 
 def describe(message: AnyMessage) -> str:
     """Return a message in a few words."""
+    return f"{type(message).__name__} {_describe_views(message) or _describe_rest(message)}"
+
+
+def _describe_views(message: AnyMessage) -> str:
+    """Describe what moves views: what is prepared and carried as sequence, view and digest."""
+    match message:
+        case Heartbeat() | Suspect() | TimeoutCertificate():
+            return f"v{message.view}"
+        case ViewChange():
+            stable = 0 if message.checkpoint is None else message.checkpoint.sequence
+            proofs = " ".join(
+                f"s{proof.sequence}@v{proof.view}:{proof.digest[:3].hex()}"
+                for proof in message.prepared
+            )
+            return f"v{message.view} h{stable} prepared [{proofs}]"
+        case NewView():
+            carried = " ".join(
+                f"s{p.sequence}:{'null' if p.digest == NULL_DIGEST else p.digest[:3].hex()}"
+                for p in message.proposals
+            )
+            backers = ",".join(str(change.replica) for change in message.changes)
+            return f"v{message.view} by {backers} carries [{carried}]"
+        case _:
+            return ""
+
+
+def _describe_rest(message: AnyMessage) -> str:
     said = ""
     match message:
         case PrePrepare() | Prepare() | Commit():
@@ -54,9 +89,16 @@ def describe(message: AnyMessage) -> str:
         case Replies():
             said = ",".join(str(reply.cseq) for reply in message.replies)
         case Status():
-            said = f"h{message.stable} e{message.executed}"
+            waits = "" if message.is_active else " waits"
+            said = f"v{message.view}{waits} h{message.stable} e{message.executed}"
+        case FetchBatch():
+            said = f"s{message.sequence} {message.digest[:3].hex()}"
+        case BatchBody():
+            said = f"s{message.sequence}"
         case FetchCommitted():
             said = f"{message.first}-{message.last}"
         case Committed():
             said = ",".join(str(entry.certificate.sequence) for entry in message.entries)
-    return f"{type(message).__name__} {said}"
+        case _:
+            pass
+    return said

@@ -26,7 +26,7 @@ from dataplane.wire.quorum import reply_quorum
 CLUSTER_ID = b"simulated-world!"
 START_MS = 1_000_000
 LOAD_EVERY_MS = 50
-HEALED_MAX_MS = 30_000
+HEALED_MAX_MS = 120_000
 CHECK_DONE_EVERY_MS = 100
 
 

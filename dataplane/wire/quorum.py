@@ -15,6 +15,15 @@ def quorum_size(replica_count: int) -> int:
     return -(-(replica_count + faults_tolerated(replica_count) + 1) // 2)
 
 
+def blocking_size(replica_count: int) -> int:
+    """Return b = n-q+1, the size of a set that shares a member with every quorum.
+
+    Without so many replicas no quorum can be formed: they may end a view, and f liars alone cannot
+    (f+1 <= b <= q).
+    """
+    return replica_count - quorum_size(replica_count) + 1
+
+
 def reply_quorum(replica_count: int) -> int:
     """Return how many equal replies make a result trustworthy: f+1, and q where f is 0.
 

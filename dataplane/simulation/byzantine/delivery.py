@@ -80,7 +80,7 @@ class LyingStatus(Behaviour):
             return (Committed(entries),)
         if isinstance(message, Status):
             return (msgspec.structs.replace(message, executed=2**40, stable=2**40),)
-        return (message, Status(0, 0, 2**40, 2**40, self._own_id(message)))
+        return (message, Status(0, 0, 2**40, 2**40, self._own_id(message), is_active=True))
 
     def _own_id(self, message: AnyMessage) -> int:
         replica = getattr(message, "replica", None)

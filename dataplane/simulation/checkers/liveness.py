@@ -12,7 +12,7 @@ LAG_MAX = 2
 
 
 class Liveness(Checker):
-    """Needs an honest primary: a change of view is not part of the protocol yet."""
+    """Needs a quorum of honest replicas; a lying primary is replaced."""
 
     name = "liveness"
 

@@ -6,10 +6,21 @@ from dataplane.consensus.messages import (
     AnyMessage,
     Checkpoint,
     Commit,
+    NewView,
     Prepare,
     PrePrepare,
+    ViewChange,
+    digest_of,
 )
-from dataplane.consensus.records import Accepted, Checkpointed, Decided, Prepared, Record
+from dataplane.consensus.records import (
+    Accepted,
+    Checkpointed,
+    Decided,
+    Prepared,
+    Record,
+    ViewEntered,
+    ViewLeft,
+)
 from dataplane.documents.types import RequestResult
 from dataplane.simulation.checkers.checker import Checker
 from dataplane.simulation.options import Options
@@ -18,7 +29,8 @@ if TYPE_CHECKING:
     from dataplane.simulation.node import Node
     from dataplane.simulation.world import World
 
-type VoteKey = tuple[str, int, bytes]
+type VoteKey = tuple[str, int, int, bytes]
+"""Kind, view, sequence, digest."""
 
 
 def quorum_by_the_paper(n: int) -> int:
@@ -42,19 +54,27 @@ class PersistedFirst(Checker):
         match record:
             case Accepted(pre_prepare=proposal, vote=vote):
                 if vote is None:
-                    known.add(("PrePrepare", proposal.sequence, proposal.digest))
+                    known.add(("PrePrepare", proposal.view, proposal.sequence, proposal.digest))
                 else:
-                    known.add(("Prepare", vote.sequence, vote.digest))
+                    known.add(("Prepare", vote.view, vote.sequence, vote.digest))
             case Prepared(vote=commit):
-                known.add(("Commit", commit.sequence, commit.digest))
+                known.add(("Commit", commit.view, commit.sequence, commit.digest))
             case Checkpointed(vote=checkpoint):
-                known.add(("Checkpoint", checkpoint.sequence, checkpoint.root))
+                known.add(("Checkpoint", 0, checkpoint.sequence, checkpoint.root))
+            case ViewLeft(change=change):
+                known.add(("ViewChange", change.view, 0, digest_of(change.sig)))
+            case ViewEntered(new_view=new_view):
+                known.add(("NewView", new_view.view, 0, digest_of(new_view.sig)))
+                if new_view.replica == node.id:
+                    for carried in new_view.proposals:
+                        sequence, digest = carried.sequence, carried.digest
+                        known.add(("PrePrepare", new_view.view, sequence, digest))
             case _:
                 pass
 
     def _require(self, node: "Node", key: VoteKey, what: str) -> None:
         if key not in self._on_disk.get(node.id, set()):
-            self.fail(f"node {node.id} {what} its {key[0]} for {key[1]} before it was on disk")
+            self.fail(f"node {node.id} {what} its {key[0]} for {key[1:3]} before it was on disk")
 
     @override
     def on_transmit(self, node: "Node", message: AnyMessage) -> None:
@@ -62,22 +82,29 @@ class PersistedFirst(Checker):
             case PrePrepare() if message.replica != node.id:
                 pass  # Passed on to a laggard: the statement is the primary's.
             case PrePrepare() | Prepare() | Commit():
-                key = (type(message).__name__, message.sequence, message.digest)
+                key = (type(message).__name__, message.view, message.sequence, message.digest)
                 self._require(node, key, "sent")
             case Checkpoint():
-                self._require(node, ("Checkpoint", message.sequence, message.root), "sent")
+                self._require(node, ("Checkpoint", 0, message.sequence, message.root), "sent")
+            case ViewChange():
+                key = ("ViewChange", message.view, 0, digest_of(message.sig))
+                self._require(node, key, "sent")
+            case NewView() if message.replica == node.id:
+                self._require(node, ("NewView", message.view, 0, digest_of(message.sig)), "sent")
             case _:
                 pass
 
     @override
     def on_persist(self, node: "Node", record: Record) -> None:
         match record:
-            case Prepared(vote=vote, prepares=prepares):
-                if node.id in dict(prepares):
-                    self._require(node, ("Prepare", vote.sequence, vote.digest), "counted")
+            case Prepared(vote=vote, proof=proof):
+                if node.id in dict(proof.votes):
+                    key = ("Prepare", vote.view, vote.sequence, vote.digest)
+                    self._require(node, key, "counted")
             case Decided(certificate=certificate):
                 if node.id in dict(certificate.votes):
-                    key = ("Commit", certificate.sequence, certificate.digest)
+                    view, sequence = certificate.view, certificate.sequence
+                    key = ("Commit", view, sequence, certificate.digest)
                     self._require(node, key, "counted")
             case _:
                 pass

@@ -36,8 +36,8 @@ class Certificates(Checker):
     def on_persist(self, node: "Node", record: Record) -> None:
         cluster_id = node.config.cluster_id
         match record:
-            case Prepared(vote=vote, prepares=prepares):
-                signers = {node.config.members[0].replica_id, *dict(prepares)}
+            case Prepared(vote=vote, proof=proof):
+                signers = {node.config.primary(proof.view), *dict(proof.votes)}
                 if len(signers) < self._quorum:
                     self.fail(f"prepared {vote.sequence} at node {node.id} by {sorted(signers)}")
             case Decided(certificate=certificate):
@@ -84,6 +84,8 @@ class Watermarks(Checker):
 
     @override
     def on_persist(self, node: "Node", record: Record) -> None:
+        if isinstance(record, MadeStable):
+            self._raise(node, record.certificate.sequence)
         if not isinstance(record, Accepted):
             return
         limits, sequence = self.options.limits, record.pre_prepare.sequence
@@ -112,6 +114,9 @@ class Bounds(Checker):
             "checkpoints": 2 * limits.window // limits.checkpoint_interval + 1,
             "evidence": limits.evidence_max,
             "peers": self.options.n,
+            "carried": 2 * limits.window,
+            "suspects": self.options.n,
+            "view_changes": self.options.n,
             "in_flight": (2 * limits.window + 1) * limits.batch_ops_max,
         }
         for what, size in sizes.items():

@@ -251,6 +251,6 @@ def test_a_lost_forward_is_sent_again():
     lab.order(1, gateway=2)
     assert not lab.bench[0].executed
     lab.drop = lambda source, target, message: False
-    lab.tick(after_ms=LIMITS.retransmit_ms)
+    lab.tick(after_ms=LIMITS.request_timeout_min_ms // 4)
     lab.run()
     assert all(len(bench.executed) == 1 for bench in lab.bench.values())
