@@ -87,7 +87,7 @@ def test_a_liar_ahead_of_all_does_not_keep_a_laggard_from_asking_others():
     lab.wire.clear()  # The liar is asked, and never answers.
     lab.now_ms += LIMITS.retransmit_ms
     lab.give(3, Status(0, 0, 2**40, 2**40, 1, True))
-    lab.give(3, Status(0, 0, 0, 3, 2))
+    lab.give(3, Status(0, 0, 0, 3, 2, True))
     lab.run()
     assert len(lab.bench[3].executed) == 3
 
