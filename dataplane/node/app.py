@@ -82,6 +82,7 @@ class Node:
         figures.replication = self._driver.metrics
         figures.gauges = {
             "sequence": lambda: self._driver.executed,
+            "view": lambda: self._driver.view,
             "ready": lambda: int(self._driver.ready),
             "waiting_operations": lambda: self._driver.pending,
             "held_messages": lambda: self._driver.held_count,

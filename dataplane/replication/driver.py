@@ -44,7 +44,7 @@ from dataplane.replication.metrics import ReplicationMetrics
 from dataplane.replication.status import MemberStatus, NodeStatus
 from dataplane.replication.submissions import Submissions, Submitted
 from dataplane.replication.transport import PeerTransport
-from dataplane.security.signing import Ed25519Signer, Ed25519Verifier
+from dataplane.security.signing import Ed25519Signer, Ed25519Verifier, RememberingVerifier
 from dataplane.storage.wal import WriteAheadLog
 from dataplane.wire.errors import MalformedMessageError
 
@@ -99,7 +99,7 @@ class ReplicationDriver:
         self._wal = wal
         self._clock = clock
         self._on_halt = on_halt
-        self._verifier = Ed25519Verifier()
+        self._verifier = RememberingVerifier(Ed25519Verifier())
         records = (record for _, record in wal.replay())
         at_checkpoint = executor.applied % self.config.limits.checkpoint_interval == 0
         root = executor.root() if at_checkpoint else None
@@ -124,6 +124,8 @@ class ReplicationDriver:
         self._syncing: asyncio.Future[None] | None = None
         self._sync_s = 0.0
         self._truncated = 0
+        self._stable = 0
+        """The newest checkpoint whose record is on disk: the log may shrink up to it."""
         self._turn_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_ms = 0
@@ -260,6 +262,7 @@ class ReplicationDriver:
                 self._execute(effect)
             case Stable():
                 self.metrics.checkpoints_stable += 1
+                self._stable = effect.certificate.sequence
             case Evidence():
                 self.metrics.evidence += 1
                 self.metrics.fault(effect.replica)
@@ -325,7 +328,7 @@ class ReplicationDriver:
         self._syncing.add_done_callback(lambda done: self._synced(barrier, done))
 
     def _is_trim_due(self) -> bool:
-        reached = min(self._replica.stable, self._executor.applied)
+        reached = min(self._stable, self._executor.applied)
         return reached - self._truncated >= TRUNCATE_EVERY
 
     def _sync(self) -> None:
@@ -339,7 +342,7 @@ class ReplicationDriver:
         """Run in the log's thread: sync; now and then drop what nobody needs."""
         self._sync()
         if self._is_trim_due():
-            reached = min(self._replica.stable, self._executor.applied)
+            reached = min(self._stable, self._executor.applied)
             self._flush_store()
             self._truncated = reached
             self._wal.truncate_before(reached - self.config.limits.retained_batches_max)
@@ -437,7 +440,8 @@ class ReplicationDriver:
     def _reaches_quorum(self) -> bool:
         me, primary = self.config.replica_id, self._replica.primary
         reached = sum(1 for m in self.config.members if self._reaches(m.replica_id))
-        return reached >= self.config.quorum and (primary == me or self._reaches(primary))
+        is_led = self._replica.active and (primary == me or self._reaches(primary))
+        return is_led and reached >= self.config.quorum
 
     def _reaches(self, replica_id: int) -> bool:
         return replica_id == self.config.replica_id or self._transport.reachable(replica_id)

@@ -13,6 +13,8 @@ from dataplane.security.errors import KeyFileError
 
 SEED_HEX_LENGTH = 64
 OTHERS_MAY_READ = 0o077
+REMEMBERED_MAX = 16_384
+"""About 4 MB; the votes of some thousand batches."""
 
 
 class Ed25519Signer:
@@ -39,6 +41,31 @@ class Ed25519Verifier:
             bindings.crypto_sign_open(signature + payload, public_key)
         except BadSignatureError:
             return False
+        return True
+
+
+class RememberingVerifier:
+    """A verifier that does not check again what it found good lately.
+
+    A vote counted once comes again inside certificates, view changes and repetitions. Only good
+    signatures are remembered, the oldest forgotten first.
+    """
+
+    def __init__(self, verifier: Ed25519Verifier, count_max: int = REMEMBERED_MAX) -> None:
+        self._verifier = verifier
+        self._count_max = count_max
+        self._good: dict[tuple[bytes, bytes, bytes], None] = {}
+
+    def verify(self, public_key: bytes, payload: bytes, signature: bytes) -> bool:
+        """Return whether the signature is the key's for the payload."""
+        name = (public_key, payload, signature)
+        if name in self._good:
+            return True
+        if not self._verifier.verify(public_key, payload, signature):
+            return False
+        if len(self._good) >= self._count_max:
+            del self._good[next(iter(self._good))]
+        self._good[name] = None
         return True
 
 
