@@ -5,7 +5,7 @@ from typing import Final
 
 from dataplane.client.spec import NodeSpec
 from dataplane.gateways.calls import CallMeter
-from dataplane.gateways.ports import Cluster, Figures, State
+from dataplane.gateways.ports import Cluster, Figures, Reads, State
 from dataplane.ports import Clock
 from dataplane.replication.submissions import Submitted
 
@@ -22,6 +22,7 @@ class Context:
         *,
         spec: NodeSpec,
         cluster: Cluster,
+        reads: Reads,
         state: State,
         figures: Figures,
         clock: Clock,
@@ -29,6 +30,7 @@ class Context:
     ) -> None:
         self.spec = spec
         self.cluster = cluster
+        self.reads = reads
         self.state = state
         self.figures = figures
         self.clock = clock
