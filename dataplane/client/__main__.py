@@ -1,14 +1,18 @@
-"""A small command line for a cluster: `python -m dataplane.client status|get|query`."""
+"""A small command line for a cluster: `python -m dataplane.client status|get|query|verify`."""
 
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from dataplane.client.anchors import TrustAnchor, dump_anchor, load_anchor_file
 from dataplane.client.client import Client
-from dataplane.client.errors import ClientError
+from dataplane.client.errors import ClientError, ProofError
+from dataplane.client.proofs import PROOF_BYTES_MAX, verify_answer
+from dataplane.client.spec import load_spec
 
 URLS_VARIABLE: Final = "AEROLITH_URLS"
 TOKEN_VARIABLE: Final = "AEROLITH_TOKEN"  # noqa: S105 - the name of a variable
@@ -33,8 +37,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     query.add_argument("--filter", default="{}", help='JSON, as {"country": "SE"}')
     query.add_argument("--sort", default="{}", help='JSON, as {"name": 1}')
     query.add_argument("--limit", type=int, default=20, help="at most so many documents")
-    for command in (get, query):
-        command.add_argument("--consistency", choices=["strong", "session", "local"])
+    get.add_argument("--consistency", choices=["strong", "session", "bounded", "local"])
+    get.add_argument("--proof", action="store_true", help="with a proof, for `verify`")
+    query.add_argument("--consistency", choices=["strong", "session", "local"])
+    verify = commands.add_parser("verify", help="check a proof, without any connection")
+    verify.add_argument("file", type=Path, help="a proof, or an answer with one; - reads stdin")
+    verify.add_argument("--anchor", type=Path, required=True, help="the cluster's trust anchor")
+    anchor = commands.add_parser("anchor", help="print the trust anchor of a specification")
+    anchor.add_argument("spec", type=Path, help="the specification of one of the nodes")
     return parser.parse_args(arguments)
 
 
@@ -58,7 +68,12 @@ def run(client: Client, options: argparse.Namespace) -> None:
         case "status":
             _print({"nodes": client.nodes(), "stats": client.stats()}, indent=2)
         case "get":
-            document = client.get(options.collection, options.id, consistency=options.consistency)
+            document = client.get(
+                options.collection,
+                options.id,
+                consistency=options.consistency,
+                proof=options.proof,
+            )
             _print(document, indent=2)
         case _:
             _query(client, options)
@@ -80,10 +95,36 @@ def _query(client: Client, options: argparse.Namespace) -> None:
         _print(document)
 
 
+def _read(path: Path) -> bytes:
+    if str(path) == "-":
+        return sys.stdin.buffer.read(PROOF_BYTES_MAX + 1)
+    with path.open("rb") as file:
+        return file.read(PROOF_BYTES_MAX + 1)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    """Say in words what a proof proves, or why it does not; this never asks the cluster."""
+    anchor = load_anchor_file(options.anchor)
+    try:
+        proven = verify_answer(_read(options.file), anchor)
+    except ProofError as error:
+        sys.stdout.write(f"NOT PROVEN. {error}\n")
+        return 1
+    sys.stdout.write(f"PROVEN. {proven.in_words()}\n")
+    if proven.document is not None:
+        _print(proven.document, indent=2)
+    return 0
+
+
 def main(arguments: list[str]) -> int:
     """Run; return 0, or 1 with one line of explanation."""
     options = parse(arguments)
     try:
+        if options.command == "verify":
+            return _verify(options)
+        if options.command == "anchor":
+            sys.stdout.write(dump_anchor(TrustAnchor.of_spec(load_spec(options.spec))).decode())
+            return 0
         if options.token_file:
             with open(options.token_file, encoding="utf-8") as file:  # noqa: PTH123 - may be a pipe
                 token = file.read().strip()

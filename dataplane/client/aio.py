@@ -9,6 +9,7 @@ from typing import Any, Self
 import httpx
 
 from dataplane.client import calls
+from dataplane.client.anchors import TrustAnchor
 from dataplane.client.attempts import (
     IMPORT_BATCH,
     PAGE_LIMIT,
@@ -19,6 +20,7 @@ from dataplane.client.attempts import (
 )
 from dataplane.client.calls import Call, Json
 from dataplane.client.errors import ApiError, ClusterUnreachableError
+from dataplane.client.reading import ProvenRead
 
 
 class AsyncClient:
@@ -27,8 +29,16 @@ class AsyncClient:
     It raises and repeats as `Client` does.
     """
 
-    def __init__(self, urls: Sequence[str], token: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        token: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        anchor: TrustAnchor | None = None,
+    ) -> None:
         self._nodes = Nodes(urls, token)
+        self._anchor = anchor
         self._http = httpx.AsyncClient(timeout=timeout_s, trust_env=False)
 
     async def __aenter__(self) -> Self:
@@ -101,11 +111,34 @@ class AsyncClient:
         return stored
 
     async def get(
-        self, collection: str, document_id: str, *, consistency: str | None = None
+        self,
+        collection: str,
+        document_id: str,
+        *,
+        consistency: str | None = None,
+        proof: bool = False,
     ) -> dict[str, Any]:
-        """Read a document, linearizably unless another consistency is named."""
-        found: dict[str, Any] = await self._run(calls.get(collection, document_id, consistency))
-        return found
+        """Read a document, linearizably unless another consistency is named.
+
+        With `proof` it comes with `_proof`. A client that has a trust anchor checks the proof, of
+        absence too, and then returns what was proven, whatever the node shows beside it.
+
+        Raises:
+            ProofError: The client has an anchor, and the proof does not hold.
+        """
+        call = calls.get(collection, document_id, consistency, proof=proof)
+        found: dict[str, Any]
+        if self._anchor is None or not proof:
+            found = await self._run(call)
+            return found
+        place = (collection, document_id)
+        read = ProvenRead(self._anchor, place, consistency, self._nodes.sequence)
+        try:
+            found = await self._run(call)
+        except ApiError as error:
+            read.refused(error)
+            raise
+        return read.answered(found)
 
     async def delete(
         self, collection: str, document_id: str, *, if_match: int | None = None

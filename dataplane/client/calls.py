@@ -85,9 +85,11 @@ def patch(
     )
 
 
-def get(collection: str, document_id: str, consistency: str | None) -> Call:
+def get(collection: str, document_id: str, consistency: str | None, *, proof: bool = False) -> Call:
     """Read a document."""
     params = {} if consistency is None else {"consistency": consistency}
+    if proof:
+        params["proof"] = "true"
     return Call("GET", document_path(collection, document_id), params=params)
 
 

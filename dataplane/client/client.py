@@ -9,6 +9,7 @@ from typing import Any, Self
 import httpx
 
 from dataplane.client import calls
+from dataplane.client.anchors import TrustAnchor
 from dataplane.client.attempts import (
     IMPORT_BATCH,
     PAGE_LIMIT,
@@ -19,6 +20,7 @@ from dataplane.client.attempts import (
 )
 from dataplane.client.calls import Call, Json
 from dataplane.client.errors import ApiError, ClusterUnreachableError
+from dataplane.client.reading import ProvenRead
 
 
 class Client:
@@ -34,8 +36,10 @@ class Client:
         token: str,
         *,
         timeout_s: float = TIMEOUT_S,
+        anchor: TrustAnchor | None = None,
     ) -> None:
         self._nodes = Nodes(urls, token)
+        self._anchor = anchor
         self._http = httpx.Client(timeout=timeout_s, trust_env=False)
 
     def __enter__(self) -> Self:
@@ -108,11 +112,34 @@ class Client:
         return stored
 
     def get(
-        self, collection: str, document_id: str, *, consistency: str | None = None
+        self,
+        collection: str,
+        document_id: str,
+        *,
+        consistency: str | None = None,
+        proof: bool = False,
     ) -> dict[str, Any]:
-        """Read a document, linearizably unless another consistency is named."""
-        found: dict[str, Any] = self._run(calls.get(collection, document_id, consistency))
-        return found
+        """Read a document, linearizably unless another consistency is named.
+
+        With `proof` it comes with `_proof`. A client that has a trust anchor checks the proof, of
+        absence too, and then returns what was proven, whatever the node shows beside it.
+
+        Raises:
+            ProofError: The client has an anchor, and the proof does not hold.
+        """
+        call = calls.get(collection, document_id, consistency, proof=proof)
+        found: dict[str, Any]
+        if self._anchor is None or not proof:
+            found = self._run(call)
+            return found
+        place = (collection, document_id)
+        read = ProvenRead(self._anchor, place, consistency, self._nodes.sequence)
+        try:
+            found = self._run(call)
+        except ApiError as error:
+            read.refused(error)
+            raise
+        return read.answered(found)
 
     def delete(self, collection: str, document_id: str, *, if_match: int | None = None) -> None:
         """Delete a document."""

@@ -25,3 +25,16 @@ class ApiError(ClientError):
         self.code = code
         self.detail = detail
         self.fields = dict(fields)
+
+
+class AnchorError(ClientError):
+    """A trust anchor cannot be used."""
+
+
+class ProofError(ClientError):
+    """A proof does not prove what it should; `code` is stable and says which check failed."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail

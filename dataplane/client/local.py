@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from dataplane.client.anchors import TrustAnchor
 from dataplane.client.keys import SCOPES, new_api_key
 from dataplane.client.provisioning import (
     NodeMaterial,
@@ -93,6 +94,11 @@ class LocalCluster:
     def urls(self) -> list[str]:
         """Where each node's gateway is."""
         return [member.url for member in self.members]
+
+    @property
+    def anchor(self) -> TrustAnchor:
+        """Whose signatures prove what the cluster holds."""
+        return TrustAnchor.of_members(self.cluster_id, 0, self.members)
 
     @property
     def pids(self) -> list[int]:

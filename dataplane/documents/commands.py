@@ -93,6 +93,15 @@ class Barrier(Operation, frozen=True):
     """Do nothing, in order: once answered, local state covers everything acknowledged before."""
 
 
+class Seal(Operation, frozen=True):
+    """Do nothing, in order; every replica signs the root of the state after its batch.
+
+    `token` makes it one of its kind, so that its gateway knows it again when it is executed.
+    """
+
+    token: bytes
+
+
 class CollectionPut(Operation, frozen=True):
     """Create a collection or replace its options (MessagePack object)."""
 
@@ -153,6 +162,7 @@ type Op = (
     | Delete
     | Get
     | Barrier
+    | Seal
     | CollectionPut
     | CollectionDrop
     | KeyPut
@@ -161,7 +171,7 @@ type Op = (
     | ReportCalls
 )
 
-READ_ONLY: Final = (Get, Barrier)
+READ_ONLY: Final = (Get, Barrier, Seal)
 
 
 class OpResult(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):

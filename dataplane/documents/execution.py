@@ -25,6 +25,7 @@ from dataplane.documents.commands import (
     Put,
     QuotaPut,
     ReportCalls,
+    Seal,
     Update,
     encode_op,
     encode_result,
@@ -77,6 +78,7 @@ class Execution:
             Delete: self._delete,
             Get: self._get,
             Barrier: self._barrier,
+            Seal: self._barrier,
             CollectionPut: self._collection_put,
             CollectionDrop: self._collection_drop,
             KeyPut: self._key_put,
@@ -244,7 +246,7 @@ class Execution:
         self._meta.documents += documents
         self._meta.bytes += size
 
-    def _barrier(self, _batch: Batch, _operation: Barrier) -> OpResult:
+    def _barrier(self, _batch: Batch, _operation: Barrier | Seal) -> OpResult:
         return OpResult(200)
 
     def _collection_put(self, _batch: Batch, operation: CollectionPut) -> OpResult:

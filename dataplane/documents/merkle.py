@@ -5,7 +5,7 @@ leading nibbles of the key hash; a bucket that would hold more than `BUCKET_MAX`
 into sixteen. Changes wait in a journal, one row a batch, until the root is asked for.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from blake3 import blake3
@@ -179,3 +179,19 @@ def _unpack_children(row: bytes) -> list[Node]:
         )
         for start in range(1, len(row), _CHILD_BYTES)
     ]
+
+
+def trail(read: Callable[[bytes], bytes | None], key_hash: bytes) -> tuple[list[bytes], bytes]:
+    """Return what leads to an entry: inner nodes from the root down, then the bucket's entries.
+
+    Inner nodes are their children, digest and count, in order. The entries are empty when the last
+    child is; the entry itself need not be there. `read` reads rows of a store without pending
+    changes.
+    """
+    nodes: list[bytes] = []
+    while True:
+        path = "".join([f"{_nibble(key_hash, depth):x}" for depth in range(len(nodes))])
+        row = read(_node_key(path))
+        if row is None or row.startswith(_BUCKET):
+            return nodes, b"" if row is None else row[1:]
+        nodes.append(row[1:])

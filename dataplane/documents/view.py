@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataplane.documents.accounting import Accounting
 from dataplane.documents.collections import Collections
 from dataplane.documents.keys import Keys
+from dataplane.documents.proving import prove_document
 from dataplane.documents.tables import (
     MetaRow,
     decode_document_row,
@@ -19,6 +20,7 @@ from dataplane.documents.types import (
     UsageWindow,
 )
 from dataplane.storage.ports import KeyValueStore
+from dataplane.wire.proofs import RowProof
 
 
 class StateView:
@@ -44,6 +46,10 @@ class StateView:
         """Return a document row as stored, or None when it or its collection is absent."""
         prefix = self._collections.prefixes.get(collection)
         return None if prefix is None else self._store.get(prefix + document_id.encode())
+
+    def prove(self, collection: str, document_id: str) -> tuple[RowProof, RowProof | None]:
+        """Return the proofs of a document under the newest root; nothing changed since it."""
+        return prove_document(self._store.get, collection, document_id)
 
     def rows(
         self, collection: str, *, start: str | None = None, reverse: bool = False

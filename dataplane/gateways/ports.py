@@ -1,11 +1,14 @@
 """What a gateway needs of the node it runs in."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from dataplane.documents.checkpoint_views import CheckpointViews
 from dataplane.documents.view import StateView
+from dataplane.replication.polls import Agreed
 from dataplane.replication.status import NodeStatus
 from dataplane.replication.submissions import Submitted
+from dataplane.wire.proofs import Certificate
 
 
 class Cluster(Protocol):
@@ -32,6 +35,25 @@ class Cluster(Protocol):
 
     def status(self) -> NodeStatus:
         """What this node knows of the cluster."""
+        ...
+
+
+class Reads(Protocol):
+    """Reads that other nodes take part in; `replication.reads.Reads` is one."""
+
+    @property
+    def views(self) -> CheckpointViews:
+        """The state at the last stable checkpoints."""
+        ...
+
+    async def bounded(
+        self, collection: str, document_id: str, *, after: int, timeout_ms: int
+    ) -> Agreed:
+        """Return a state of a document that enough replicas agree on."""
+        ...
+
+    async def seal[C](self, capture: Callable[[], C], *, timeout_ms: int) -> tuple[Certificate, C]:
+        """Have the state sealed; return the certificate and what was captured there."""
         ...
 
 

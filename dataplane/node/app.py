@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from dataplane.client.spec import NodeSpec
+from dataplane.documents.checkpoint_views import CheckpointViews
 from dataplane.documents.commands import Barrier, encode_op
 from dataplane.documents.state import StateMachine
 from dataplane.documents.types import Genesis, GenesisKey
@@ -77,6 +78,8 @@ class Node:
             clock=self._clock,
             nonce=secrets.token_bytes(16),
             on_halt=self._halted,
+            read=self._state.view.row,
+            views=CheckpointViews(self._store),
         )
         figures = NodeFigures(self._clock)
         figures.replication = self._driver.metrics
@@ -85,6 +88,7 @@ class Node:
             "view": lambda: self._driver.view,
             "ready": lambda: int(self._driver.ready),
             "waiting_operations": lambda: self._driver.pending,
+            "waiting_reads": lambda: self._driver.reads.waiting,
             "held_messages": lambda: self._driver.held_count,
             "peer_queue_bytes": lambda: self._driver.peer_queue_bytes,
             "log_bytes": lambda: self._directory.wal.size_bytes,
@@ -93,6 +97,7 @@ class Node:
         self._context = Context(
             spec=spec,
             cluster=self._driver,
+            reads=self._driver.reads,
             state=self._state,
             figures=figures,
             clock=self._clock,

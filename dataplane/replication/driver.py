@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, assert_never
 
 from dataplane.client.spec import NodeSpec
-from dataplane.consensus.config import MemberKeys, ReplicaConfig
 from dataplane.consensus.messages import (
     AnyMessage,
     Replies,
@@ -38,9 +37,13 @@ from dataplane.consensus.outcome import (
 from dataplane.consensus.records import recover
 from dataplane.consensus.replica import Replica
 from dataplane.consensus.verification import verify_message
+from dataplane.documents.checkpoint_views import CheckpointViews
 from dataplane.documents.types import Executor, RequestResult
 from dataplane.ports import Clock
+from dataplane.replication.configuration import replica_config
 from dataplane.replication.metrics import ReplicationMetrics
+from dataplane.replication.peer_messages import MARK
+from dataplane.replication.reads import ReadPorts, Reads
 from dataplane.replication.status import MemberStatus, NodeStatus
 from dataplane.replication.submissions import Submissions, Submitted
 from dataplane.replication.transport import PeerTransport
@@ -55,24 +58,6 @@ TRUNCATE_EVERY: Final = 512
 SYNC_QUICK_S: Final = 0.002
 SYNC_MEMORY: Final = 0.9
 ALARM_LOG_EVERY: Final = 100
-
-
-def replica_config(spec: NodeSpec) -> ReplicaConfig:
-    """Return the core's configuration for a node's specification."""
-    members = tuple(
-        MemberKeys(
-            member.id,
-            bytes.fromhex(member.public_key),
-            bytes.fromhex(member.gateway_public_key),
-        )
-        for member in spec.members
-    )
-    return ReplicaConfig(
-        cluster_id=bytes.fromhex(spec.cluster_id),
-        epoch=spec.epoch,
-        replica_id=spec.node_id,
-        members=members,
-    )
 
 
 class ReplicationDriver:
@@ -90,6 +75,8 @@ class ReplicationDriver:
         clock: Clock,
         nonce: bytes,
         on_halt: Callable[[str], None],
+        read: Callable[[str, str], bytes | None],
+        views: CheckpointViews,
     ) -> None:
         self.spec = spec
         self.config = replica_config(spec)
@@ -115,6 +102,22 @@ class ReplicationDriver:
             order=self._order,
             on_contradiction=self._contradicted,
         )
+        ports = ReadPorts(
+            config=self.config,
+            signer=signer,
+            verifier=self._verifier,
+            gateway_key=gateway_signer.public_key,
+            nonce=nonce,
+            views=views,
+            read=read,
+            executed=lambda: executor.applied,
+            heads=self._heads,
+            is_sound=lambda: not self._replica.diverged and not self._contradiction,
+            send=self._transport.send,
+            order=self._submissions.submit,
+            on_contradiction=self._contradicted,
+        )
+        self.reads = Reads(ports)
         self._sync_thread = ThreadPoolExecutor(1, "log")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._held: deque[tuple[int, Send | Broadcast]] = deque()
@@ -145,6 +148,7 @@ class ReplicationDriver:
         """Stop taking work, finish the log."""
         self._halted = True
         self._submissions.stop()
+        self.reads.stop()
         if self._timer is not None:
             self._timer.cancel()
         await self._transport.stop()
@@ -157,6 +161,7 @@ class ReplicationDriver:
             return
         self._halted = True
         self._submissions.stop()
+        self.reads.stop()
         log.critical("node.halted", extra={"reason": reason})
         self._on_halt(reason)
 
@@ -191,6 +196,10 @@ class ReplicationDriver:
 
     def _on_frame(self, sender: int, frame: bytes, now_ms: int) -> None:
         self.metrics.messages_received += 1
+        if frame.startswith(MARK):
+            if not self.reads.on_frame(sender, frame):
+                self._reject(sender, "read")
+            return
         try:
             message = decode_message(frame)
         except MalformedMessageError:
@@ -263,6 +272,7 @@ class ReplicationDriver:
             case Stable():
                 self.metrics.checkpoints_stable += 1
                 self._stable = effect.certificate.sequence
+                self.reads.on_stable(effect.certificate)
             case Evidence():
                 self.metrics.evidence += 1
                 self.metrics.fault(effect.replica)
@@ -296,6 +306,7 @@ class ReplicationDriver:
         self.metrics.batches_executed += 1
         self.metrics.requests_executed += len(batch.requests)
         self._answer(outcome.requests, now_ms)
+        self.reads.on_executed(effect, self._executor)
         self._replica.on_executed(now_ms, effect.sequence, root)
 
     def _answer(self, results: Sequence[RequestResult], now_ms: int) -> None:
@@ -446,11 +457,15 @@ class ReplicationDriver:
     def _reaches(self, replica_id: int) -> bool:
         return replica_id == self.config.replica_id or self._transport.reachable(replica_id)
 
+    def _heads(self) -> dict[int, int]:
+        """Return the newest sequence that each replica is known, or says, to have executed."""
+        heads = {peer: status.executed for peer, status in self._replica.peers.items()}
+        return {**heads, self.config.replica_id: self._replica.executed}
+
     def status(self) -> NodeStatus:
         """Return what this node knows of the cluster."""
         replica, me = self._replica, self.config.replica_id
-        heads = {peer: status.executed for peer, status in replica.peers.items()}
-        heads[me] = replica.executed
+        heads = self._heads()
         newest = max(heads.values())
         members = tuple(
             MemberStatus(

@@ -15,18 +15,35 @@ from rocksdict import (
     WriteBatch,
     WriteOptions,
 )
+from rocksdict import Snapshot as RdictSnapshot
 
 from dataplane.storage.errors import DirectoryLockedError, FatalStorageError
-from dataplane.storage.ports import KeyValueStore
+from dataplane.storage.ports import KeyValueStore, Snapshot
 
 BLOCK_CACHE_BYTES: Final = 64 * 1024 * 1024
 _WRITE_BUFFER_BYTES: Final = 32 * 1024 * 1024
+_ABSENT: Final = "key not found"
 
 
 def prefix_end(prefix: bytes) -> bytes | None:
     """Return the first key behind every key that starts with `prefix`; None when there is none."""
     stripped = prefix.rstrip(b"\xff")
     return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None
+
+
+class MemorySnapshot(Snapshot):
+    """A copy of a map."""
+
+    def __init__(self, values: Mapping[bytes, bytes]) -> None:
+        self._values = dict(values)
+
+    @override
+    def get(self, key: bytes) -> bytes | None:
+        return self._values.get(key)
+
+    @override
+    def release(self) -> None:
+        self._values = {}
 
 
 class MemoryStore(KeyValueStore):
@@ -77,12 +94,42 @@ class MemoryStore(KeyValueStore):
             self._keys.sort()
 
     @override
+    def snapshot(self) -> Snapshot:
+        return MemorySnapshot(self._values)
+
+    @override
     def flush(self) -> None:
         """Do nothing: memory does not survive a crash."""
 
     @override
     def close(self) -> None:
         """Do nothing: there is nothing to release."""
+
+
+class RocksSnapshot(Snapshot):
+    """A snapshot of RocksDB.
+
+    Only single keys are read from it: the iterators that this binding makes of a snapshot show the
+    newest values, not those of the snapshot.
+    """
+
+    def __init__(self, database: Rdict) -> None:
+        self._snapshot: RdictSnapshot | None = database.snapshot()
+
+    @override
+    def get(self, key: bytes) -> bytes | None:
+        assert self._snapshot is not None, "a released snapshot is not read"
+        try:
+            return cast("bytes", self._snapshot[key])
+        except Exception as error:
+            # The binding has no other sign for an absent key than these words.
+            if str(error) == _ABSENT:
+                return None
+            raise FatalStorageError(f"read: {error}") from error
+
+    @override
+    def release(self) -> None:
+        self._snapshot = None
 
 
 class RocksStore(KeyValueStore):
@@ -149,6 +196,10 @@ class RocksStore(KeyValueStore):
             self._db.write(batch, self._write_options)
         except Exception as error:
             raise FatalStorageError(f"write: {error}") from error
+
+    @override
+    def snapshot(self) -> Snapshot:
+        return RocksSnapshot(self._db)
 
     @override
     def flush(self) -> None:

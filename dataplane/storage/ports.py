@@ -4,6 +4,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 
+class Snapshot(Protocol):
+    """The store as it was at one moment, for reads of single keys.
+
+    It keeps old values on disk and in memory: release it soon, and before the store is closed.
+    """
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value at that moment, or None when the key was absent."""
+        ...
+
+    def release(self) -> None:
+        """Let go of it; calling it again does nothing."""
+        ...
+
+
 class KeyValueStore(Protocol):
     """An ordered map of bytes with atomic writes.
 
@@ -31,6 +46,10 @@ class KeyValueStore(Protocol):
 
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Apply all changes atomically; None deletes."""
+        ...
+
+    def snapshot(self) -> Snapshot:
+        """Return the store as it is now; later writes do not show in it."""
         ...
 
     def flush(self) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 
 from dataplane.client.spec import NodeSpec
 from dataplane.gateways.calls import CallMeter
-from dataplane.gateways.ports import Cluster, Figures, State
+from dataplane.gateways.ports import Cluster, Figures, Reads, State
 from dataplane.ports import Clock
 from dataplane.replication.submissions import Submitted
 
@@ -22,6 +22,7 @@ class Context:
         *,
         spec: NodeSpec,
         cluster: Cluster,
+        reads: Reads,
         state: State,
         figures: Figures,
         clock: Clock,
@@ -29,6 +30,7 @@ class Context:
     ) -> None:
         self.spec = spec
         self.cluster = cluster
+        self.reads = reads
         self.state = state
         self.figures = figures
         self.clock = clock
@@ -47,14 +49,15 @@ class Context:
             (VIEW_HEADER, str(self.cluster.view)),
         ]
 
-    def staleness(self) -> tuple[str, str]:
-        """Return the header of a read of this node's own state.
+    def staleness(self, sequence: int | None = None) -> tuple[str, str]:
+        """Return the header of a read of this node's own state, or of the one at `sequence`.
 
-        It says how many sequences the node is behind the newest that it has heard of.
+        It says how many sequences that is behind the newest that this node has heard of.
         """
         status = self.cluster.status()
         heads = [member.executed for member in status.members if member.executed is not None]
-        return (LAG_HEADER, str(max([status.sequence, *heads]) - status.sequence))
+        read_at = status.sequence if sequence is None else sequence
+        return (LAG_HEADER, str(max([status.sequence, *heads]) - read_at))
 
     def new_id(self) -> str:
         """Return a new UUIDv7 (RFC 9562, section 5.7)."""

@@ -1,6 +1,5 @@
 """Documents: create, replace, merge, read, delete, bulk, query."""
 
-import asyncio
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -13,7 +12,6 @@ from dataplane.documents.commands import (
     encode_op,
 )
 from dataplane.documents.errors import Refusal
-from dataplane.documents.types import DocumentRecord
 from dataplane.documents.values import check_collection_name, check_id
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.errors import Problem, error_fields
@@ -29,7 +27,17 @@ from dataplane.gateways.rest.parsing import (
     patch_op,
     put_op,
 )
+from dataplane.gateways.rest.reads import (
+    absent,
+    consistency_of,
+    position_of,
+    read_bounded,
+    read_proven,
+    wait_for_position,
+    wants_proof,
+)
 from dataplane.gateways.rest.responses import (
+    etag,
     item_body,
     json_response,
     record_body,
@@ -38,13 +46,8 @@ from dataplane.gateways.rest.responses import (
 )
 from dataplane.query import parse_query, run_query
 
-WAIT_STEP_S: Final = 0.01
-CONSISTENCIES: Final = ("strong", "session", "local")
+BOUNDED_QUERY: Final = "nodes compare single documents only: ask for strong, session or local"
 _BARRIER: Final = encode_op(Barrier())
-
-
-def _etag(version: int) -> tuple[str, str]:
-    return ("ETag", f'"{version}"')
 
 
 async def _one(context: Context, op: Op) -> tuple[OpResult, int]:
@@ -68,7 +71,7 @@ async def create(context: Context, request: Request, caller: Caller, collection:
     assert result.id is not None
     assert result.version is not None
     location = f"/api/v1/collections/{collection}/documents/{quote(result.id, safe='')}"
-    headers = [_etag(result.version), ("Location", location), *context.position(sequence)]
+    headers = [etag(result.version), ("Location", location), *context.position(sequence)]
     return json_response(result_body(result, body), 201, headers)
 
 
@@ -97,7 +100,7 @@ async def patch(
 
 def _written(context: Context, result: OpResult, body: bytes, sequence: int) -> Response:
     assert result.version is not None
-    headers = [_etag(result.version), *context.position(sequence)]
+    headers = [etag(result.version), *context.position(sequence)]
     return json_response(result_body(result, body), result.status, headers)
 
 
@@ -119,69 +122,24 @@ async def read(
     caller.require("documents:read", collection)
     check_collection_name(collection)
     check_id(document_id)
-    query = request.query
-    if query.get("proof", "false") not in {"false", "0"}:
-        raise Problem(
-            "invalid", "proof is not offered by this version of the node: it serves no certificates"
-        )
-    consistency = consistency_of(query.get("consistency"))
+    consistency = consistency_of(request.query.get("consistency"))
+    if wants_proof(request):
+        return await read_proven(context, request, consistency, place)
+    if consistency == "bounded":
+        return await read_bounded(context, request, place)
     if consistency == "strong":
         result, sequence = await _one(context, Get(collection, document_id))
         assert result.document is not None
         assert result.version is not None
-        headers = [_etag(result.version), *context.position(sequence)]
+        headers = [etag(result.version), *context.position(sequence)]
         return json_response(result_body(result, result.document), 200, headers)
-    record, sequence = await _read_here(context, request, consistency, place)
-    headers = [_etag(record.version), *context.position(sequence), context.staleness()]
-    return json_response(record_body(record), 200, headers)
-
-
-async def _read_here(
-    context: Context, request: Request, consistency: str, place: tuple[str, str]
-) -> tuple[DocumentRecord, int]:
     if consistency == "session":
-        await wait_for_position(context, request.headers.get("aerolith-after"))
+        await wait_for_position(context, position_of(request))
     record = context.state.view.get(*place)
+    headers = [*context.position(context.cluster.executed), context.staleness()]
     if record is None:
-        raise Problem("not_found", f"no document {place[1]} in {place[0]}")
-    return record, context.cluster.executed
-
-
-def consistency_of(given: object) -> str:
-    """Return the consistency of a read, strong when none is named.
-
-    Raises:
-        Problem: `invalid` for one this node does not offer.
-    """
-    if given is None:
-        return "strong"
-    if given == "bounded":
-        raise Problem(
-            "invalid",
-            "bounded reads are not offered by this version of the node: nodes do not compare reads",
-        )
-    if given not in CONSISTENCIES:
-        raise Problem("invalid", f"consistency is one of {', '.join(CONSISTENCIES)}")
-    return str(given)
-
-
-async def wait_for_position(context: Context, after: str | None) -> None:
-    """Wait until this node executed the sequence that the client saw last.
-
-    Raises:
-        Problem: `invalid`; `not_ready` when this node does not get there in time.
-    """
-    if after is None:
-        return
-    if not after.isdigit():
-        raise Problem("invalid", "Aerolith-After takes a sequence, as Aerolith-Sequence gave it")
-    sequence = int(after)
-    try:
-        async with asyncio.timeout(context.timeout_ms / 1000):
-            while context.cluster.executed < sequence:  # noqa: ASYNC110 - rare and bounded
-                await asyncio.sleep(WAIT_STEP_S)
-    except TimeoutError as error:
-        raise Problem("not_ready", f"this node is not at {sequence} yet; ask another") from error
+        raise absent(place, headers)
+    return json_response(record_body(record), 200, [etag(record.version), *headers])
 
 
 async def bulk(context: Context, request: Request, caller: Caller, collection: str) -> Response:
@@ -226,6 +184,8 @@ async def query(context: Context, request: Request, caller: Caller, collection: 
     check_collection_name(collection)
     body = object_of(request, bytes_max=1024 * 1024)
     consistency = consistency_of(body.get("consistency"))
+    if consistency == "bounded":
+        raise Problem("invalid", BOUNDED_QUERY, error_fields((("/consistency", BOUNDED_QUERY),)))
     parsed = parse_query(collection, body)
     if consistency == "strong":
         submitted = await context.submit([_BARRIER])
@@ -233,7 +193,7 @@ async def query(context: Context, request: Request, caller: Caller, collection: 
         if result.status >= 400:
             raise result_problem(result)
     elif consistency == "session":
-        await wait_for_position(context, request.headers.get("aerolith-after"))
+        await wait_for_position(context, position_of(request))
     sequence = context.cluster.executed
     page = run_query(context.state.view, parsed)
     answer: dict[str, Any] = {

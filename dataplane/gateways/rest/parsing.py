@@ -117,12 +117,13 @@ def if_none_match(request: Request) -> bool:
 def _without_own_id(document: Json, document_id: str) -> Json:
     """Allow a body to repeat the id of its path, and what a read returned, but no other `_` name.
 
-    `_version`, `_created` and `_updated` come back from every read; sending them back is harmless.
+    `_version`, `_created`, `_updated` and `_proof` come back from reads; sending them back is
+    harmless.
     """
     given = document.pop("_id", document_id)
     if given != document_id:
         raise invalid("/_id", "differs from the id in the path")
-    for name in ("_version", "_created", "_updated"):
+    for name in ("_version", "_created", "_updated", "_proof"):
         document.pop(name, None)
     check_names(document)
     return document

@@ -34,6 +34,11 @@ def problem_response(problem: Problem, instance: str) -> Response:
     )
 
 
+def etag(version: int) -> tuple[str, str]:
+    """Return the header that names a document's version."""
+    return ("ETag", f'"{version}"')
+
+
 def document_body(  # noqa: PLR0917 - the columns of a document
     document_id: str, version: int, created_us: int, updated_us: int, body: bytes
 ) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def test_delete_removes_and_a_new_life_has_another_version(api, documents):
     assert api.put(f"{documents}/x", json={}).json()["_version"] > 1
 
 
-@pytest.mark.parametrize("consistency", ["strong", "session", "local"])
+@pytest.mark.parametrize("consistency", ["strong", "session", "bounded", "local"])
 def test_reads_are_served_at_each_consistency(api, documents, consistency):
     written = api.put(f"{documents}/x", json={"n": 1})
     read = api.get(
@@ -92,7 +92,7 @@ def test_reads_are_served_at_each_consistency(api, documents, consistency):
     assert after >= before
 
 
-@pytest.mark.parametrize("query", ["consistency=bounded", "consistency=never", "proof=true"])
+@pytest.mark.parametrize("query", ["consistency=never", "proof=maybe"])
 def test_what_is_not_offered_is_refused_by_name(api, documents, query):
     api.put(f"{documents}/x", json={})
     problem(api.get(f"{documents}/x?{query}"), 422, "invalid")

@@ -105,3 +105,30 @@ def test_rocks_opened_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DirectoryLockedError):
         RocksStore(tmp_path)
     store.close()
+
+
+def test_a_snapshot_keeps_what_was_there_and_shows_nothing_later(store: KeyValueStore) -> None:
+    store.write({b"a": b"1", b"gone": b"x", b"empty": b""})
+    snapshot = store.snapshot()
+    store.write({b"a": b"2", b"gone": None, b"new": b"y"})
+    store.flush()
+    assert [snapshot.get(key) for key in (b"a", b"gone", b"new", b"empty")] == [
+        b"1",
+        b"x",
+        None,
+        b"",
+    ]
+    assert store.get_many([b"a", b"gone", b"new"]) == [b"2", None, b"y"]
+    snapshot.release()
+    snapshot.release()
+
+
+def test_a_store_closes_whole_after_its_snapshots_are_released(tmp_path: Path) -> None:
+    store = RocksStore(tmp_path / "state")
+    store.write({b"a": b"1"})
+    snapshot = store.snapshot()
+    snapshot.release()
+    store.close()
+    again = RocksStore(tmp_path / "state")
+    assert again.get(b"a") == b"1"
+    again.close()

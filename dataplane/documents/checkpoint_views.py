@@ -1,0 +1,55 @@
+"""The state as it was at the newest checkpoints, while it goes on changing."""
+
+from typing import Final
+
+from dataplane.consensus.messages import CheckpointCertificate
+from dataplane.storage.ports import KeyValueStore, Snapshot
+
+STABLE_MAX: Final = 2
+OPEN_MAX: Final = 8
+"""Checkpoints that wait for their quorum; the watermarks allow fewer."""
+
+
+class CheckpointViews:
+    """Holds a snapshot of each checkpoint that is not stable yet, and of the last stable ones."""
+
+    def __init__(self, store: KeyValueStore) -> None:
+        self._store = store
+        self._open: dict[int, Snapshot] = {}
+        self._stable: list[tuple[CheckpointCertificate, Snapshot]] = []
+
+    def take(self, sequence: int) -> None:
+        """Hold the state of now: `sequence` was just executed and its root computed."""
+        if sequence in self._open or any(c.sequence == sequence for c, _ in self._stable):
+            return
+        self._open[sequence] = self._store.snapshot()
+        if len(self._open) > OPEN_MAX:
+            self._open.pop(min(self._open)).release()
+
+    def settle(self, certificate: CheckpointCertificate) -> None:
+        """A checkpoint is stable: hold it with its certificate, and none before the last ones."""
+        snapshot = self._open.pop(certificate.sequence, None)
+        for sequence in [s for s in self._open if s < certificate.sequence]:
+            self._open.pop(sequence).release()
+        if snapshot is None:
+            return
+        self._stable.append((certificate, snapshot))
+        if len(self._stable) > STABLE_MAX:
+            self._stable.pop(0)[1].release()
+
+    @property
+    def newest(self) -> tuple[CheckpointCertificate, Snapshot] | None:
+        """The last stable checkpoint, None when none was seen to become stable in this life."""
+        return self._stable[-1] if self._stable else None
+
+    @property
+    def count(self) -> int:
+        """How many snapshots are held."""
+        return len(self._open) + len(self._stable)
+
+    def close(self) -> None:
+        """Release every snapshot: the store is about to close."""
+        for snapshot in (*self._open.values(), *[held for _, held in self._stable]):
+            snapshot.release()
+        self._open.clear()
+        self._stable.clear()

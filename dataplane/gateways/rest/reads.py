@@ -1,0 +1,143 @@
+"""Reads of one document that do not rest on this node's word: compared, and proven."""
+
+import asyncio
+from typing import Final
+
+from dataplane.consensus.messages import CheckpointCertificate
+from dataplane.documents.proving import prove_document
+from dataplane.documents.tables import decode_document_row
+from dataplane.gateways.errors import Problem
+from dataplane.gateways.rest.context import LAG_HEADER, Context
+from dataplane.gateways.rest.http import Request, Response
+from dataplane.gateways.rest.responses import etag, json_response, record_body
+from dataplane.wire.proofs import Certificate, Proof, RowProof
+
+CONSISTENCIES: Final = ("strong", "session", "bounded", "local")
+WAIT_STEP_S: Final = 0.01
+_DIGITS_MAX: Final = 18
+
+type Place = tuple[str, str]
+
+
+def consistency_of(given: object) -> str:
+    """Return the consistency of a read, strong when none is named.
+
+    Raises:
+        Problem: `invalid` for one that there is not.
+    """
+    if given is None:
+        return "strong"
+    if given not in CONSISTENCIES:
+        raise Problem("invalid", f"consistency is one of {', '.join(CONSISTENCIES)}")
+    return str(given)
+
+
+def wants_proof(request: Request) -> bool:
+    """Return whether the read is to be proven.
+
+    Raises:
+        Problem: `invalid` for anything but true or false.
+    """
+    given = request.query.get("proof", "false")
+    if given not in {"true", "1", "false", "0"}:
+        raise Problem("invalid", "proof is true or false")
+    return given in {"true", "1"}
+
+
+def position_of(request: Request) -> int:
+    """Return the sequence that the client saw last, 0 when it names none.
+
+    Raises:
+        Problem: `invalid`.
+    """
+    after = request.headers.get("aerolith-after", "0")
+    if not (after.isascii() and after.isdigit() and len(after) <= _DIGITS_MAX):
+        raise Problem("invalid", "Aerolith-After takes a sequence, as Aerolith-Sequence gave it")
+    return int(after)
+
+
+async def wait_for_position(context: Context, sequence: int) -> None:
+    """Wait until this node executed a sequence.
+
+    Raises:
+        Problem: `not_ready` when this node does not get there in time.
+    """
+    try:
+        async with asyncio.timeout(context.timeout_ms / 1000):
+            while context.cluster.executed < sequence:  # noqa: ASYNC110 - rare and bounded
+                await asyncio.sleep(WAIT_STEP_S)
+    except TimeoutError as error:
+        raise Problem("not_ready", f"this node is not at {sequence} yet; ask another") from error
+
+
+def absent(place: Place, headers: list[tuple[str, str]], proof: Proof | None = None) -> Problem:
+    """Return the refusal of a read that finds no document; it may prove that there is none."""
+    detail = f"no document {place[1]} in {place[0]}"
+    fields = {} if proof is None else {"proof": proof}
+    return Problem("not_found", detail, fields, headers=tuple(headers))
+
+
+async def read_bounded(context: Context, request: Request, place: Place) -> Response:
+    """Answer what enough nodes agree on, and how far it may lag."""
+    collection, document_id = place
+    after = position_of(request)
+    agreed = await context.reads.bounded(
+        collection, document_id, after=after, timeout_ms=context.timeout_ms
+    )
+    lag = (LAG_HEADER, str(agreed.newest - agreed.sequence))
+    headers = [*context.position(agreed.sequence), lag]
+    if agreed.row is None:
+        raise absent(place, headers)
+    record = decode_document_row(document_id, agreed.row)
+    return json_response(record_body(record), 200, [etag(record.version), *headers])
+
+
+async def read_proven(
+    context: Context, request: Request, consistency: str, place: Place
+) -> Response:
+    """Answer a document with its proof, or prove that there is none.
+
+    A strong read has the state sealed, which takes a turn in the log and costs every node a
+    signature. The others are content with the last stable checkpoint where it is new enough.
+    """
+    after = 0 if consistency == "local" else position_of(request)
+    held = context.reads.views.newest
+    if consistency == "local" and held is None:
+        raise Problem("not_ready", "no checkpoint is stable since this node started; read strong")
+    if consistency == "strong" or held is None or held[0].sequence < after:
+        certificate, rows = await context.reads.seal(
+            lambda: context.state.view.prove(*place), timeout_ms=context.timeout_ms
+        )
+    else:
+        checkpoint, snapshot = held
+        certificate, rows = _of_checkpoint(checkpoint), prove_document(snapshot.get, *place)
+    headers = context.position(certificate.sequence)
+    if consistency != "strong":
+        headers.append(context.staleness(certificate.sequence))
+    return _proven(context, place, _proof(context, place, certificate, rows), headers)
+
+
+def _of_checkpoint(checkpoint: CheckpointCertificate) -> Certificate:
+    return Certificate("checkpoint", checkpoint.sequence, checkpoint.root, checkpoint.votes)
+
+
+def _proof(
+    context: Context,
+    place: Place,
+    certificate: Certificate,
+    rows: tuple[RowProof, RowProof | None],
+) -> Proof:
+    spec = context.spec
+    collection_row, document = rows
+    return Proof(1, spec.cluster_id, spec.epoch, *place, collection_row, document, certificate)
+
+
+def _proven(
+    context: Context, place: Place, proof: Proof, headers: list[tuple[str, str]]
+) -> Response:
+    row = None if proof.document is None else proof.document.row
+    if row is None:
+        raise absent(place, headers, proof)
+    record = decode_document_row(place[1], row)
+    body = {**record_body(record), "_proof": proof}
+    return json_response(body, 200, [etag(record.version), *headers])

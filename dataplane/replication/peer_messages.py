@@ -1,0 +1,98 @@
+"""Messages between nodes beside the protocol: comparing reads, and seals of the state.
+
+They decide nothing and are never on disk. A frame of theirs starts with a byte that begins no
+message of the protocol.
+"""
+
+from typing import Final
+
+import msgspec
+
+from dataplane.wire.errors import MalformedMessageError
+from dataplane.wire.proofs import HASH_BYTES
+
+MARK: Final = b"\xc1"
+"""The one byte that MessagePack never uses."""
+COLLECTION_CHARS_MAX: Final = 63
+ID_CHARS_MAX: Final = 128
+ROW_BYTES_MAX: Final = 1_200_000
+_NUMBER_MAX: Final = 2**63 - 1
+
+
+class PeerMessage(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False, tag=True
+):
+    """Base of these messages; the tag is the class name."""
+
+
+class ReadRequest(PeerMessage, frozen=True):
+    """Ask a replica for its state of a document; the row itself only when it is wanted."""
+
+    number: int
+    collection: str
+    id: str
+    wants_row: bool
+
+
+class ReadAnswer(PeerMessage, frozen=True):
+    """A replica's state of a document after `sequence`: the digest of its row, zeros for none."""
+
+    number: int
+    sequence: int
+    digest: bytes
+    row: bytes | None
+
+
+class SealVote(PeerMessage, frozen=True):
+    """A replica's signature under the root of its state after `sequence`."""
+
+    epoch: int
+    sequence: int
+    root: bytes
+    sig: bytes
+
+
+type AnyPeerMessage = ReadRequest | ReadAnswer | SealVote
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[AnyPeerMessage] = msgspec.msgpack.Decoder(AnyPeerMessage)
+
+
+def encode_peer_message(message: AnyPeerMessage) -> bytes:
+    """Return the bytes of a message."""
+    return MARK + _encoder.encode(message)
+
+
+def decode_peer_message(frame: bytes) -> AnyPeerMessage:
+    """Return the message in a marked frame, its shape checked.
+
+    Raises:
+        MalformedMessageError: The bytes are no such message, or a field is out of range.
+    """
+    assert frame.startswith(MARK)
+    try:
+        message = _decoder.decode(memoryview(frame)[len(MARK) :])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise MalformedMessageError(str(error)) from error
+    if not _is_legal(message):
+        raise MalformedMessageError(f"{type(message).__name__} out of range")
+    return message
+
+
+def _is_legal(message: AnyPeerMessage) -> bool:
+    match message:
+        case ReadRequest():
+            return (
+                0 <= message.number <= _NUMBER_MAX
+                and len(message.collection) <= COLLECTION_CHARS_MAX
+                and len(message.id) <= ID_CHARS_MAX
+            )
+        case ReadAnswer():
+            return (
+                0 <= message.number <= _NUMBER_MAX
+                and 0 <= message.sequence <= _NUMBER_MAX
+                and len(message.digest) == HASH_BYTES
+                and (message.row is None or len(message.row) <= ROW_BYTES_MAX)
+            )
+        case SealVote():
+            return 0 < message.sequence <= _NUMBER_MAX and len(message.root) == HASH_BYTES
