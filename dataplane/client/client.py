@@ -57,6 +57,10 @@ class Client:
         """Close the connections."""
         self._http.close()
 
+    def run(self, call: Call) -> Any:
+        """Make a prepared call, such as the control plane's; return the decoded body."""
+        return self._run(call)
+
     def _run(self, call: Call, idempotency_key: str | None = None) -> Any:
         attempts = Attempts(self._nodes, call, idempotency_key)
         for pause_s in attempts.pauses():

@@ -11,9 +11,12 @@ import sys
 from pathlib import Path
 
 import httpx
+import msgspec
 
 from dataplane.client.anchors import TrustAnchor
+from dataplane.client.client import Client
 from dataplane.client.keys import SCOPES, new_api_key
+from dataplane.client.membership import public_key_of, reconfigure
 from dataplane.client.provisioning import (
     NodeMaterial,
     create_authority,
@@ -51,6 +54,8 @@ class LocalCluster:
     ) -> None:
         self.directory = directory
         self.cluster_id = secrets.token_hex(16)
+        self.base = 0
+        self._admin_seed = secrets.token_bytes(32)
         key = new_api_key()
         self.api_key = key.token
         genesis = GenesisSpec(
@@ -58,24 +63,55 @@ class LocalCluster:
             calls_limit,
             storage_limit_bytes,
             usage_window_ms,
+            admin_public_key=public_key_of(self._admin_seed),
         )
+        self._usage = usage
         now = dt.datetime.now(dt.UTC)  # noqa: TID251 - certificates carry wall time
-        authority = create_authority(self.cluster_id, now)
+        self._authority = create_authority(self.cluster_id, now)
         material = [
-            create_node_material(authority, self.cluster_id, index, HOST, now)
+            create_node_material(self._authority, self.cluster_id, index, HOST, now)
             for index in range(count)
         ]
         self.members = _members(material, free_ports(2 * count))
+        self.nodes = list(self.members)
+        """Every node there ever was, by its id."""
+        self._genesis = msgspec.structs.replace(genesis, members=self.members)
+        self.epoch = 0
         self.specs: list[Path] = []
         for index, mine in enumerate(material):
-            home = directory / f"node-{index}"
-            spec = self._spec(index, home, genesis, usage)
-            self.specs.append(write_node_files(home, spec, authority, mine))
+            self._write(index, mine, None, 0)
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
 
-    def _spec(
-        self, index: int, home: Path, genesis: GenesisSpec, usage: UsageSpec | None
-    ) -> NodeSpec:
+    def _write(self, index: int, mine: NodeMaterial, learner: MemberSpec | None, base: int) -> None:
+        home = self.directory / f"node-{index}"
+        spec = self._spec(index, home, learner, base)
+        self.specs.append(write_node_files(home, spec, self._authority, mine))
+
+    def add_learner(self) -> int:
+        """Start a node that learns from the members; return its id."""
+        index = len(self.nodes)
+        now = dt.datetime.now(dt.UTC)  # noqa: TID251 - certificates carry wall time
+        mine = create_node_material(self._authority, self.cluster_id, index, HOST, now)
+        peer_port, http_port = free_ports(2)
+        keys = (mine.public_key, mine.gateway_public_key)
+        learner = MemberSpec(index, HOST, peer_port, http_port, *keys)
+        self._write(index, mine, learner, self.base)
+        self.nodes.append(learner)
+        self.start(index)
+        return index
+
+    def reconfigure(self, *ids: int, timeout_s: float = 30.0) -> None:
+        """Make these nodes the members of the next epoch."""
+        wanted = [self.nodes[index] for index in ids]
+        call = reconfigure(
+            self.cluster_id, epoch=self.epoch + 1, members=wanted, seed=self._admin_seed
+        )
+        with Client(self.urls, self.api_key, timeout_s=timeout_s) as client:
+            self.base = int(client.run(call)["ends_at"])
+        self.epoch += 1
+        self.members = tuple(wanted)
+
+    def _spec(self, index: int, home: Path, learner: MemberSpec | None, base: int) -> NodeSpec:
         return NodeSpec(
             cluster_id=self.cluster_id,
             cluster_name="local",
@@ -86,19 +122,22 @@ class LocalCluster:
             signing_key_file=str(home / "signing.key"),
             gateway_key_file=str(home / "gateway.key"),
             tls=TlsSpec(str(home / "ca.pem"), str(home / "node.pem"), str(home / "node.key")),
-            genesis=genesis,
-            usage=usage,
+            genesis=self._genesis,
+            usage=self._usage,
+            epoch=self.epoch,
+            base=base,
+            learner=learner,
         )
 
     @property
     def urls(self) -> list[str]:
-        """Where each node's gateway is."""
+        """Where each member's gateway is."""
         return [member.url for member in self.members]
 
     @property
     def anchor(self) -> TrustAnchor:
         """Whose signatures prove what the cluster holds."""
-        return TrustAnchor.of_members(self.cluster_id, 0, self.members)
+        return TrustAnchor.of_members(self.cluster_id, self.epoch, self.members)
 
     @property
     def pids(self) -> list[int]:
@@ -107,7 +146,7 @@ class LocalCluster:
 
     def start(self, *indexes: int) -> None:
         """Start the given nodes, or all."""
-        for index in indexes or range(len(self.members)):
+        for index in indexes or range(len(self.nodes)):
             log_path = self.directory / f"node-{index}.log"
             with log_path.open("ab") as log_file:
                 self.processes[index] = subprocess.Popen(  # noqa: S603 - our own interpreter
@@ -137,7 +176,9 @@ class LocalCluster:
     def is_ready(self, index: int) -> bool:
         """Whether the node says it can serve."""
         try:
-            return httpx.get(f"{self.urls[index]}/ready", timeout=2, trust_env=False).is_success
+            return httpx.get(
+                f"{self.nodes[index].url}/ready", timeout=2, trust_env=False
+            ).is_success
         except httpx.HTTPError:
             return False
 

@@ -54,6 +54,10 @@ class GenesisSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     calls_limit: int | None = None
     storage_limit_bytes: int | None = None
     usage_window_ms: int = 60_000
+    members: tuple[MemberSpec, ...] = ()
+    """The members of epoch 0 when they are not those of the specification any more."""
+    admin_public_key: str | None = None
+    """Whose orders change the members (hex); without it nobody's do."""
 
 
 class UsageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,14 +90,21 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     genesis: GenesisSpec
     version: int = 1
     epoch: int = 0
+    base: int = 0
+    """The sequence at which the epoch before ended; 0 in epoch 0."""
     profile: Literal["development", "production"] = "development"
     limits: LimitsSpec = LimitsSpec()
     usage: UsageSpec | None = None
+    learner: MemberSpec | None = None
+    """This node, when it is not a member of the epoch (yet)."""
 
     @property
     def me(self) -> MemberSpec:
-        """This node among the members."""
-        return next(member for member in self.members if member.id == self.node_id)
+        """This node: among the members, or one that learns beside them."""
+        known = (member for member in self.members if member.id == self.node_id)
+        found = next(known, self.learner)
+        assert found is not None, "a checked specification has its own node"
+        return found
 
 
 def _is_hex(text: str, length: int) -> bool:
@@ -113,16 +124,25 @@ def check_spec(spec: NodeSpec) -> None:
     ids = [member.id for member in spec.members]
     if not ids or len(ids) > MEMBERS_MAX or ids != sorted(set(ids)):
         raise SpecError("members must be 1 to 31 nodes with distinct ids in rising order")
-    if spec.node_id not in ids:
-        raise SpecError(f"node_id {spec.node_id} is not among the members")
-    for member in spec.members:
-        if not _is_hex(member.public_key, 64) or not _is_hex(member.gateway_public_key, 64):
-            raise SpecError(f"member {member.id} needs two public keys of 64 hex digits")
-        if not (0 < member.peer_port < 65536 and 0 < member.http_port < 65536):
-            raise SpecError(f"member {member.id} has a port out of range")
+    own = spec.learner.id if spec.learner is not None else spec.node_id
+    if own != spec.node_id or (spec.node_id not in ids) != (spec.learner is not None):
+        raise SpecError(f"node_id {spec.node_id} is neither a member nor the learner")
+    if spec.genesis.admin_public_key is not None and not _is_hex(
+        spec.genesis.admin_public_key, PUBLIC_KEY_HEX
+    ):
+        raise SpecError("genesis.admin_public_key must be 64 hex digits")
+    for member in (*spec.members, *spec.genesis.members, *filter(None, (spec.learner,))):
+        _check_member(member)
     for key in spec.genesis.keys:
         if not _is_hex(key.hash, 64):
             raise SpecError(f"genesis key {key.id} needs a SHA-256 hash of 64 hex digits")
+
+
+def _check_member(member: MemberSpec) -> None:
+    if not _is_hex(member.public_key, 64) or not _is_hex(member.gateway_public_key, 64):
+        raise SpecError(f"member {member.id} needs two public keys of 64 hex digits")
+    if not (0 < member.peer_port < 65536 and 0 < member.http_port < 65536):
+        raise SpecError(f"member {member.id} has a port out of range")
 
 
 def load_spec(path: Path) -> NodeSpec:

@@ -75,20 +75,29 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaConfig:
-    """One replica's place in one epoch of a cluster."""
+    """One replica's place in one epoch of a cluster.
+
+    A replica that is not among the members is a learner: it follows, and votes for nothing.
+    """
 
     cluster_id: bytes
     epoch: int
     replica_id: int
     members: tuple[MemberKeys, ...]
+    base: int = 0
+    """The sequence the epoch before ended at: agreed by its members, not voted on again."""
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         ids = [member.replica_id for member in self.members]
         assert 1 <= len(ids) <= REPLICA_COUNT_MAX
         assert ids == sorted(set(ids)), "members are sorted by id and distinct"
-        assert self.replica_id in ids
         assert len(self.cluster_id) == 16
+
+    @property
+    def is_learner(self) -> bool:
+        """Whether this replica is no member of the epoch."""
+        return self.public_key(self.replica_id) is None
 
     @property
     def n(self) -> int:

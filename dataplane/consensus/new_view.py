@@ -22,6 +22,7 @@ class Selection:
     order and without gaps; what was prepared nowhere becomes the null batch.
     """
 
+    base: int
     checkpoint: CheckpointCertificate | None
     digests: tuple[bytes, ...]
     holders: tuple[tuple[int, ...], ...]
@@ -29,8 +30,8 @@ class Selection:
 
     @property
     def checkpoint_sequence(self) -> int:
-        """min-s: the newest stable checkpoint of the quorum."""
-        return 0 if self.checkpoint is None else self.checkpoint.sequence
+        """min-s: the newest stable checkpoint of the quorum, or where the epoch began."""
+        return self.base if self.checkpoint is None else self.checkpoint.sequence
 
     @property
     def last(self) -> int:
@@ -38,17 +39,18 @@ class Selection:
         return self.checkpoint_sequence + len(self.digests)
 
 
-def select(changes: Sequence[ViewChange]) -> Selection | None:
-    """Return what a view carries over, or None when two proofs of one view contradict each other.
+def select(changes: Sequence[ViewChange], base: int) -> Selection | None:
+    """Return what a view carries over, None when two proofs of one view contradict each other.
 
-    Two prepared certificates of one view with different digests need more than f liars.
+    `base` is where the epoch began. Two prepared certificates of one view with different digests
+    need more than f liars.
     """
     checkpoint: CheckpointCertificate | None = None
     for change in changes:
-        known = 0 if checkpoint is None else checkpoint.sequence
+        known = base if checkpoint is None else checkpoint.sequence
         if change.checkpoint is not None and change.checkpoint.sequence > known:
             checkpoint = change.checkpoint
-    first = 1 if checkpoint is None else checkpoint.sequence + 1
+    first = 1 + (base if checkpoint is None else checkpoint.sequence)
     best: dict[int, PreparedProof] = {}
     for change in changes:
         for proof in change.prepared:
@@ -60,6 +62,7 @@ def select(changes: Sequence[ViewChange]) -> Selection | None:
     last = max((sequence for sequence in best if sequence >= first), default=first - 1)
     chosen = [best.get(sequence) for sequence in range(first, last + 1)]
     return Selection(
+        base,
         checkpoint,
         tuple(NULL_DIGEST if proof is None else proof.digest for proof in chosen),
         tuple(

@@ -59,7 +59,7 @@ class Ordering:
         """Accept the primary's proposal or keep it for later; a second digest is evidence."""
         state = self._state
         ahead = message.view > state.view or not state.active
-        if state.diverged or message.view < state.view or message.sequence <= state.stable:
+        if state.is_mute or message.view < state.view or message.sequence <= state.stable:
             return
         if ahead:
             self._keep_early(message)
@@ -184,7 +184,7 @@ class Ordering:
         """prepared(m, v, n): a proposal and enough Prepares -> commit phase. OSDI'99, 4.2."""
         state = self._state
         proposal = slot.pre_prepare
-        if proposal is None or slot.own_commit is not None or state.diverged or not state.active:
+        if proposal is None or slot.own_commit is not None or state.is_mute or not state.active:
             return
         assert proposal.view == state.view
         if slot.prepared_votes(state.primary, state.config.replica_id) < state.config.quorum:
@@ -364,7 +364,7 @@ class Ordering:
         """Ask for the execution of every decided batch that is next in order."""
         state = self._state
         interval = state.config.limits.checkpoint_interval
-        while not state.diverged:
+        while not state.diverged and not state.ended:
             entry = state.archive.get(state.requested + 1)
             if entry is None:
                 return

@@ -62,6 +62,13 @@ class Stable:
 
 
 @dataclass(frozen=True, slots=True)
+class EpochEnded:
+    """The last batch of the epoch is executed and every decision on disk: go on in the next."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """One replica signed two conflicting messages: transferable proof that it lied."""
 
@@ -78,4 +85,4 @@ class Alarm:
     detail: str
 
 
-type Effect = Send | Broadcast | Persist | Execute | Stable | Evidence | Alarm
+type Effect = Send | Broadcast | Persist | Execute | Stable | EpochEnded | Evidence | Alarm

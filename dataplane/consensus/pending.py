@@ -61,6 +61,10 @@ class PendingRequests:
         """Note that a slot carries the request, so that it is not proposed twice."""
         self._in_flight.add(request.key)
 
+    def all(self) -> list[Request]:
+        """Return every waiting request, the oldest first."""
+        return [waiting.request for waiting in self._waiting.values()]
+
     def oldest_ms(self) -> int | None:
         """Return since when the oldest request waits, None when none does."""
         if not self._waiting:

@@ -23,14 +23,20 @@ class Proposer:
         while state.leads:
             if self._ordering.next_sequence > min(state.high, state.executed + limits.pipeline):
                 return
-            since = state.pending.oldest_unproposed_ms()
-            if since is None:
-                return
-            old = now_ms - since >= self.batch_delay_ms()
-            full = state.pending.unproposed_ops(limits.batch_ops_max) >= limits.batch_ops_max
-            if not old and not full:
+            if not self._is_due(now_ms):
                 return
             self._propose_batch(now_ms)
+
+    def _is_due(self, now_ms: int) -> bool:
+        """Whether to propose now: what waits, or nothing at all to come to the epoch's end."""
+        pending, limits = self._state.pending, self._state.config.limits
+        if self._state.is_ending:
+            return True
+        since = pending.oldest_unproposed_ms()
+        if since is None:
+            return False
+        old = now_ms - since >= self.batch_delay_ms()
+        return old or pending.unproposed_ops(limits.batch_ops_max) >= limits.batch_ops_max
 
     def batch_delay_ms(self) -> int:
         """Return how long a request may wait for company.
@@ -48,7 +54,7 @@ class Proposer:
         state = self._state
         self._ordering.last_ts_ms = max(self._ordering.last_ts_ms, now_ms)
         batch = Batch(self._ordering.last_ts_ms, tuple(state.pending.take_batch()))
-        assert batch.requests
+        assert batch.requests or state.is_ending
         data = encode_batch(batch)
         sequence, digest = self._ordering.next_sequence, digest_of(data)
         self._ordering.next_sequence += 1

@@ -32,12 +32,22 @@ class Accepted(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False)
     pre_prepare: PrePrepare
     vote: Prepare | None
 
+    @property
+    def epoch(self) -> int:
+        """The epoch the record is of."""
+        return self.pre_prepare.epoch
+
 
 class Prepared(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """A prepared certificate and this replica's Commit."""
 
     vote: Commit
     proof: PreparedProof
+
+    @property
+    def epoch(self) -> int:
+        """The epoch the record is of."""
+        return self.vote.epoch
 
 
 class Decided(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -46,11 +56,21 @@ class Decided(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     certificate: CommitCertificate
     batch: bytes | None
 
+    @property
+    def epoch(self) -> int:
+        """The epoch the record is of."""
+        return self.certificate.epoch
+
 
 class Checkpointed(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """The root this replica signed for a checkpoint."""
 
     vote: Checkpoint
+
+    @property
+    def epoch(self) -> int:
+        """The epoch the record is of."""
+        return self.vote.epoch
 
 
 class MadeStable(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -58,11 +78,21 @@ class MadeStable(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fals
 
     certificate: CheckpointCertificate
 
+    @property
+    def epoch(self) -> int:
+        """The epoch the record is of."""
+        return self.certificate.epoch
+
 
 class ViewLeft(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """The ViewChange this replica signed: it votes in no view below any more."""
 
     change: ViewChange
+
+    @property
+    def epoch(self) -> int:
+        """The epoch the record is of."""
+        return self.change.epoch
 
 
 class ViewEntered(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -70,8 +100,22 @@ class ViewEntered(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fal
 
     new_view: NewView
 
+    @property
+    def epoch(self) -> int:
+        """The epoch the record is of."""
+        return self.new_view.epoch
 
-type Record = Accepted | Prepared | Decided | Checkpointed | MadeStable | ViewLeft | ViewEntered
+
+class EpochClosed(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The epoch's last sequence is executed; every decision before is on disk with this."""
+
+    epoch: int
+    sequence: int
+
+
+type Record = (
+    EpochClosed | Accepted | Prepared | Decided | Checkpointed | MadeStable | ViewLeft | ViewEntered
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
@@ -84,9 +128,13 @@ def encode_record(record: Record) -> bytes:
 
 @dataclass(slots=True)
 class Recovered:
-    """What a replica knew when it stopped."""
+    """What a replica knew of one epoch when it stopped, and every decision still in the log."""
 
     applied: int = 0
+    ends_at: int | None = None
+    """The last sequence of the epoch, when the state knows it."""
+    later_epoch: bool = False
+    """The log goes on into a later epoch, which the state has not reached."""
     root: bytes | None = None
     """The root of the state at `applied`, when that is a checkpoint."""
     accepted: dict[int, Accepted] = field(default_factory=dict)
@@ -101,29 +149,46 @@ class Recovered:
     entered: NewView | None = None
 
 
-def recover(records: Iterable[bytes], applied: int, root: bytes | None = None) -> Recovered:
-    """Rebuild what the replica knew from its log and the sequence its state holds.
+def recover(
+    records: Iterable[bytes],
+    applied: int,
+    root: bytes | None = None,
+    *,
+    epoch: int = 0,
+    ends_at: int | None = None,
+) -> Recovered:
+    """Rebuild what the replica knew of an epoch from its log and the sequence its state holds.
 
     `root` is the state's root when `applied` is a checkpoint. The state may be newer than the log:
     if the vote for the checkpoint at the high watermark is lost, only the state can give it again,
-    and without it nothing would ever be ordered any more.
+    and without it nothing would ever be ordered any more. Decisions of every epoch are kept: peers
+    that lag may ask for them.
     """
-    recovered = Recovered(applied=applied, root=root)
+    recovered = Recovered(applied=applied, root=root, ends_at=ends_at)
     for data in records:
         record = _decoder.decode(data)
-        match record:
-            case Checkpointed(vote=checkpoint):
-                recovered.checkpoints[checkpoint.sequence] = checkpoint
-            case MadeStable(certificate=stable):
-                if recovered.stable is None or stable.sequence > recovered.stable.sequence:
-                    recovered.stable = stable
-            case ViewLeft(change=change):
-                recovered.left = change
-            case ViewEntered(new_view=new_view):
-                recovered.entered = new_view
-            case Accepted() | Prepared() | Decided():
-                _recover_slot(recovered, record)
+        if record.epoch > epoch:
+            recovered.later_epoch = True
+        if isinstance(record, Decided) or record.epoch == epoch:
+            _recover_record(recovered, record)
     return recovered
+
+
+def _recover_record(recovered: Recovered, record: Record) -> None:
+    match record:
+        case Checkpointed(vote=checkpoint):
+            recovered.checkpoints[checkpoint.sequence] = checkpoint
+        case MadeStable(certificate=stable):
+            if recovered.stable is None or stable.sequence > recovered.stable.sequence:
+                recovered.stable = stable
+        case ViewLeft(change=change):
+            recovered.left = change
+        case ViewEntered(new_view=new_view):
+            recovered.entered = new_view
+        case Accepted() | Prepared() | Decided():
+            _recover_slot(recovered, record)
+        case EpochClosed():
+            pass  # The state itself is in the next epoch, or comes there by executing again.
 
 
 def _recover_slot(recovered: Recovered, record: Accepted | Prepared | Decided) -> None:

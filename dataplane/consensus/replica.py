@@ -45,9 +45,9 @@ from dataplane.consensus.messages import (
     ViewChange,
 )
 from dataplane.consensus.ordering import Ordering
-from dataplane.consensus.outcome import Effect
+from dataplane.consensus.outcome import Effect, EpochEnded
 from dataplane.consensus.proposing import Proposer
-from dataplane.consensus.records import Recovered
+from dataplane.consensus.records import EpochClosed, Recovered
 from dataplane.consensus.restore import restore_ordering, resume
 from dataplane.consensus.state import ReplicaState
 from dataplane.consensus.suspicion import Suspicion
@@ -75,6 +75,7 @@ class Replica:
         self._recovered = recovered
         self._started = False
         self._alive_ms = 0
+        self._state.epoch_end = recovered.ends_at
         self._window_from = self._state.stable
 
     # --- What the driver may look at ------------------------------------------------------------
@@ -241,11 +242,17 @@ class Replica:
         heads = [peer.executed for peer in self._catch_up.peers.values()]
         self._suspicion.heard_position(now_ms, heads)
 
-    def on_executed(self, now_ms: int, sequence: int, root: bytes | None) -> None:
-        """Take the answer to an Execute effect, in order."""
+    def on_executed(
+        self, now_ms: int, sequence: int, root: bytes | None, ends_at: int | None = None
+    ) -> None:
+        """Take the answer to an Execute effect, in order.
+
+        `ends_at` is the last sequence of this epoch, once the state knows that another follows.
+        """
         state = self._state
         assert sequence == state.executed + 1 <= state.requested
         state.executed = sequence
+        state.epoch_end = ends_at
         entry = state.archive.get(sequence)
         assert entry is not None
         self._suspicion.executed(
@@ -253,11 +260,31 @@ class Replica:
             view=entry.certificate.view,
             waited_since_ms=self._ordering.waited_since_ms.pop(sequence),
         )
-        if root is not None:
+        if root is not None and not state.config.is_learner:
             self._checkpoints.on_root(sequence, root, now_ms)
         self._checkpoints.advance()
+        if sequence == ends_at:
+            self._end_epoch(sequence)
+            return
         self._ordering.forget_stable()
         self._move_window(now_ms)
+
+    def _end_epoch(self, sequence: int) -> None:
+        """Vote no more; leave once every decision of the epoch is on disk, for those who lag."""
+        state = self._state
+        state.ended = True
+        state.persist(
+            sequence,
+            EpochClosed(state.config.epoch, sequence),
+            then=lambda _now: state.emit(EpochEnded(sequence)),
+        )
+
+    def hand_over(self, successor: "Replica", now_ms: int) -> None:
+        """Give the next epoch's replica the decided batches, for laggards, and what waits."""
+        successor._state.archive = self._state.archive  # noqa: SLF001 - the same class
+        for request in self._state.pending.all():
+            if successor._state.config.gateway_of(request.client) is not None:  # noqa: SLF001
+                successor.on_request(now_ms, request)
 
     def on_persisted(self, now_ms: int, barrier: int) -> None:
         """Everything up to the barrier is on disk."""
@@ -292,7 +319,8 @@ class Replica:
         self._views.resume(now_ms)
 
     def _is_busy(self) -> bool:
-        return bool(self._state.pending) or self._ordering.has_unfinished()
+        state = self._state
+        return bool(state.pending) or self._ordering.has_unfinished() or state.is_ending
 
     def _show_life(self, now_ms: int) -> None:
         state = self._state
@@ -320,8 +348,12 @@ class Replica:
         """Return when `on_tick` should run next; late is allowed, early is waste."""
         state, limits = self._state, self._state.config.limits
         since = state.pending.oldest_unproposed_ms() if state.leads else None
+        if state.leads and state.is_ending and self._ordering.proposed < state.high:
+            return now_ms + 1
         if since is not None and self._ordering.proposed < state.executed + limits.pipeline:
             return max(now_ms + 1, since + self._proposer.batch_delay_ms())
+        if state.config.is_learner:
+            return now_ms + self._catch_up.status_ms
         if state.config.n == 1:
             busy = self._is_busy() or self._checkpoints.unfinished
             return now_ms + (limits.retransmit_ms if busy else limits.status_ms)

@@ -19,7 +19,13 @@ def restore_ordering(state: ReplicaState, ordering: Ordering, recovered: Recover
     for sequence in sorted({*recovered.accepted, *recovered.prepared}):
         if sequence > state.stable:
             _restore_slot(state, ordering, sequence, recovered)
-    known = [0, state.executed, ordering.proposed, *recovered.accepted, *recovered.decided]
+    known = [
+        state.config.base,
+        state.executed,
+        ordering.proposed,
+        *recovered.accepted,
+        *recovered.decided,
+    ]
     ordering.next_sequence = max(known) + 1
     state.archive.trim(state.executed)
 

@@ -80,10 +80,13 @@ class ReplicaState:
         self.active = True
         self.new_view: NewView | None = None
         """What opened the view; None in view 0 and while a view is not active."""
-        self.stable = 0
+        self.stable = config.base
         self.stable_certificate: CheckpointCertificate | None = None
         self.executed = 0
         self.requested = 0
+        self.epoch_end: int | None = None
+        """The last sequence of the epoch, once the change of members is executed."""
+        self.ended = False
         self.slots: dict[int, Slot] = {}
         limits = config.limits
         self.archive = Archive(limits.retained_batches_max, limits.retained_bytes_max)
@@ -112,12 +115,23 @@ class ReplicaState:
     @property
     def leads(self) -> bool:
         """Whether this replica may propose now."""
-        return self.active and not self.diverged and self.is_primary
+        return self.active and not self.is_mute and self.is_primary
+
+    @property
+    def is_mute(self) -> bool:
+        """Whether this replica must not vote or propose."""
+        return self.diverged or self.ended or self.config.is_learner
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the epoch's last sequence is known and not executed yet."""
+        return self.epoch_end is not None and self.executed < self.epoch_end
 
     @property
     def high(self) -> int:
-        """H, the high watermark."""
-        return self.stable + self.config.limits.window
+        """H, the high watermark; never beyond the end of the epoch."""
+        high = self.stable + self.config.limits.window
+        return high if self.epoch_end is None else min(high, self.epoch_end)
 
     @property
     def evidence_count(self) -> int:
@@ -148,7 +162,7 @@ class ReplicaState:
 
     def broadcast(self, message: AnyMessage, after: int = 0) -> None:
         """Send to every other replica."""
-        if self.config.n > 1:
+        if self.config.n > 1 or self.config.is_learner:
             self.emit(Broadcast(message, after))
 
     def note(

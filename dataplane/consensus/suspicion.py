@@ -127,7 +127,7 @@ class Suspicion:
     def cause(self, now_ms: int, *, busy: bool) -> str | None:
         """Return why this replica wants to leave its view, None when it does not."""
         self._forgive_own_sleep(now_ms)
-        if self._state.config.n == 1:
+        if self._state.config.n == 1 or self._state.is_mute:
             return None
         if busy and not self._was_busy:
             self._progress_ms = max(self._progress_ms, now_ms)

@@ -46,6 +46,18 @@ from dataplane.consensus.view_verification import (
 )
 from dataplane.wire.errors import MalformedMessageError
 
+OF_ONE_EPOCH = (
+    PrePrepare,
+    Prepare,
+    Commit,
+    Checkpoint,
+    CheckpointCertificate,
+    Heartbeat,
+    Suspect,
+    TimeoutCertificate,
+    ViewChange,
+    NewView,
+)
 VOTE_KINDS = {PrePrepare: b"PP", Prepare: b"P", Commit: b"C"}
 
 
@@ -126,6 +138,14 @@ def _verify_committed(message: Committed, config: ReplicaConfig, verifier: Verif
     )
 
 
+def is_of_another_epoch(message: AnyMessage, epoch: int) -> bool:
+    """Whether a message says nothing here, and is no fault: members change their epoch in turn.
+
+    A Status is heard whatever its epoch: whoever lags can be helped, whoever is ahead can help.
+    """
+    return isinstance(message, OF_ONE_EPOCH) and message.epoch != epoch
+
+
 def verify_message(  # noqa: C901, PLR0911, PLR0912 - one flat branch per message
     message: AnyMessage, sender: int, config: ReplicaConfig, verifier: Verifier
 ) -> bool:
@@ -159,7 +179,8 @@ def verify_message(  # noqa: C901, PLR0911, PLR0912 - one flat branch per messag
         case Replies():
             return all(reply.replica == sender for reply in message.replies)
         case Status():
-            return message.replica == sender and message.epoch == config.epoch
+            # A peer in another epoch lags or is ahead: either can be helped.
+            return message.replica == sender
         case FetchCommitted():
             return 1 <= message.first <= message.last
         case Committed():

@@ -99,7 +99,7 @@ class ViewChanges:
     def on_timeout(self, certificate: TimeoutCertificate, now_ms: int) -> None:
         """Leave the view that a blocking set suspects, and every one before it."""
         state = self._state
-        if certificate.view < state.view or state.diverged:
+        if certificate.view < state.view or state.is_mute:
             return
         state.view, state.active, state.new_view = certificate.view + 1, False, None
         change = self._signed_change(certificate)
@@ -150,7 +150,7 @@ class ViewChanges:
         known = self._changes.get(change.replica)
         if known is None or known.view < change.view:
             self._changes[change.replica] = change
-        if state.active or state.diverged or not state.is_primary or self._own_change is None:
+        if state.active or state.is_mute or not state.is_primary or self._own_change is None:
             return
         changes = [
             self._changes[replica]
@@ -163,7 +163,7 @@ class ViewChanges:
     def _begin(self, changes: tuple[ViewChange, ...], now_ms: int) -> None:
         """Build the NewView, as the primary of the view."""
         state = self._state
-        selection = select(changes)
+        selection = select(changes, state.config.base)
         if selection is None:
             state.alarm(
                 "contradicting_proofs", f"more than f replicas lied before view {state.view}"
@@ -196,8 +196,8 @@ class ViewChanges:
         state = self._state
         if new_view.view < state.view or (new_view.view == state.view and state.active):
             return
-        selection = select(new_view.changes)
-        if state.diverged or selection is None:
+        selection = select(new_view.changes, state.config.base)
+        if state.is_mute or selection is None:
             return
         self._enter(new_view, selection, now_ms)
         self._ordering.take_carried(now_ms)
@@ -226,7 +226,7 @@ class ViewChanges:
         """Judge the primary; repeat the own ViewChange while the view does not begin."""
         state = self._state
         cause = self._suspicion.cause(now_ms, busy=busy)
-        if cause is not None and not state.diverged:
+        if cause is not None and not state.is_mute:
             self.suspect(now_ms, cause)
         if now_ms - self._repeated_ms >= state.config.limits.retransmit_ms:
             self.repeat(now_ms)
@@ -269,6 +269,6 @@ class ViewChanges:
         elif entered is not None:
             state.view_record = ViewEntered(entered)
             self._stand_in(entered)
-            selection = select(entered.changes)
+            selection = select(entered.changes, state.config.base)
             assert selection is not None, "an accepted NewView does not contradict itself"
             self._ordering.enter_view(entered, selection)

@@ -68,7 +68,7 @@ def verify_view_change(change: ViewChange, config: ReplicaConfig, verifier: Veri
     if change.timeout.view != change.view - 1:
         return False
     checkpoint = change.checkpoint
-    stable = 0 if checkpoint is None else checkpoint.sequence
+    stable = config.base if checkpoint is None else checkpoint.sequence
     previous = stable
     for proof in change.prepared:
         in_window = previous < proof.sequence <= stable + config.limits.window
@@ -107,7 +107,7 @@ def verify_new_view(new_view: NewView, config: ReplicaConfig, verifier: Verifier
 def _verify_carried(
     new_view: NewView, key: bytes, config: ReplicaConfig, verifier: Verifier
 ) -> bool:
-    selection = select(new_view.changes)
+    selection = select(new_view.changes, config.base)
     if selection is None or len(selection.digests) != len(new_view.proposals):
         return False
     first = selection.checkpoint_sequence + 1

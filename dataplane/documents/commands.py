@@ -153,6 +153,17 @@ class ReportCalls(Operation, frozen=True):
     calls_by_class: dict[str, int]
 
 
+class Reconfigure(Operation, frozen=True):
+    """Change the members: an encoded `wire.membership.NextMembers` and its signature.
+
+    The result carries the last sequence of the present epoch as `version`. The same order again
+    gives the same answer.
+    """
+
+    order: bytes
+    sig: bytes
+
+
 type Op = (
     OpenSession
     | Create
@@ -169,6 +180,7 @@ type Op = (
     | KeyRevoke
     | QuotaPut
     | ReportCalls
+    | Reconfigure
 )
 
 READ_ONLY: Final = (Get, Barrier, Seal)

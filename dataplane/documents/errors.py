@@ -4,6 +4,7 @@ from typing import Final
 
 MALFORMED: Final = "malformed"
 NOT_FOUND: Final = "not_found"
+FORBIDDEN: Final = "forbidden"
 CONFLICT: Final = "conflict"
 PRECONDITION_FAILED: Final = "precondition_failed"
 TOO_LARGE: Final = "too_large"
@@ -13,6 +14,7 @@ STORAGE_QUOTA_EXCEEDED: Final = "storage_quota_exceeded"
 
 STATUS: Final = {
     MALFORMED: 400,
+    FORBIDDEN: 403,
     NOT_FOUND: 404,
     CONFLICT: 409,
     PRECONDITION_FAILED: 412,

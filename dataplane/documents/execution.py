@@ -24,6 +24,7 @@ from dataplane.documents.commands import (
     Patch,
     Put,
     QuotaPut,
+    Reconfigure,
     ReportCalls,
     Seal,
     Update,
@@ -41,6 +42,7 @@ from dataplane.documents.errors import (
     invalid,
 )
 from dataplane.documents.keys import Keys
+from dataplane.documents.membership import Membership
 from dataplane.documents.operators import apply_update
 from dataplane.documents.tables import Batch, CollectionRow, IdempotencyRow, MetaRow
 from dataplane.documents.values import (
@@ -62,12 +64,19 @@ class Execution:
     """Executes operations one by one; an operation changes everything it should or nothing."""
 
     def __init__(
-        self, meta: MetaRow, collections: Collections, keys: Keys, accounting: Accounting
+        self,
+        meta: MetaRow,
+        *,
+        collections: Collections,
+        keys: Keys,
+        accounting: Accounting,
+        membership: Membership,
     ) -> None:
         self._meta = meta
         self._collections = collections
         self._keys = keys
         self._accounting = accounting
+        self._membership = membership
         self.idempotency_used: list[bytes] = []
         self._handlers: dict[type[Op], Callable[[Batch, Any], OpResult]] = {
             OpenSession: self._open_session,
@@ -85,6 +94,7 @@ class Execution:
             KeyRevoke: self._key_revoke,
             QuotaPut: self._quota_put,
             ReportCalls: self._report_calls,
+            Reconfigure: self._reconfigure,
         }
 
     def run(self, batch: Batch, operation: Op | MalformedOperationError) -> bytes:
@@ -272,6 +282,10 @@ class Execution:
     def _report_calls(self, batch: Batch, operation: ReportCalls) -> OpResult:
         self._accounting.report(batch, operation)
         return OpResult(200)
+
+    def _reconfigure(self, batch: Batch, operation: Reconfigure) -> OpResult:
+        ends_at = self._membership.reconfigure(batch, operation, self._meta.applied)
+        return OpResult(200, version=ends_at)
 
     def _open_session(self, _batch: Batch, _operation: OpenSession) -> OpResult:
         raise invalid("", "OpenSession must be the only operation of its request")

@@ -24,11 +24,13 @@ from dataplane.documents.commands import (
 )
 from dataplane.documents.execution import IDEMPOTENCY_MS, Execution
 from dataplane.documents.keys import Keys
+from dataplane.documents.membership import Membership
 from dataplane.documents.merkle import MerkleTree, hash_rows
 from dataplane.documents.sessions import Sessions, answer, ops_digest
 from dataplane.documents.tables import Batch, MetaRow
 from dataplane.documents.types import (
     BatchResult,
+    Configuration,
     Executor,
     Genesis,
     RequestResult,
@@ -60,7 +62,14 @@ class StateMachine(Executor):
         self._collections = Collections(store, self._meta)
         self._keys = Keys(store)
         self._accounting = Accounting(store, self._meta)
-        self._execution = Execution(self._meta, self._collections, self._keys, self._accounting)
+        self._membership = Membership(store)
+        self._execution = Execution(
+            self._meta,
+            collections=self._collections,
+            keys=self._keys,
+            accounting=self._accounting,
+            membership=self._membership,
+        )
         parts = (self._collections, self._keys, self._accounting)
         self.view = StateView(store, self._meta, parts)
         self._oldest_expiry = _oldest_expiry(store)
@@ -98,6 +107,11 @@ class StateMachine(Executor):
     @override
     def root(self) -> bytes:
         return self._tree.root()
+
+    @property
+    @override
+    def configuration(self) -> Configuration:
+        return self._membership.configuration
 
     def _begin(self, batch: Batch) -> None:
         """Do what falls due with time, in a fixed order, before any request."""
@@ -153,6 +167,7 @@ class StateMachine(Executor):
             digest.update(b"%d:%d" % (request.cseq, request.ack))
             digest.update(ops_digest(request.ops))
         meta.history = digest.digest()
+        self._membership.advance(batch, sequence)
         batch.put(tables.META, tables.encode_row(meta))
         entries = hash_rows(batch.changes.items())
         self._tree.record(sequence, entries, batch.changes)
@@ -200,6 +215,7 @@ class StateMachine(Executor):
             self._keys.put(batch, key, 0)
         quota = QuotaPut(genesis.calls_limit, genesis.storage_limit_bytes)
         self._accounting.set_quota(batch, quota)
+        self._membership.write_genesis(batch, genesis)
         batch.put(tables.META, tables.encode_row(self._meta))
         self._tree.record(0, hash_rows(batch.changes.items()), batch.changes)
         self._store.write(batch.changes)

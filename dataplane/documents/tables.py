@@ -12,6 +12,7 @@ import msgspec
 
 from dataplane.documents.types import DocumentRecord
 from dataplane.storage.ports import KeyValueStore
+from dataplane.wire.membership import Member
 
 META: Final = b"M"
 COLLECTION: Final = b"C"
@@ -26,6 +27,7 @@ SESSION: Final = b"S"
 SESSION_WINDOW: Final = b"W"
 USAGE_WINDOW: Final = b"U"
 STORAGE_WINDOW: Final = b"Z"
+MEMBERSHIP: Final = b"E"
 
 _HEADER: Final = struct.Struct("<QQQ")
 HEADER_BYTES: Final = _HEADER.size
@@ -48,6 +50,19 @@ class MetaRow(Row):
     version_floor: int = 0
     usage_window_ms: int = 3_600_000
     window_start_ms: int = 0
+
+
+class MembershipRow(Row):
+    """The members of the epoch, and those of the next once the end of this one is known."""
+
+    cluster_id: bytes = b""
+    admin_key: bytes = b""
+    epoch: int = 0
+    base: int = 0
+    members: tuple[Member, ...] = ()
+    highest_id: int = 0
+    ends_at: int | None = None
+    next_members: tuple[Member, ...] = ()
 
 
 class CollectionRow(Row):
@@ -142,6 +157,7 @@ class Batch:
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 decode_meta = msgspec.msgpack.Decoder(MetaRow).decode
+decode_membership = msgspec.msgpack.Decoder(MembershipRow).decode
 decode_collection = msgspec.msgpack.Decoder(CollectionRow).decode
 decode_key = msgspec.msgpack.Decoder(KeyRow).decode
 decode_quota = msgspec.msgpack.Decoder(QuotaRow).decode

@@ -6,6 +6,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from dataplane.wire.membership import Member
+
 type RequestStatus = Literal["ok", "session_expired", "already_applied", "cseq_reused", "window"]
 
 
@@ -64,6 +66,20 @@ class BatchResult:
     requests: tuple[RequestResult, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Who orders: the members of an epoch that began behind `base`.
+
+    `ends_at` is its last sequence, once the state knows that `next_members` follow.
+    """
+
+    epoch: int
+    base: int
+    members: tuple[Member, ...]
+    ends_at: int | None = None
+    next_members: tuple[Member, ...] = ()
+
+
 class Executor(Protocol):
     """What the driver needs of a state machine; `state.StateMachine` is the one of production."""
 
@@ -86,6 +102,11 @@ class Executor(Protocol):
         """Return the 32-byte digest of all replicated state as of `applied`."""
         ...
 
+    @property
+    def configuration(self) -> Configuration:
+        """Who orders what follows `applied`."""
+        ...
+
 
 class GenesisKey(msgspec.Struct, frozen=True):
     """An API key that exists before the first batch."""
@@ -105,6 +126,10 @@ class Genesis(msgspec.Struct, frozen=True):
     calls_limit: int | None = None
     storage_limit_bytes: int | None = None
     usage_window_ms: int = 3_600_000
+    cluster_id: bytes = b""
+    members: tuple[Member, ...] = ()
+    admin_key: bytes = b""
+    """The control plane's public key: only its orders change the members. Empty: nobody's do."""
 
 
 class DocumentRecord(msgspec.Struct, frozen=True, gc=False):

@@ -22,6 +22,7 @@ from dataplane.gateways.rest.http import HttpServer
 from dataplane.node.figures import NodeFigures
 from dataplane.node.usage import UsageReporter
 from dataplane.ports import SystemClock
+from dataplane.replication.configuration import member_of
 from dataplane.replication.driver import ReplicationDriver
 from dataplane.replication.errors import ReplicationError
 from dataplane.security.signing import load_signer
@@ -54,6 +55,9 @@ def genesis_of(spec: NodeSpec) -> Genesis:
         spec.genesis.calls_limit,
         spec.genesis.storage_limit_bytes,
         spec.genesis.usage_window_ms,
+        bytes.fromhex(spec.cluster_id),
+        tuple(map(member_of, spec.genesis.members or spec.members)),
+        bytes.fromhex(spec.genesis.admin_public_key or ""),
     )
 
 

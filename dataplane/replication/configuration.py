@@ -1,22 +1,55 @@
-"""A node's specification as the core's configuration."""
+"""From specification and replicated state to what the core and the links work with."""
 
-from dataplane.client.spec import NodeSpec
+from dataplane.client.spec import MemberSpec, NodeSpec
 from dataplane.consensus.config import MemberKeys, ReplicaConfig
+from dataplane.documents.types import Configuration
+from dataplane.wire.membership import Member
 
 
-def replica_config(spec: NodeSpec) -> ReplicaConfig:
-    """Return the core's configuration for a node's specification."""
-    members = tuple(
-        MemberKeys(
-            member.id,
-            bytes.fromhex(member.public_key),
-            bytes.fromhex(member.gateway_public_key),
-        )
-        for member in spec.members
+def member_of(spec: MemberSpec) -> Member:
+    """Return a member of a specification as the state keeps it."""
+    return Member(
+        spec.id,
+        spec.host,
+        spec.peer_port,
+        spec.http_port,
+        bytes.fromhex(spec.public_key),
+        bytes.fromhex(spec.gateway_public_key),
     )
+
+
+def member_spec(member: Member) -> MemberSpec:
+    """Return a member of the state as a specification names it."""
+    return MemberSpec(
+        member.id,
+        member.host,
+        member.peer_port,
+        member.http_port,
+        member.public_key.hex(),
+        member.gateway_key.hex(),
+    )
+
+
+def initial_configuration(spec: NodeSpec, known: Configuration) -> Configuration:
+    """Return where a node begins: what its state knows, unless the specification is newer.
+
+    A node that joins later has an empty state, and the members to learn from in its specification.
+    """
+    if spec.epoch > known.epoch or not known.members:
+        members = tuple(map(member_of, spec.members))
+        return Configuration(spec.epoch, spec.base, members)
+    return known
+
+
+def replica_config(cluster_id: bytes, node_id: int, current: Configuration) -> ReplicaConfig:
+    """Return the core's configuration of a node in an epoch."""
     return ReplicaConfig(
-        cluster_id=bytes.fromhex(spec.cluster_id),
-        epoch=spec.epoch,
-        replica_id=spec.node_id,
-        members=members,
+        cluster_id=cluster_id,
+        epoch=current.epoch,
+        replica_id=node_id,
+        members=tuple(
+            MemberKeys(member.id, member.public_key, member.gateway_key)
+            for member in current.members
+        ),
+        base=current.base,
     )

@@ -9,17 +9,15 @@ than one that is down.
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, assert_never
 
 from dataplane.client.spec import NodeSpec
+from dataplane.consensus.config import ReplicaConfig
 from dataplane.consensus.messages import (
-    AnyMessage,
     Replies,
-    Reply,
     Request,
     decode_message,
     encode_message,
@@ -28,23 +26,28 @@ from dataplane.consensus.outcome import (
     Alarm,
     Broadcast,
     Effect,
+    EpochEnded,
     Evidence,
     Execute,
     Persist,
     Send,
     Stable,
 )
-from dataplane.consensus.records import recover
+from dataplane.consensus.records import Recovered, recover
 from dataplane.consensus.replica import Replica
-from dataplane.consensus.verification import verify_message
+from dataplane.consensus.verification import is_of_another_epoch, verify_message
 from dataplane.documents.checkpoint_views import CheckpointViews
-from dataplane.documents.types import Executor, RequestResult
+from dataplane.documents.types import Configuration, Executor, RequestResult
 from dataplane.ports import Clock
-from dataplane.replication.configuration import replica_config
+from dataplane.replication.answers import replies_by_gateway
+from dataplane.replication.configuration import initial_configuration, replica_config
+from dataplane.replication.errors import NotReadyError
+from dataplane.replication.log_keeping import LogKeeping
 from dataplane.replication.metrics import ReplicationMetrics
 from dataplane.replication.peer_messages import MARK
 from dataplane.replication.reads import ReadPorts, Reads
-from dataplane.replication.status import MemberStatus, NodeStatus
+from dataplane.replication.standing import Standing
+from dataplane.replication.status import NodeStatus
 from dataplane.replication.submissions import Submissions, Submitted
 from dataplane.replication.transport import PeerTransport
 from dataplane.security.signing import Ed25519Signer, Ed25519Verifier, RememberingVerifier
@@ -54,9 +57,6 @@ from dataplane.wire.errors import MalformedMessageError
 log = logging.getLogger(__name__)
 
 TICK_MIN_MS: Final = 1
-TRUNCATE_EVERY: Final = 512
-SYNC_QUICK_S: Final = 0.002
-SYNC_MEMORY: Final = 0.9
 ALARM_LOG_EVERY: Final = 100
 
 
@@ -79,19 +79,32 @@ class ReplicationDriver:
         views: CheckpointViews,
     ) -> None:
         self.spec = spec
-        self.config = replica_config(spec)
+        self._configuration = initial_configuration(spec, executor.configuration)
+        self.config = self._config()
         self.metrics = ReplicationMetrics()
         self._executor = executor
-        self._flush_store = flush
         self._wal = wal
+        self._log = LogKeeping(
+            wal,
+            flush=flush,
+            applied=lambda: executor.applied,
+            retained=self.config.limits.retained_batches_max,
+        )
         self._clock = clock
         self._on_halt = on_halt
         self._verifier = RememberingVerifier(Ed25519Verifier())
-        records = (record for _, record in wal.replay())
-        at_checkpoint = executor.applied % self.config.limits.checkpoint_interval == 0
-        root = executor.root() if at_checkpoint else None
-        self._replica = Replica(self.config, signer, recover(records, executor.applied, root))
+        self._signer = signer
+        self._recovered = self._recover()
+        self._replica = Replica(self.config, signer, self._recovered)
         self._transport = PeerTransport(spec, wal.incarnation, self.metrics, self._on_frames)
+        self._transport.set_members(self._configuration.members)
+        self._standing = Standing(
+            spec.node_id,
+            replica=lambda: self._replica,
+            configuration=lambda: self._configuration,
+            reachable=self._transport.reachable,
+            metrics=self.metrics,
+        )
         self._submissions = Submissions(
             cluster_id=self.config.cluster_id,
             node_id=spec.node_id,
@@ -111,7 +124,7 @@ class ReplicationDriver:
             views=views,
             read=read,
             executed=lambda: executor.applied,
-            heads=self._heads,
+            heads=self._standing.heads,
             is_sound=lambda: not self._replica.diverged and not self._contradiction,
             send=self._transport.send,
             order=self._submissions.submit,
@@ -125,10 +138,7 @@ class ReplicationDriver:
         self._urgent_barrier = 0
         self._durable = 0
         self._syncing: asyncio.Future[None] | None = None
-        self._sync_s = 0.0
-        self._truncated = 0
-        self._stable = 0
-        """The newest checkpoint whose record is on disk: the log may shrink up to it."""
+        self._epoch_over = False
         self._turn_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_ms = 0
@@ -141,7 +151,8 @@ class ReplicationDriver:
         """Connect to the peers and begin."""
         self._loop = asyncio.get_running_loop()
         await self._transport.start()
-        self._submissions.open(self._clock.now_ms())
+        if self._standing.is_member:
+            self._submissions.open(self._clock.now_ms())
         self._tick()
 
     async def stop(self) -> None:
@@ -169,6 +180,8 @@ class ReplicationDriver:
 
     async def submit(self, ops: Sequence[bytes], *, timeout_ms: int) -> Submitted:
         """Order operations and return their agreed results; see `Submissions.submit`."""
+        if not self._standing.is_member:
+            raise NotReadyError("this node is no member of the cluster")
         return await self._submissions.submit(ops, timeout_ms)
 
     def _order(self, request: Request) -> None:
@@ -205,7 +218,7 @@ class ReplicationDriver:
         except MalformedMessageError:
             self._reject(sender, "malformed")
             return
-        if self._replica.is_surplus(message):
+        if self._replica.is_surplus(message) or is_of_another_epoch(message, self.config.epoch):
             return
         if not verify_message(message, sender, self.config, self._verifier):
             self._reject(sender, type(message).__name__)
@@ -246,15 +259,18 @@ class ReplicationDriver:
             while effects := self._replica.take():
                 for effect in effects:
                     self._carry_out(effect)
+            if self._epoch_over and self._syncing is None:
+                self._begin_epoch()
+                continue
             if self._urgent_barrier <= self._durable or self._syncing is not None:
                 return
-            if self._sync_s > SYNC_QUICK_S or self._is_trim_due():
+            if self._log.wants_thread:
                 self._start_sync()
                 return
-            self._sync()
+            self._log.sync()
             self._persisted(self._barrier)
 
-    def _carry_out(self, effect: Effect) -> None:
+    def _carry_out(self, effect: Effect) -> None:  # noqa: PLR0912 - one flat branch per effect
         match effect:
             case Send() | Broadcast():
                 if effect.after <= self._durable:
@@ -271,19 +287,22 @@ class ReplicationDriver:
                 self._execute(effect)
             case Stable():
                 self.metrics.checkpoints_stable += 1
-                self._stable = effect.certificate.sequence
+                self._log.stable = effect.certificate.sequence
                 self.reads.on_stable(effect.certificate)
+            case EpochEnded():
+                self._epoch_over = True
             case Evidence():
-                self.metrics.evidence += 1
-                self.metrics.fault(effect.replica)
-                log.error(
-                    "peer.equivocated",
-                    extra={"peer": effect.replica, "sequence": effect.first.sequence},
-                )
+                self._accuse(effect)
             case Alarm():
                 self._alarm(effect.code, effect.detail)
             case _:
                 assert_never(effect)
+
+    def _accuse(self, evidence: Evidence) -> None:
+        self.metrics.evidence += 1
+        self.metrics.fault(evidence.replica)
+        sequence = evidence.first.sequence
+        log.error("peer.equivocated", extra={"peer": evidence.replica, "sequence": sequence})
 
     def _alarm(self, code: str, detail: str) -> None:
         count = self.metrics.alarms.get(code, 0) + 1
@@ -307,56 +326,68 @@ class ReplicationDriver:
         self.metrics.requests_executed += len(batch.requests)
         self._answer(outcome.requests, now_ms)
         self.reads.on_executed(effect, self._executor)
-        self._replica.on_executed(now_ms, effect.sequence, root)
+        following = self._executor.configuration
+        is_over = following.epoch != self._configuration.epoch
+        ends_at = effect.sequence if is_over else following.ends_at
+        self._replica.on_executed(now_ms, effect.sequence, root, ends_at)
 
     def _answer(self, results: Sequence[RequestResult], now_ms: int) -> None:
-        replies: dict[int, list[Reply]] = {}
+        if self.config.is_learner:
+            return
+        own_key = self._submissions.public_key
         for result in results:
-            gateway = self.config.gateway_of(result.client)
-            if gateway == self.config.replica_id:
+            if result.client == own_key:
                 self._submissions.on_own_result(result, now_ms)
-            elif gateway is not None:
-                replies.setdefault(gateway, []).append(
-                    Reply(
-                        result.client,
-                        result.session,
-                        result.cseq,
-                        result.sequence,
-                        result.digest,
-                        self.config.replica_id,
-                    )
-                )
-        for gateway, mine in replies.items():
-            message: AnyMessage = Replies(tuple(mine))
+        for gateway, message in replies_by_gateway(results, self.config).items():
             self._transport.send(gateway, encode_message(message))
+
+    # --- Epochs ---------------------------------------------------------------------------------
+
+    def _config(self) -> ReplicaConfig:
+        cluster_id = bytes.fromhex(self.spec.cluster_id)
+        return replica_config(cluster_id, self.spec.node_id, self._configuration)
+
+    def _recover(self) -> Recovered:
+        """Read what the log has of this epoch, and every decision it still holds."""
+        executor = self._executor
+        at_checkpoint = executor.applied % self.config.limits.checkpoint_interval == 0
+        return recover(
+            (record for _, record in self._wal.replay()),
+            executor.applied,
+            executor.root() if at_checkpoint else None,
+            epoch=self.config.epoch,
+            ends_at=self._configuration.ends_at,
+        )
+
+    def _begin_epoch(self) -> None:
+        """Go on with the members that the state names; decisions and waiting requests go along."""
+        self._epoch_over = False
+        ended, now_ms = self._replica, self._clock.now_ms()
+        was_member = self._standing.is_member
+        self._configuration = self._executor.configuration
+        self.config = self._config()
+        self._held.clear()
+        self._barrier = self._urgent_barrier = self._durable = 0
+        # Only a node whose state fell behind its log finds more there than it holds already.
+        later = self._recovered.later_epoch
+        self._recovered = self._recover() if later else Recovered(applied=self._executor.applied)
+        self._replica = Replica(self.config, self._signer, self._recovered)
+        ended.hand_over(self._replica, now_ms)
+        self._transport.set_members(self._configuration.members)
+        self._submissions.set_replica_count(self.config.n)
+        self.reads.set_config(self.config)
+        if self._standing.is_member and not was_member:
+            self._submissions.open(now_ms)
+        log.info("epoch.began", extra={"epoch": self.config.epoch, "members": self.config.n})
+        self._replica.on_tick(now_ms)
 
     # --- Durability -----------------------------------------------------------------------------
 
     def _start_sync(self) -> None:
         assert self._loop is not None
         barrier = self._barrier
-        self._syncing = self._loop.run_in_executor(self._sync_thread, self._sync_and_trim)
+        self._syncing = self._loop.run_in_executor(self._sync_thread, self._log.sync_and_trim)
         self._syncing.add_done_callback(lambda done: self._synced(barrier, done))
-
-    def _is_trim_due(self) -> bool:
-        reached = min(self._stable, self._executor.applied)
-        return reached - self._truncated >= TRUNCATE_EVERY
-
-    def _sync(self) -> None:
-        """Write and sync the log, and learn how long that takes here."""
-        began_ns = time.perf_counter_ns()
-        self._wal.sync()
-        took_s = (time.perf_counter_ns() - began_ns) / 1e9
-        self._sync_s = took_s * (1 - SYNC_MEMORY) + self._sync_s * SYNC_MEMORY
-
-    def _sync_and_trim(self) -> None:
-        """Run in the log's thread: sync; now and then drop what nobody needs."""
-        self._sync()
-        if self._is_trim_due():
-            reached = min(self._stable, self._executor.applied)
-            self._flush_store()
-            self._truncated = reached
-            self._wal.truncate_before(reached - self.config.limits.retained_batches_max)
 
     def _synced(self, barrier: int, done: "asyncio.Future[None]") -> None:
         self._syncing = None
@@ -445,48 +476,14 @@ class ReplicationDriver:
             and not self._halted
             and not self._contradiction
             and not self._replica.diverged
-            and self._reaches_quorum()
+            and self._standing.reaches_quorum
         )
 
-    def _reaches_quorum(self) -> bool:
-        me, primary = self.config.replica_id, self._replica.primary
-        reached = sum(1 for m in self.config.members if self._reaches(m.replica_id))
-        is_led = self._replica.active and (primary == me or self._reaches(primary))
-        return is_led and reached >= self.config.quorum
-
-    def _reaches(self, replica_id: int) -> bool:
-        return replica_id == self.config.replica_id or self._transport.reachable(replica_id)
-
-    def _heads(self) -> dict[int, int]:
-        """Return the newest sequence that each replica is known, or says, to have executed."""
-        heads = {peer: status.executed for peer, status in self._replica.peers.items()}
-        return {**heads, self.config.replica_id: self._replica.executed}
+    @property
+    def configuration(self) -> Configuration:
+        """The epoch this node is in and its members."""
+        return self._configuration
 
     def status(self) -> NodeStatus:
         """Return what this node knows of the cluster."""
-        replica, me = self._replica, self.config.replica_id
-        heads = self._heads()
-        newest = max(heads.values())
-        members = tuple(
-            MemberStatus(
-                id=member.id,
-                address=member.url,
-                role="primary" if member.id == replica.primary else "backup",
-                reachable=self._reaches(member.id),
-                executed=heads.get(member.id),
-                lag=None if member.id not in heads else newest - heads[member.id],
-                faults=self.metrics.faults_by_replica.get(member.id, 0),
-            )
-            for member in self.spec.members
-        )
-        return NodeStatus(
-            node_id=me,
-            view=replica.view,
-            sequence=replica.executed,
-            stable=replica.stable,
-            primary=replica.primary,
-            f=self.config.f,
-            quorum=self.config.quorum,
-            ready=self.ready,
-            members=members,
-        )
+        return self._standing.status(ready=self.ready)

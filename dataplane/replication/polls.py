@@ -116,6 +116,10 @@ class Polls:
         self._made = 0
         self._open: dict[int, Poll] = {}
 
+    def set_peers(self, peers: Iterable[int], needed: int) -> None:
+        """Ask the members of a new epoch."""
+        self._peers, self._needed = tuple(peers), needed
+
     @property
     def open_count(self) -> int:
         """How many reads wait for the other replicas."""

@@ -72,6 +72,13 @@ class Reads:
             send=self._send,
         )
 
+    def set_config(self, config: ReplicaConfig) -> None:
+        """Ask and sign among the members of a new epoch."""
+        self._seals.set_config(config)
+        me = config.replica_id
+        peers = [m.replica_id for m in config.members if m.replica_id != me]
+        self._polls.set_peers(peers, reply_quorum(config.n))
+
     def _send(self, to: int, message: AnyPeerMessage) -> None:
         self._ports.send(to, encode_peer_message(message))
 

@@ -80,6 +80,10 @@ class Seals:
         self._sealings: dict[int, _Sealing] = {}
         self._early: dict[int, OrderedDict[int, SealVote]] = {}
 
+    def set_config(self, config: ReplicaConfig) -> None:
+        """Sign and count as a member of a new epoch."""
+        self._config = config
+
     @property
     def open_count(self) -> int:
         """How many readers wait for a certificate."""

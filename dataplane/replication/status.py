@@ -21,8 +21,14 @@ class NodeStatus(msgspec.Struct, frozen=True):
     """The cluster as this node sees it; names as in the data-plane API."""
 
     node_id: int
+    epoch: int
+    ends_at: int | None
+    """The last sequence of the epoch, once a change of the members is ordered."""
+    is_member: bool
     view: int
     sequence: int
+    behind: int
+    """Sequences behind the newest known."""
     stable: int
     primary: int
     f: int

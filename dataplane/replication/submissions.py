@@ -69,6 +69,9 @@ class Bundle:
     digests: dict[int, dict[int, bytes]] = field(default_factory=dict)
     """The replicas' digests by sequence: only results at one position can be compared."""
 
+    needed: int = 0
+    """How many equal results make one true, by the members who executed it."""
+
     def note(self, sequence: int, replica: int, digest: bytes) -> None:
         """Keep a replica's first digest at a position, of a few positions."""
         if sum(replica in book for book in self.digests.values()) < OUTCOMES_PER_REPLICA_MAX:
@@ -93,7 +96,6 @@ class Submissions:
         self._cluster_id = cluster_id
         self._node_id = node_id
         self._needed = reply_quorum(replica_count)
-        self._replica_count = replica_count
         self._signer = signer
         self.public_key = public_key
         self._nonce = nonce
@@ -112,6 +114,10 @@ class Submissions:
         self._flush_scheduled = False
         self._stopped = False
         self._lives = 0
+
+    def set_replica_count(self, replica_count: int) -> None:
+        """Take results as true by the rules of a new set of members."""
+        self._needed = reply_quorum(replica_count)
 
     @property
     def ready(self) -> bool:
@@ -237,6 +243,7 @@ class Submissions:
             return
         if known is None or (not known.results and result.results):
             bundle.own[result.sequence] = result
+        bundle.needed = self._needed
         bundle.note(result.sequence, self._node_id, result.digest)
         self._settle(bundle, result.sequence, now_ms)
 
@@ -261,9 +268,9 @@ class Submissions:
         if own is None:
             return
         digests = list(bundle.digests[sequence].values())
-        if digests.count(own.digest) < self._needed:
+        if digests.count(own.digest) < bundle.needed:
             others = {digest for digest in digests if digest != own.digest}
-            if any(digests.count(digest) >= self._needed for digest in others):
+            if any(digests.count(digest) >= bundle.needed for digest in others):
                 self._on_contradiction(f"request {own.cseq} at {sequence}")
             return
         if bundle is self._opening:

@@ -15,10 +15,12 @@ from typing import Final, cast, override
 import msgspec
 
 from dataplane.client.spec import NodeSpec
+from dataplane.replication.configuration import member_of
 from dataplane.replication.metrics import ReplicationMetrics
 from dataplane.security.tls import client_context, peer_node_id, server_context
 from dataplane.wire.errors import FrameTooLargeError
 from dataplane.wire.framing import FrameDecoder, encode_frame
+from dataplane.wire.membership import Member
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,10 @@ SILENCE_S: Final = 5.0
 """Every replica states its position each second: one that says nothing for so long is gone."""
 BACKOFF_MIN_S: Final = 0.05
 BACKOFF_MAX_S: Final = 2.0
+
+
+REMOVED_GRACE_S: Final = 60.0
+"""A removed node learns meanwhile that it was."""
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -101,11 +107,8 @@ class PeerConnection(asyncio.Protocol):
             return False
         self.incarnation = hello.incarnation
         spec = self._owner.spec
-        return (hello.cluster_id, hello.epoch, hello.node_id) == (
-            spec.cluster_id,
-            spec.epoch,
-            self.node_id,
-        )
+        # The epoch may differ: a peer that lags, or joins, must be heard to be helped.
+        return (hello.cluster_id, hello.node_id) == (spec.cluster_id, self.node_id)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -155,10 +158,15 @@ class PeerTransport:
         self._metrics = metrics
         self._peers: dict[int, PeerConnection] = {}
         self._server: asyncio.Server | None = None
-        self._dialers: list[asyncio.Task[None]] = []
+        self._dialers: dict[int, asyncio.Task[None]] = {}
+        self._members: dict[int, Member] = {}
+        self._highest_id = 0
+        self._started = False
         self._watcher: asyncio.TimerHandle | None = None
         self._watched_at = 0.0
         self._stopping = False
+        self._context = client_context(spec.tls)
+        self.set_members(tuple(map(member_of, spec.members)))
         self._jitter = random.Random(spec.node_id)  # noqa: S311 - spreads reconnects
 
     def hello(self) -> Hello:
@@ -167,8 +175,41 @@ class PeerTransport:
         return Hello(spec.cluster_id, spec.epoch, spec.node_id, self._incarnation)
 
     def is_peer(self, node_id: int) -> bool:
-        """Whether the id is another member's."""
-        return node_id != self.spec.node_id and any(m.id == node_id for m in self.spec.members)
+        """Whether the id is another member's, or of a node that comes to learn.
+
+        Ids rise and are never used again: one below the newest that is no member's was removed.
+        """
+        if node_id == self.spec.node_id:
+            return False
+        return node_id in self._members or node_id > self._highest_id
+
+    def set_members(self, members: tuple[Member, ...]) -> None:
+        """Talk to these members; those removed have a while to learn of it."""
+        removed = [node_id for node_id in self._members if all(m.id != node_id for m in members)]
+        self._members = {member.id: member for member in members}
+        self._highest_id = max(self._highest_id, *self._members)
+        for node_id in removed:
+            task = self._dialers.pop(node_id, None)
+            if task is not None:
+                task.cancel()
+            if self._started:
+                asyncio.get_running_loop().call_later(REMOVED_GRACE_S, self._drop, node_id)
+        if self._started:
+            self._dial_members()
+
+    def _drop(self, node_id: int) -> None:
+        connection = self._peers.get(node_id)
+        if connection is not None and not self.is_peer(node_id):
+            connection.abort()
+
+    def _dial_members(self) -> None:
+        """Dial the members with a lower id that are not dialled yet."""
+        loop = asyncio.get_running_loop()
+        for member in self._members.values():
+            if member.id < self.spec.node_id and member.id not in self._dialers:
+                self._dialers[member.id] = loop.create_task(
+                    self._dial(member.id, member.host, member.peer_port, self._context)
+                )
 
     def fault(self, node_id: int | None) -> None:
         """Count a protocol fault of a peer."""
@@ -177,8 +218,6 @@ class PeerTransport:
 
     async def start(self) -> None:
         """Listen, and dial the members with a lower id."""
-        if len(self.spec.members) == 1:
-            return
         loop = asyncio.get_running_loop()
         me = self.spec.me
         self._server = await loop.create_server(
@@ -188,13 +227,8 @@ class PeerTransport:
             ssl=server_context(self.spec.tls),
             ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
         )
-        context = client_context(self.spec.tls)
-        for member in self.spec.members:
-            if member.id < me.id:
-                task = loop.create_task(
-                    self._dial(member.id, member.host, member.peer_port, context)
-                )
-                self._dialers.append(task)
+        self._started = True
+        self._dial_members()
         self._watched_at = loop.time()
         self._watcher = loop.call_later(WATCH_S, self._watch, loop)
 
@@ -284,13 +318,13 @@ class PeerTransport:
         self._stopping = True
         if self._watcher is not None:
             self._watcher.cancel()
-        for task in self._dialers:
+        for task in self._dialers.values():
             task.cancel()
         if self._server is not None:
             self._server.close()
         for connection in tuple(self._peers.values()):
             connection.abort()
-        for task in self._dialers:
+        for task in self._dialers.values():
             try:
                 await task
             except asyncio.CancelledError:

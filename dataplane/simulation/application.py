@@ -11,6 +11,7 @@ from dataplane.documents.commands import Create, OpenSession, Update, encode_op,
 from dataplane.documents.state import StateMachine
 from dataplane.documents.types import (
     BatchResult,
+    Configuration,
     Executor,
     Genesis,
     RequestResult,
@@ -99,6 +100,11 @@ class MapApplication(Executor):
         for cseq in [cseq for cseq in session.answers if cseq <= session.low]:
             del session.answers[cseq]
         return result
+
+    @property
+    @override
+    def configuration(self) -> Configuration:
+        return Configuration(0, 0, ())
 
     @override
     def root(self) -> bytes:

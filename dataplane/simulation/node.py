@@ -15,6 +15,7 @@ from dataplane.consensus.outcome import (
     Alarm,
     Broadcast,
     Effect,
+    EpochEnded,
     Evidence,
     Execute,
     Persist,
@@ -166,7 +167,9 @@ class Node:
             life = self._life
             self.world.at(at_ms, lambda: self._tick(life))
 
-    def _carry_out(self, replica: Replica, effect: Effect) -> None:
+    def _carry_out(  # noqa: PLR0912 - one flat branch per effect
+        self, replica: Replica, effect: Effect
+    ) -> None:
         match effect:
             case Send() | Broadcast():
                 if effect.after <= self._durable:
@@ -184,6 +187,8 @@ class Node:
             case Stable():
                 self.world.checkers.on_stable(self, effect.certificate)
                 self._truncate(effect.certificate.sequence)
+            case EpochEnded():
+                raise AssertionError("the members of this world do not change")
             case Evidence():
                 self.world.checkers.on_evidence(self, effect)
             case Alarm():

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from dataplane.gateways.auth import Caller, authenticate
 from dataplane.gateways.errors import Problem, problem_of
-from dataplane.gateways.rest import cluster, documents, pages
+from dataplane.gateways.rest import cluster, documents, members, pages
 from dataplane.gateways.rest.context import SEQUENCE_HEADER, Context
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.responses import problem_response
@@ -24,6 +24,10 @@ PLAIN: dict[tuple[str, ...], dict[str, tuple[str, Plain]]] = {
     ("nodes", "status"): {"GET": ("", cluster.nodes_status)},
     ("collections",): {"GET": ("read", cluster.collections_list)},
     ("keys",): {"GET": ("", cluster.keys_list)},
+    ("members",): {
+        "GET": ("", members.members_list),
+        "PUT": ("", members.members_put),
+    },
     ("quota",): {"PUT": ("", cluster.quota_put)},
 }
 """path -> method -> (class that counts against the plan, or none; handler)."""

@@ -51,7 +51,12 @@ class QuotaBody(msgspec.Struct, forbid_unknown_fields=True):
     period_end_ms: int | None = None
 
 
-async def _ordered(context: Context, op: Op) -> tuple[OpResult, int]:
+async def ordered(context: Context, op: Op) -> tuple[OpResult, int]:
+    """Order one operation; return its result and where it took effect.
+
+    Raises:
+        Problem: The operation was refused.
+    """
     submitted = await context.submit([encode_op(op)])
     result = decode_result(submitted.results[0])
     if result.status >= 400:
@@ -76,7 +81,7 @@ async def collection_put(context: Context, request: Request, caller: Caller, nam
     if unknown:
         raise Problem("invalid", f"this version of the node has no option {unknown[0]}")
     op = CollectionPut(name, pack_document(options), idempotency_of(request, caller))
-    result, sequence = await _ordered(context, op)
+    result, sequence = await ordered(context, op)
     record = context.state.view.collection(name)
     body = {"name": name} if record is None else collection_body(record)
     return json_response(body, result.status, context.position(sequence))
@@ -88,7 +93,7 @@ async def collection_drop(
     """DELETE a collection and all it holds."""
     caller.require("collections:admin", name)
     check_collection_name(name)
-    _, sequence = await _ordered(context, CollectionDrop(name, idempotency_of(request, caller)))
+    _, sequence = await ordered(context, CollectionDrop(name, idempotency_of(request, caller)))
     return Response(204, headers=context.position(sequence))
 
 
@@ -115,7 +120,7 @@ async def key_put(context: Context, request: Request, caller: Caller, key_id: st
         body.expires_ms,
         idempotency_of(request, caller),
     )
-    result, sequence = await _ordered(context, op)
+    result, sequence = await ordered(context, op)
     record = context.state.view.key(key_id)
     answer = {"id": key_id} if record is None else key_body(record)
     return json_response(answer, result.status, context.position(sequence))
@@ -124,7 +129,7 @@ async def key_put(context: Context, request: Request, caller: Caller, key_id: st
 async def key_revoke(context: Context, request: Request, caller: Caller, key_id: str) -> Response:
     """DELETE a key: it stops working on every node as soon as that executes."""
     caller.require("cluster:admin")
-    _, sequence = await _ordered(context, KeyRevoke(key_id, idempotency_of(request, caller)))
+    _, sequence = await ordered(context, KeyRevoke(key_id, idempotency_of(request, caller)))
     return Response(204, headers=context.position(sequence))
 
 
@@ -139,7 +144,7 @@ async def quota_put(context: Context, request: Request, caller: Caller) -> Respo
         body.period_end_ms,
         idempotency_of(request, caller),
     )
-    _, sequence = await _ordered(context, op)
+    _, sequence = await ordered(context, op)
     return json_response(quota_body(context), 200, context.position(sequence))
 
 
@@ -197,6 +202,10 @@ async def nodes_status(context: Context, _request: Request, caller: Caller) -> R
     ]
     body = {
         "nodes": nodes,
+        "epoch": status.epoch,
+        "ends_at": status.ends_at,
+        "is_member": status.is_member,
+        "behind": status.behind,
         "view": status.view,
         "sequence": status.sequence,
         "primary": status.primary,

@@ -6,6 +6,7 @@ from dataplane.gateways.errors import TITLES
 
 type Operation = tuple[str, str, str, tuple[int, ...], tuple[str, ...]]
 
+READ_ERRORS = ("unauthenticated", "forbidden")
 DOCUMENT_ERRORS = ("unauthenticated", "forbidden", "not_found", "invalid", "no_quorum")
 WRITE_ERRORS = (
     "malformed",
@@ -73,6 +74,14 @@ OPERATIONS: tuple[Operation, ...] = (
     ("get", "/api/v1/keys", "API keys", (200,), ("unauthenticated", "forbidden")),
     ("put", "/api/v1/keys/{id}", "Create or replace an API key", (201, 200), WRITE_ERRORS),
     ("delete", "/api/v1/keys/{id}", "Revoke an API key on every node", (204,), DOCUMENT_ERRORS),
+    ("get", "/api/v1/members", "The epoch and its members", (200,), READ_ERRORS),
+    (
+        "put",
+        "/api/v1/members",
+        "The control plane's signed order for the next epoch's members",
+        (202,),
+        ("malformed", *READ_ERRORS, "invalid", "conflict", "no_quorum"),
+    ),
     ("put", "/api/v1/quota", "Set the plan's limits", (200,), WRITE_ERRORS),
 )
 

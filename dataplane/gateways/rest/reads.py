@@ -129,7 +129,8 @@ def _proof(
 ) -> Proof:
     spec = context.spec
     collection_row, document = rows
-    return Proof(1, spec.cluster_id, spec.epoch, *place, collection_row, document, certificate)
+    epoch = context.cluster.status().epoch
+    return Proof(1, spec.cluster_id, epoch, *place, collection_row, document, certificate)
 
 
 def _proven(

@@ -1,0 +1,93 @@
+"""Who the members are: replicated state, changed by an order that the control plane signed.
+
+A change executed at sequence s ends the epoch at s + `EPOCH_TAIL`. The protocol lets no replica
+vote more than its pipeline beyond what it executed, so nobody voted beyond that end before knowing
+of it, and afterwards everybody refuses to: exactly the old members decide up to there (consensus:
+reconfiguration, the alpha rule).
+"""
+
+from typing import Final
+
+from dataplane.documents import tables
+from dataplane.documents.commands import Reconfigure
+from dataplane.documents.errors import CONFLICT, FORBIDDEN, INVALID, Refusal
+from dataplane.documents.tables import Batch, MembershipRow
+from dataplane.documents.types import Configuration, Genesis
+from dataplane.security.signing import Ed25519Verifier
+from dataplane.storage.ports import KeyValueStore
+from dataplane.wire.errors import MalformedMessageError
+from dataplane.wire.membership import NextMembers, decode_next, members_fault, order_payload
+
+EPOCH_TAIL: Final = 32
+"""ALPHA: no replica's pipeline is longer."""
+
+
+class Membership:
+    """The one row about members, in memory and in the store."""
+
+    def __init__(self, store: KeyValueStore) -> None:
+        stored = store.get(tables.MEMBERSHIP)
+        self._row = MembershipRow() if stored is None else tables.decode_membership(stored)
+        self._verifier = Ed25519Verifier()
+
+    @property
+    def configuration(self) -> Configuration:
+        """The epoch, its members, and its end once that is known."""
+        row = self._row
+        return Configuration(row.epoch, row.base, row.members, row.ends_at, row.next_members)
+
+    def write_genesis(self, batch: Batch, genesis: Genesis) -> None:
+        """Begin with the members that the cluster was made with."""
+        row = self._row
+        row.cluster_id, row.admin_key = genesis.cluster_id, genesis.admin_key
+        row.members = genesis.members
+        row.highest_id = max((member.id for member in genesis.members), default=0)
+        batch.put(tables.MEMBERSHIP, tables.encode_row(row))
+
+    def reconfigure(self, batch: Batch, order: Reconfigure, sequence: int) -> int:
+        """Take an order; return the sequence at which the epoch ends.
+
+        Raises:
+            Refusal: `forbidden`, `conflict` or `invalid`.
+        """
+        row = self._row
+        payload = order_payload(row.cluster_id, order.order)
+        if not row.admin_key or not self._verifier.verify(row.admin_key, payload, order.sig):
+            raise Refusal(FORBIDDEN, "the order is not signed by the control plane of this cluster")
+        try:
+            following = decode_next(order.order)
+        except MalformedMessageError as error:
+            raise Refusal(INVALID, "not an order to change members") from error
+        if row.ends_at is not None and following.members == row.next_members:
+            return row.ends_at
+        if (following.epoch, following.members) == (row.epoch, row.members):
+            return row.base
+        if row.ends_at is not None or following.epoch != row.epoch + 1:
+            raise Refusal(CONFLICT, f"the cluster is in epoch {row.epoch}, or leaving it already")
+        self._check(following)
+        row.ends_at, row.next_members = sequence + EPOCH_TAIL, following.members
+        row.highest_id = max(row.highest_id, following.members[-1].id)
+        batch.put(tables.MEMBERSHIP, tables.encode_row(row))
+        return row.ends_at
+
+    def _check(self, following: NextMembers) -> None:
+        row = self._row
+        fault = members_fault(following.members)
+        if fault is not None:
+            raise Refusal(INVALID, fault)
+        known = {member.id: member for member in row.members}
+        for member in following.members:
+            old = known.get(member.id)
+            if old is None and member.id <= row.highest_id:
+                raise Refusal(INVALID, f"the id {member.id} was used before")
+            if old is not None and old.public_key != member.public_key:
+                raise Refusal(INVALID, f"member {member.id} cannot change its key: replace it")
+
+    def advance(self, batch: Batch, sequence: int) -> None:
+        """Begin the next epoch behind the last sequence of this one."""
+        row = self._row
+        if row.ends_at != sequence:
+            return
+        row.epoch, row.base, row.members = row.epoch + 1, sequence, row.next_members
+        row.ends_at, row.next_members = None, ()
+        batch.put(tables.MEMBERSHIP, tables.encode_row(row))
