@@ -37,13 +37,12 @@ from dataplane.consensus.outcome import (
 from dataplane.consensus.records import recover
 from dataplane.consensus.replica import Replica
 from dataplane.consensus.verification import verify_message
-from dataplane.documents.checkpoint_views import CheckpointViews
 from dataplane.documents.types import Executor, RequestResult
 from dataplane.ports import Clock
 from dataplane.replication.configuration import replica_config
 from dataplane.replication.metrics import ReplicationMetrics
 from dataplane.replication.peer_messages import MARK
-from dataplane.replication.reads import ReadPorts, Reads
+from dataplane.replication.reads import ReadPorts, Reads, ReadState
 from dataplane.replication.status import MemberStatus, NodeStatus
 from dataplane.replication.submissions import Submissions, Submitted
 from dataplane.replication.transport import PeerTransport
@@ -75,8 +74,7 @@ class ReplicationDriver:
         clock: Clock,
         nonce: bytes,
         on_halt: Callable[[str], None],
-        read: Callable[[str, str], bytes | None],
-        views: CheckpointViews,
+        state: ReadState,
     ) -> None:
         self.spec = spec
         self.config = replica_config(spec)
@@ -102,22 +100,7 @@ class ReplicationDriver:
             order=self._order,
             on_contradiction=self._contradicted,
         )
-        ports = ReadPorts(
-            config=self.config,
-            signer=signer,
-            verifier=self._verifier,
-            gateway_key=gateway_signer.public_key,
-            nonce=nonce,
-            views=views,
-            read=read,
-            executed=lambda: executor.applied,
-            heads=self._heads,
-            is_sound=lambda: not self._replica.diverged and not self._contradiction,
-            send=self._transport.send,
-            order=self._submissions.submit,
-            on_contradiction=self._contradicted,
-        )
-        self.reads = Reads(ports)
+        self.reads = Reads(self._read_ports(signer, nonce, state))
         self._sync_thread = ThreadPoolExecutor(1, "log")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._held: deque[tuple[int, Send | Broadcast]] = deque()
@@ -134,6 +117,22 @@ class ReplicationDriver:
         self._timer_at_ms = 0
         self._halted = False
         self._contradiction = False
+
+    def _read_ports(self, signer: Ed25519Signer, nonce: bytes, state: ReadState) -> ReadPorts:
+        return ReadPorts(
+            config=self.config,
+            signer=signer,
+            verifier=self._verifier,
+            gateway_key=self._submissions.public_key,
+            nonce=nonce,
+            state=state,
+            executed=lambda: self._executor.applied,
+            heads=self._heads,
+            is_sound=lambda: not self._replica.diverged and not self._contradiction,
+            send=self._transport.send,
+            order=self._submissions.submit,
+            on_contradiction=self._contradicted,
+        )
 
     # --- Life -----------------------------------------------------------------------------------
 
