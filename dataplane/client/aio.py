@@ -56,6 +56,10 @@ class AsyncClient:
         """Close the connections."""
         await self._http.aclose()
 
+    async def run(self, call: Call) -> Any:
+        """Make a prepared call, such as the control plane's; return the decoded body."""
+        return await self._run(call)
+
     async def _run(self, call: Call, idempotency_key: str | None = None) -> Any:
         attempts = Attempts(self._nodes, call, idempotency_key)
         for pause_s in attempts.pauses():

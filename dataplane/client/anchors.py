@@ -4,6 +4,7 @@ The file must come over another way than the answers that are checked with it: f
 from the specification of the cluster.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Self
 
@@ -12,7 +13,7 @@ from nacl import bindings
 from nacl.exceptions import BadSignatureError
 
 from dataplane.client.errors import AnchorError, ProofError
-from dataplane.client.spec import MEMBERS_MAX, PUBLIC_KEY_HEX, MemberSpec, NodeSpec
+from dataplane.client.spec import MEMBERS_MAX, PUBLIC_KEY_HEX, NodeSpec
 from dataplane.wire.proofs import EPOCH_CHANGES_MAX, EpochChange, Validator, Votes
 from dataplane.wire.proofs import epoch_change_payload as change_payload
 from dataplane.wire.quorum import quorum_size
@@ -31,17 +32,21 @@ class TrustAnchor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int = 1
 
     @classmethod
-    def of_members(cls, cluster_id: str, epoch: int, members: tuple[MemberSpec, ...]) -> Self:
-        """Return the anchor of a cluster's members."""
-        validators = tuple(Validator(member.id, member.public_key) for member in members)
-        anchor = cls(cluster_id, epoch, validators)
+    def of_keys(cls, cluster_id: str, epoch: int, keys: Iterable[tuple[int, str]]) -> Self:
+        """Return the anchor of replicas by id and public key (hex).
+
+        Raises:
+            AnchorError: Something of it is wrong.
+        """
+        anchor = cls(cluster_id, epoch, tuple(Validator(*key) for key in keys))
         check_anchor(anchor)
         return anchor
 
     @classmethod
     def of_spec(cls, spec: NodeSpec) -> Self:
         """Return the anchor in a node's specification."""
-        return cls.of_members(spec.cluster_id, spec.epoch, spec.members)
+        keys = [(member.id, member.public_key) for member in spec.members]
+        return cls.of_keys(spec.cluster_id, spec.epoch, keys)
 
     @property
     def quorum(self) -> int:

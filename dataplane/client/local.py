@@ -137,7 +137,8 @@ class LocalCluster:
     @property
     def anchor(self) -> TrustAnchor:
         """Whose signatures prove what the cluster holds."""
-        return TrustAnchor.of_members(self.cluster_id, self.epoch, self.members)
+        keys = [(member.id, member.public_key) for member in self.members]
+        return TrustAnchor.of_keys(self.cluster_id, self.epoch, keys)
 
     @property
     def pids(self) -> list[int]:

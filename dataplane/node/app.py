@@ -25,6 +25,7 @@ from dataplane.ports import SystemClock
 from dataplane.replication.configuration import member_of
 from dataplane.replication.driver import ReplicationDriver
 from dataplane.replication.errors import ReplicationError
+from dataplane.replication.reads import ReadState
 from dataplane.security.signing import load_signer
 from dataplane.storage.directory import DataDirectory
 from dataplane.storage.engine import RocksStore
@@ -82,8 +83,7 @@ class Node:
             clock=self._clock,
             nonce=secrets.token_bytes(16),
             on_halt=self._halted,
-            read=self._state.view.row,
-            views=CheckpointViews(self._store),
+            state=ReadState(self._state.view.row, CheckpointViews(self._store)),
         )
         figures = NodeFigures(self._clock)
         figures.replication = self._driver.metrics

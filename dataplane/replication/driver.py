@@ -36,7 +36,6 @@ from dataplane.consensus.outcome import (
 from dataplane.consensus.records import Recovered, recover
 from dataplane.consensus.replica import Replica
 from dataplane.consensus.verification import is_of_another_epoch, verify_message
-from dataplane.documents.checkpoint_views import CheckpointViews
 from dataplane.documents.types import Configuration, Executor, RequestResult
 from dataplane.ports import Clock
 from dataplane.replication.answers import replies_by_gateway
@@ -45,7 +44,7 @@ from dataplane.replication.errors import NotReadyError
 from dataplane.replication.log_keeping import LogKeeping
 from dataplane.replication.metrics import ReplicationMetrics
 from dataplane.replication.peer_messages import MARK
-from dataplane.replication.reads import ReadPorts, Reads
+from dataplane.replication.reads import ReadPorts, Reads, ReadState
 from dataplane.replication.standing import Standing
 from dataplane.replication.status import NodeStatus
 from dataplane.replication.submissions import Submissions, Submitted
@@ -75,8 +74,7 @@ class ReplicationDriver:
         clock: Clock,
         nonce: bytes,
         on_halt: Callable[[str], None],
-        read: Callable[[str, str], bytes | None],
-        views: CheckpointViews,
+        state: ReadState,
     ) -> None:
         self.spec = spec
         self._configuration = initial_configuration(spec, executor.configuration)
@@ -84,12 +82,8 @@ class ReplicationDriver:
         self.metrics = ReplicationMetrics()
         self._executor = executor
         self._wal = wal
-        self._log = LogKeeping(
-            wal,
-            flush=flush,
-            applied=lambda: executor.applied,
-            retained=self.config.limits.retained_batches_max,
-        )
+        retained = self.config.limits.retained_batches_max
+        self._log = LogKeeping(wal, flush, executor, retained=retained)
         self._clock = clock
         self._on_halt = on_halt
         self._verifier = RememberingVerifier(Ed25519Verifier())
@@ -98,13 +92,7 @@ class ReplicationDriver:
         self._replica = Replica(self.config, signer, self._recovered)
         self._transport = PeerTransport(spec, wal.incarnation, self.metrics, self._on_frames)
         self._transport.set_members(self._configuration.members)
-        self._standing = Standing(
-            spec.node_id,
-            replica=lambda: self._replica,
-            configuration=lambda: self._configuration,
-            reachable=self._transport.reachable,
-            metrics=self.metrics,
-        )
+        self._standing = self._own_standing()
         self._submissions = Submissions(
             cluster_id=self.config.cluster_id,
             node_id=spec.node_id,
@@ -115,22 +103,7 @@ class ReplicationDriver:
             order=self._order,
             on_contradiction=self._contradicted,
         )
-        ports = ReadPorts(
-            config=self.config,
-            signer=signer,
-            verifier=self._verifier,
-            gateway_key=gateway_signer.public_key,
-            nonce=nonce,
-            views=views,
-            read=read,
-            executed=lambda: executor.applied,
-            heads=self._standing.heads,
-            is_sound=lambda: not self._replica.diverged and not self._contradiction,
-            send=self._transport.send,
-            order=self._submissions.submit,
-            on_contradiction=self._contradicted,
-        )
-        self.reads = Reads(ports)
+        self.reads = Reads(self._read_ports(signer, nonce, state))
         self._sync_thread = ThreadPoolExecutor(1, "log")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._held: deque[tuple[int, Send | Broadcast]] = deque()
@@ -144,6 +117,31 @@ class ReplicationDriver:
         self._timer_at_ms = 0
         self._halted = False
         self._contradiction = False
+
+    def _own_standing(self) -> Standing:
+        return Standing(
+            self.spec.node_id,
+            replica=lambda: self._replica,
+            configuration=lambda: self._configuration,
+            reachable=self._transport.reachable,
+            metrics=self.metrics,
+        )
+
+    def _read_ports(self, signer: Ed25519Signer, nonce: bytes, state: ReadState) -> ReadPorts:
+        return ReadPorts(
+            config=self.config,
+            signer=signer,
+            verifier=self._verifier,
+            gateway_key=self._submissions.public_key,
+            nonce=nonce,
+            state=state,
+            executed=lambda: self._executor.applied,
+            heads=self._standing.heads,
+            is_sound=lambda: not self._replica.diverged and not self._contradiction,
+            send=self._transport.send,
+            order=self._submissions.submit,
+            on_contradiction=self._contradicted,
+        )
 
     # --- Life -----------------------------------------------------------------------------------
 

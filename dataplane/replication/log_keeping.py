@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from dataplane.documents.types import Executor
 from dataplane.storage.wal import WriteAheadLog
 
 TRUNCATE_EVERY: Final = 512
@@ -17,14 +18,14 @@ class LogKeeping:
     def __init__(
         self,
         wal: WriteAheadLog,
-        *,
         flush: Callable[[], None],
-        applied: Callable[[], int],
+        executor: Executor,
+        *,
         retained: int,
     ) -> None:
         self._wal = wal
         self._flush_store = flush
-        self._applied = applied
+        self._executor = executor
         self._retained = retained
         self._sync_s = 0.0
         self._truncated = 0
@@ -37,7 +38,7 @@ class LogKeeping:
         return self._sync_s > SYNC_QUICK_S or self._is_trim_due()
 
     def _is_trim_due(self) -> bool:
-        return min(self.stable, self._applied()) - self._truncated >= TRUNCATE_EVERY
+        return min(self.stable, self._executor.applied) - self._truncated >= TRUNCATE_EVERY
 
     def sync(self) -> None:
         """Write and sync the log, and learn how long that takes here."""
@@ -50,7 +51,7 @@ class LogKeeping:
         """Sync; now and then drop what is stable and older than peers may ask for."""
         self.sync()
         if self._is_trim_due():
-            reached = min(self.stable, self._applied())
+            reached = min(self.stable, self._executor.applied)
             self._flush_store()
             self._truncated = reached
             self._wal.truncate_before(reached - self._retained)

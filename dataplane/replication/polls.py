@@ -20,7 +20,6 @@ from dataplane.wire.proofs import HASH_BYTES
 OPEN_MAX: Final = 256
 STATES_PER_REPLICA_MAX: Final = 8
 ROUND_S: Final = 0.05
-ROUNDS_WITHOUT_ROWS: Final = 3
 ABSENT: Final = bytes(HASH_BYTES)
 
 type Place = tuple[str, str]
@@ -161,11 +160,8 @@ class Polls:
         if poll.future.done():
             return
         source = self._source(poll)
-        # A document that changes faster than it is asked for: what is agreed on is gone by then.
-        is_restless = poll.rounds >= ROUNDS_WITHOUT_ROWS
         for peer in self._peers:
-            wants_row = is_restless or peer == source
-            self._send(peer, ReadRequest(poll.number, *poll.place, wants_row=wants_row))
+            self._send(peer, ReadRequest(poll.number, *poll.place, wants_row=peer == source))
         poll.rounds += 1
 
     def _source(self, poll: Poll) -> int | None:

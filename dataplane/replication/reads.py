@@ -26,6 +26,15 @@ from dataplane.wire.quorum import reply_quorum
 
 
 @dataclass(frozen=True, slots=True)
+class ReadState:
+    """The executed state as these services read it."""
+
+    read: Callable[[str, str], bytes | None]
+    """A document's row by collection and id."""
+    views: CheckpointViews
+
+
+@dataclass(frozen=True, slots=True)
 class ReadPorts:
     """What these services need of the node around them."""
 
@@ -34,8 +43,7 @@ class ReadPorts:
     verifier: Verifier
     gateway_key: bytes
     nonce: bytes
-    views: CheckpointViews
-    read: Callable[[str, str], bytes | None]
+    state: ReadState
     executed: Callable[[], int]
     heads: Callable[[], dict[int, int]]
     is_sound: Callable[[], bool]
@@ -51,7 +59,7 @@ class Reads:
     def __init__(self, ports: ReadPorts) -> None:
         config = ports.config
         self._ports = ports
-        self.views = ports.views
+        self.views = ports.state.views
         self._seals = Seals(
             config=config,
             signer=ports.signer,
@@ -66,7 +74,7 @@ class Reads:
             me=me,
             peers=[m.replica_id for m in config.members if m.replica_id != me],
             needed=reply_quorum(config.n),
-            read=ports.read,
+            read=ports.state.read,
             executed=ports.executed,
             heads=ports.heads,
             send=self._send,

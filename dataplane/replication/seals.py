@@ -199,7 +199,7 @@ class Seals:
 
     def _count(self, replica: int, vote: SealVote) -> None:
         sealing = self._sealings.get(vote.sequence)
-        if sealing is None or replica in sealing.votes:
+        if sealing is None:
             return
         sealing.votes[replica] = vote
         equal = {r: v.sig for r, v in sealing.votes.items() if v.root == vote.root}

@@ -3,6 +3,7 @@
 from typing import Any, cast
 from uuid import UUID
 
+import msgspec
 from django.db.models import Model, QuerySet
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -20,6 +21,7 @@ from portal.clusters.models import Cluster, Operation
 from portal.clusters.ports import DriverError
 from portal.clusters.provisioners.process import driver
 from portal.clusters.selectors import (
+    anchor_get,
     cluster_get,
     cluster_list,
     key_get,
@@ -198,6 +200,20 @@ class ConnectionView(APIView):
         """Answer addresses and working snippets."""
         require(request, "clusters:read")
         return Response(shapes.connection_json(cluster_get(cluster_id)))
+
+
+class AnchorView(APIView):
+    """Whose signatures prove what a cluster holds."""
+
+    @extend_schema(responses=OBJECT)
+    def get(self, request: Request, slug: str, cluster_id: UUID) -> Response:
+        """Answer the trust anchor, as a file for `python -m dataplane.client verify`."""
+        require(request, "clusters:read")
+        anchor = anchor_get(cluster_get(cluster_id))
+        return Response(
+            msgspec.to_builtins(anchor),
+            headers={"Content-Disposition": 'attachment; filename="anchor.json"'},
+        )
 
 
 class KeysView(APIView):

@@ -16,6 +16,7 @@ urlpatterns = [
     path(f"{ONE}/nodes", api.NodesView.as_view(), name="api-nodes"),
     path(f"{ONE}/nodes/<int:index>/log", api.NodeLogView.as_view(), name="api-node-log"),
     path(f"{ONE}/connection", api.ConnectionView.as_view(), name="api-connection"),
+    path(f"{ONE}/connection/anchor", api.AnchorView.as_view(), name="api-anchor"),
     path(f"{ONE}/keys", api.KeysView.as_view(), name="api-keys"),
     path(f"{ONE}/keys/<slug:key_id>", api.KeyView.as_view(), name="api-key"),
     path("operations", api.OperationsView.as_view(), name="api-operations"),

@@ -1,7 +1,8 @@
 """Clients of a cluster with the portal's own key."""
 
+from dataplane.client.anchors import TrustAnchor
 from dataplane.client.client import Client
-from dataplane.client.errors import ClusterUnreachableError
+from dataplane.client.errors import AnchorError, ClusterUnreachableError
 from portal.clusters.models import Cluster
 from portal.core.crypto import unseal
 
@@ -16,6 +17,15 @@ def admin_key(cluster: Cluster) -> str:
 def node_urls(cluster: Cluster) -> list[str]:
     """Return where the cluster's nodes answer."""
     return [node.url for node in cluster.nodes.all() if node.http_port]
+
+
+def trust_anchor(cluster: Cluster) -> TrustAnchor | None:
+    """Return whose signatures prove what the cluster holds; None before its nodes have keys."""
+    keys = [(node.index, node.public_key) for node in cluster.nodes.all()]
+    try:
+        return TrustAnchor.of_keys(cluster.data_plane_id, 0, keys)
+    except AnchorError:
+        return None
 
 
 def admin_client(cluster: Cluster, *, timeout_s: float = TIMEOUT_S) -> Client:

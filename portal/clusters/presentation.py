@@ -3,7 +3,9 @@
 from datetime import datetime
 from typing import Any
 
-from portal.clusters.connections import node_urls
+import msgspec
+
+from portal.clusters.connections import node_urls, trust_anchor
 from portal.clusters.models import ApiKey, Cluster, Node, Operation, OperationStep
 from portal.clusters.snippets import snippets
 from portal.plans.presentation import budget_json, money
@@ -118,6 +120,7 @@ def connection_json(cluster: Cluster) -> dict[str, Any]:
         "ready": cluster.status in {"running", "degraded"},
         "status": cluster.status,
         "authentication": "Authorization: Bearer adk_…",
+        "trust_anchor": msgspec.to_builtins(trust_anchor(cluster)),
         "snippets": {found.language: found.code for found in snippets(urls)},
     }
 

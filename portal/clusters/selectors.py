@@ -7,6 +7,8 @@ from uuid import UUID
 
 from django.db.models import Prefetch, QuerySet
 
+from dataplane.client.anchors import TrustAnchor
+from portal.clusters.connections import trust_anchor
 from portal.clusters.models import (
     FINAL,
     UNFINISHED,
@@ -39,6 +41,18 @@ def cluster_get(cluster_id: UUID) -> Cluster:
     if found is None:
         raise NotFound("There is no such cluster.")
     return found
+
+
+def anchor_get(cluster: Cluster) -> TrustAnchor:
+    """Return whose signatures prove what the cluster holds.
+
+    Raises:
+        NotFound: its nodes have no keys yet.
+    """
+    anchor = trust_anchor(cluster)
+    if anchor is None:
+        raise NotFound("The nodes of the cluster have no keys yet.")
+    return anchor
 
 
 def cluster_exists(cluster_id: UUID) -> bool:

@@ -22,6 +22,7 @@ urlpatterns = [
     path(ONE, views.cluster_page, name="cluster"),
     path(f"{ONE}state/", views.cluster_fragment, name="state"),
     path(f"{ONE}connect/", views.connect_page, name="connect"),
+    path(f"{ONE}connect/anchor.json", views.anchor_view, name="anchor"),
     path(f"{ONE}keys/", views.keys_page, name="keys"),
     path(f"{ONE}keys/<slug:key_id>/revoke/", views.key_revoke_view, name="key-revoke"),
     path(f"{ONE}operations/", views.operations_page, name="operations"),

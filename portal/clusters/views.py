@@ -9,6 +9,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from dataplane.client.anchors import dump_anchor
 from portal.access.guards import require
 from portal.access.types import Access
 from portal.clusters import services
@@ -23,6 +24,7 @@ from portal.clusters.pages import (
 from portal.clusters.ports import DriverError
 from portal.clusters.provisioners.process import driver
 from portal.clusters.selectors import (
+    anchor_get,
     cluster_get,
     cluster_list,
     key_get,
@@ -113,6 +115,18 @@ def cluster_fragment(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpR
 def connect_page(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpResponse:
     """Addresses and snippets; a key made here is filled in."""
     return _key_page(request, cluster_id, tab="connect", template="clusters/connect.html")
+
+
+@require_GET
+@never_cache
+def anchor_view(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpResponse:
+    """The trust anchor as a file."""
+    require(request, "clusters:read")
+    data = dump_anchor(anchor_get(cluster_get(cluster_id)))
+    disposition = 'attachment; filename="anchor.json"'
+    return HttpResponse(
+        data, content_type="application/json", headers={"Content-Disposition": disposition}
+    )
 
 
 @require_http_methods(["GET", "POST"])

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import msgspec
 
 from dataplane.client.client import Client
-from dataplane.client.errors import ApiError, ClusterUnreachableError
-from portal.clusters.connections import admin_client
+from dataplane.client.errors import ApiError, ClusterUnreachableError, ProofError
+from dataplane.client.proofs import verify_answer
+from portal.clusters.connections import admin_client, trust_anchor
 from portal.clusters.models import Cluster
 from portal.explorer.errors import ClusterRefused
 from portal.explorer.types import Document, Json
@@ -79,6 +80,29 @@ def query(client: Client, collection: str, asked: Query) -> Page:
     return Page(
         documents=list(body["documents"]), after=body.get("next"), scanned=body.get("scanned", 0)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of checking a document's proof, in words."""
+
+    is_proven: bool
+    text: str
+
+
+def verify(client: Client, cluster: Cluster, collection: str, document_id: str) -> Verdict:
+    """Read a document with its proof, and check that against the keys the portal knows."""
+    anchor = trust_anchor(cluster)
+    if anchor is None:
+        return Verdict(is_proven=False, text="The nodes of the cluster have no keys yet.")
+    answer = client.get(collection, document_id, proof=True)
+    try:
+        proven = verify_answer(msgspec.json.encode(answer), anchor)
+    except ProofError as error:
+        return Verdict(is_proven=False, text=str(error))
+    if (proven.collection, proven.id) != (collection, document_id):
+        return Verdict(is_proven=False, text="The node proved another document.")
+    return Verdict(is_proven=True, text=proven.in_words())
 
 
 def bulk_put(

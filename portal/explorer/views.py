@@ -22,6 +22,7 @@ from portal.explorer.documents import (
     connected,
     pretty,
     query,
+    verify,
 )
 from portal.explorer.errors import ClusterRefused, UnreadableQuery
 from portal.explorer.forms import read_collection, read_document, read_query
@@ -171,6 +172,8 @@ def document_page(
     try:
         with connected(cluster) as client:
             document: Document = client.get(collection, document_id)
+            if "verify" in request.GET:
+                context["verdict"] = verify(client, cluster, collection, document_id)
     except ClusterRefused as refusal:
         context.setdefault("error", refusal)
         context["is_gone"] = refusal.status == 404

@@ -109,6 +109,7 @@ def test_without_the_primary_reads_are_still_compared_and_proven_as_of_the_check
             document = client.get("things", "a", proof=True, consistency="local")
             assert document["value"] == 1
             assert proof_of(document["_proof"]).certificate.sequence % CHECKPOINT == 0
+    wait_for(lambda: _serves(cluster, 1, 1), "a new primary orders seals")
     cluster.kill(1, 2)
     # Alone a node proves what was, and can compare with nobody.
     with Client([cluster.urls[3]], cluster.api_key, anchor=cluster.anchor) as client:

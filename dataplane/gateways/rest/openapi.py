@@ -1,8 +1,64 @@
 """The OpenAPI 3.1 description of the REST gateway."""
 
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from dataplane.gateways.errors import TITLES
+from dataplane.gateways.rest.reads import CONSISTENCIES
+from dataplane.wire.proofs import Proof
+
+DOCUMENT_PATH: Final = "/api/v1/collections/{c}/documents/{id}"
+SCHEMAS: Final = "#/components/schemas/"
+READ_PARAMETERS: Final = [
+    {
+        "name": "consistency",
+        "in": "query",
+        "description": "strong: sees every write acknowledged before; session: sees what "
+        "Aerolith-After names; bounded: enough nodes agree, Aerolith-Lag says how far it may "
+        "lag; local: what this node has executed",
+        "schema": {"type": "string", "enum": list(CONSISTENCIES), "default": "strong"},
+    },
+    {
+        "name": "proof",
+        "in": "query",
+        "description": "adds `_proof`; a 404 carries `proof`: that there is no such document",
+        "schema": {"type": "boolean", "default": False},
+    },
+    {
+        "name": "Aerolith-After",
+        "in": "header",
+        "description": "the newest sequence that the client has seen",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+]
+READ_ANSWER: Final = {
+    "headers": {
+        "Aerolith-Sequence": {
+            "description": "where in the agreed log the document was so",
+            "schema": {"type": "integer"},
+        },
+        "Aerolith-Lag": {
+            "description": "sequences behind the newest; absent from strong reads",
+            "schema": {"type": "integer"},
+        },
+    },
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "_id": {"type": "string"},
+                    "_version": {"type": "integer"},
+                    "_created": {"type": "string", "format": "date-time"},
+                    "_updated": {"type": "string", "format": "date-time"},
+                    "_proof": {"$ref": SCHEMAS + "Proof"},
+                },
+                "additionalProperties": True,
+            }
+        }
+    },
+}
 
 type Operation = tuple[str, str, str, tuple[int, ...], tuple[str, ...]]
 
@@ -46,9 +102,9 @@ OPERATIONS: tuple[Operation, ...] = (
     (
         "get",
         "/api/v1/collections/{c}/documents/{id}",
-        "Read a document (consistency: strong, session, local)",
+        "Read a document, or prove that there is none",
         (200,),
-        (*DOCUMENT_ERRORS, "quota_exceeded"),
+        (*DOCUMENT_ERRORS, "quota_exceeded", "rate_limited", "not_ready"),
     ),
     (
         "delete",
@@ -91,6 +147,10 @@ def openapi_document(server_url: str) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for method, path, summary, successes, codes in OPERATIONS:
         paths.setdefault(path, {})[method] = _operation(path, summary, successes, codes)
+    read = paths[DOCUMENT_PATH]["get"]
+    read["parameters"] += READ_PARAMETERS
+    read["responses"]["200"] |= READ_ANSWER
+    _, proofs = msgspec.json.schema_components([Proof], ref_template=SCHEMAS + "{name}")
     return {
         "openapi": "3.1.0",
         "info": {
@@ -103,7 +163,7 @@ def openapi_document(server_url: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"Problem": _problem_schema()},
+            "schemas": {"Problem": _problem_schema(), **proofs},
         },
     }
 

@@ -99,8 +99,13 @@ async def test_the_lag_is_what_enough_replicas_say_and_one_liar_cannot_push_it()
     replicas.rows[2] = b"other"
     found = await replicas.read()
     assert (found.sequence, found.newest - found.sequence) == (10, 2)
+
+
+async def test_a_liar_that_agrees_cannot_date_the_state_later():
+    replicas = Replicas(4)
     replicas.executed = [10, 2**60, 10, 10]
-    assert (await replicas.read()).newest == 10
+    found = await replicas.read()
+    assert (found.sequence, found.newest) == (10, 10)
 
 
 async def test_a_state_that_this_node_does_not_have_is_fetched_from_one_of_those_that_do():

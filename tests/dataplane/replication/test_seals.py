@@ -21,7 +21,7 @@ ROOT = b"r" * 32
 class Replicas:
     """`n` nodes that execute what they are told to, each when it is told."""
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, life: int = 1) -> None:
         self.signers = [Ed25519Signer(bytes([number]) * 32) for number in range(n)]
         members = tuple(
             MemberKeys(number, signer.public_key, self.gateway(number))
@@ -36,7 +36,7 @@ class Replicas:
                 signer=self.signers[me],
                 verifier=Ed25519Verifier(),
                 gateway_key=self.gateway(me),
-                nonce=bytes([me]) * 16,
+                nonce=bytes([life]) * 16,
                 send=lambda to, vote, me=me: self.send(me, to, vote),
                 on_contradiction=self.contradictions.append,
             )
@@ -135,8 +135,7 @@ async def test_another_gateway_cannot_trigger_a_readers_seal_by_its_token():
 
 
 async def test_seals_of_an_earlier_life_are_not_taken_for_one_of_this():
-    replicas, again = Replicas(4), Replicas(4)
-    again.seals[0]._life = b"another."
+    replicas, again = Replicas(4), Replicas(4, life=2)
     old, new = replicas.seals[0].open(lambda: 1), again.seals[0].open(lambda: 1)
     assert old.op != new.op
     again.execute(7, again.request(old.op), on=[0, 1, 2, 3])

@@ -139,3 +139,32 @@ def test_strangers_get_404_and_members_the_name_of_what_they_lack(
     )
     assert answer.status_code == 403
     assert answer.json()["permission"] == "clusters:delete"
+
+
+def test_the_trust_anchor_is_offered_once_the_nodes_have_keys(api, acme, client_for, charlie):
+    from dataplane.client.anchors import load_anchor
+    from portal.clusters.models import Cluster, Node
+
+    made = post(api, "clusters", BODY).json()["cluster"]
+    one = f"{API}clusters/{made['id']}/connection"
+    page = f"/o/acme/clusters/{made['id']}/connect/anchor.json"
+    assert api.get(one).json()["trust_anchor"] is None
+    assert api.get(f"{one}/anchor").status_code == 404
+    with tenant_context(acme.schema_name):
+        cluster = Cluster.objects.get(pk=made["id"])
+        for index in range(4):
+            key = f"{index + 1:02x}" * 32
+            Node.objects.create(cluster=cluster, index=index, name=f"n{index}", public_key=key)
+    for path in (f"{one}/anchor", page):
+        answer = api.get(path)
+        assert "anchor.json" in answer["Content-Disposition"]
+        anchor = load_anchor(answer.content)
+        assert (anchor.cluster_id, anchor.epoch) == (cluster.data_plane_id, 0)
+        assert [(v.id, v.public_key[:2]) for v in anchor.validators] == [
+            (0, "01"),
+            (1, "02"),
+            (2, "03"),
+            (3, "04"),
+        ]
+        assert client_for(charlie).get(path).status_code == 404
+    assert api.get(one).json()["trust_anchor"] == api.get(f"{one}/anchor").json()

@@ -39,7 +39,12 @@ def cluster(nodes, in_acme):
     )
     member = nodes.members[0]
     Node.objects.create(
-        cluster=made, index=0, name="things-0", host=member.host, http_port=member.http_port
+        cluster=made,
+        index=0,
+        name="things-0",
+        host=member.host,
+        http_port=member.http_port,
+        public_key=member.public_key,
     )
     return made
 

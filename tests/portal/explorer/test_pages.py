@@ -6,7 +6,7 @@ import json
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from portal.core.tenancy import public_context
+from portal.core.tenancy import public_context, tenant_context
 
 
 @pytest.fixture
@@ -78,6 +78,23 @@ def test_a_file_is_previewed_before_anything_is_written(browser, base, client):
     answer = browser.post(f"{base}imports/new/", {"collection": "fresh", "file": file}, follow=True)
     assert "Start import" in answer.content.decode()
     assert "fresh" not in {item["name"] for item in client.collections()}
+
+
+def test_a_document_is_verified_against_the_keys_the_portal_knows(
+    browser, base, stored, cluster, client, in_acme
+):
+    version = client.get("towns", "oslo")["_version"]
+    page = browser.get(f"{base}c/towns/document/?id=oslo").content.decode()
+    assert "id=oslo&amp;verify=1" in page
+    assert "Proven" not in page
+    proven = browser.get(f"{base}c/towns/document/?id=oslo&verify=1").content.decode()
+    assert "alert-success" in proven
+    assert f"the document towns/oslo had version {version}" in proven
+    with tenant_context(in_acme.schema_name):
+        cluster.nodes.update(public_key="11" * 32)
+    doubtful = browser.get(f"{base}c/towns/document/?id=oslo&verify=1").content.decode()
+    assert "Not proven" in doubtful
+    assert "bad_signature" in doubtful
 
 
 def test_strangers_find_nothing(stranger, base, stored):
