@@ -35,19 +35,24 @@ from portal.organizations.selectors import member_list
 def team(request: HttpRequest, slug: str) -> HttpResponse:
     """Show members and open invitations."""
     access = require(request, "members:read")
-    roles = [
-        {"code": role.value, "name": role.label, "words": ROLE_WORDS[role]}
-        for role in Role
-        if role != Role.OWNER or access.can("owners:write")
-    ]
+    roles = [{"code": role.value, "name": role.label, "words": ROLE_WORDS[role]} for role in Role]
+    can_write, can_write_owners = access.can("members:write"), access.can("owners:write")
     context = {
-        "members": member_list(access.organization),
+        "rows": [
+            {
+                "member": member,
+                "is_me": member.user_id == access.user.pk,
+                # Who may not give a role can not be offered to take it away either.
+                "may_change": can_write and (member.role != Role.OWNER or can_write_owners),
+            }
+            for member in member_list(access.organization)
+        ],
         "invitations": invitation_list(),
         "roles": roles,
+        "given_roles": [role for role in roles if role["code"] != Role.OWNER or can_write_owners],
         "form": InviteForm(),
         "now": clock.now(),
-        "can_write": access.can("members:write"),
-        "can_write_owners": access.can("owners:write"),
+        "can_write": can_write,
     }
     return render(request, "access/team.html", context)
 
@@ -93,17 +98,20 @@ def member_role(request: HttpRequest, slug: str, member_id: UUID) -> HttpRespons
 
 @require_POST
 def member_remove_page(request: HttpRequest, slug: str, member_id: UUID) -> HttpResponse:
-    """Take a member out, or leave."""
+    """Take a member out, or leave; who left can not see the team any more."""
     access = require(request, "members:read")
     try:
-        member_remove(access, member_id=member_id)
+        removed = member_remove(access, member_id=member_id)
     except NotFound:
         raise
     except PortalError as error:
         messages.error(request, error.detail)
         return redirect("team", slug=slug)
-    messages.success(request, "Done: they no longer have access.")
-    return redirect("organizations")
+    if removed.user_id == access.user.pk:
+        messages.success(request, f"You left {access.organization.name}.")
+        return redirect("organizations")
+    messages.success(request, f"{removed.user.email} no longer has access.")
+    return redirect("team", slug=slug)
 
 
 @never_cache
