@@ -1,5 +1,7 @@
 """The landing page, organizations, the dashboard, activity and the development mailbox."""
 
+from urllib.parse import urlencode
+
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -96,11 +98,13 @@ def activity(request: HttpRequest, slug: str) -> HttpResponse:
     )
     text = request.GET.get("before", "")
     before = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+    filters = {"action": wanted.action, "actor": wanted.actor, "target": wanted.target_type}
     context = {
+        "query": urlencode({name: value for name, value in filters.items() if value}),
         "page": event_page(wanted, before=before),
         "wanted": wanted,
         "target_types": target_types(),
-        "is_filtered": any((wanted.action, wanted.actor, wanted.target_type)),
+        "is_filtered": any(filters.values()),
     }
     return render(request, "audit/activity.html", context)
 
