@@ -26,9 +26,10 @@ from portal.accounts.services import token_create, token_list, token_revoke
 from portal.audit.services import audit_record
 from portal.core import clock
 from portal.core.errors import NotFound, PortalError
+from portal.core.forms import form_status
 from portal.core.tenancy import public_context, tenant_context
 from portal.organizations.models import Organization, Role
-from portal.organizations.selectors import member_list
+from portal.organizations.selectors import member_list, membership_get
 
 
 @require_GET
@@ -137,7 +138,8 @@ def tokens(request: HttpRequest, slug: str) -> HttpResponse:
         )
         form = TokenForm()
     found = token_list(user=access.user, organization=access.organization)
-    return render(request, "access/tokens.html", {"form": form, "secret": secret, "tokens": found})
+    context = {"form": form, "secret": secret, "tokens": found}
+    return render(request, "access/tokens.html", context, status=form_status(form))
 
 
 @require_POST
@@ -167,15 +169,20 @@ def invitation_page(request: HttpRequest, slug: str, secret: str) -> HttpRespons
     with public_context():
         organization = Organization.objects.filter(slug=slug, deleted_at=None).first()
     if organization is None:
-        raise NotFound
+        return _no_invitation(request)
     if request.method == "POST":
-        invitation_accept(organization=organization, secret=secret, user=request.user)
+        try:
+            invitation_accept(organization=organization, secret=secret, user=request.user)
+        except NotFound:
+            return _no_invitation(request)
         messages.success(request, f"Welcome to {organization.name}.")
         return redirect("dashboard", slug=slug)
     with tenant_context(organization.schema_name):
         invitation = invitation_by_secret(secret)
     if invitation is None:
-        return render(request, "accounts/link_invalid.html", status=404)
+        if membership_get(user_id=request.user.pk, slug=slug) is not None:
+            return redirect("dashboard", slug=slug)
+        return _no_invitation(request)
     context = {
         "invitation": invitation,
         "organization": organization,
@@ -183,3 +190,8 @@ def invitation_page(request: HttpRequest, slug: str, secret: str) -> HttpRespons
         "words": ROLE_WORDS[invitation.role],
     }
     return render(request, "access/invitation.html", context)
+
+
+def _no_invitation(request: HttpRequest) -> HttpResponse:
+    """Answer alike whether the link or the organization is not there."""
+    return render(request, "access/invitation_invalid.html", status=404)

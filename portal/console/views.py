@@ -14,6 +14,7 @@ from portal.accounts.models import User
 from portal.audit.selectors import AuditFilter, event_page, target_types
 from portal.console.forms import OrganizationForm, OrganizationNameForm
 from portal.core.errors import NotFound, PortalError
+from portal.core.forms import form_status
 from portal.core.throttling import limit
 from portal.notifications.models import MailboxMessage
 from portal.organizations.selectors import memberships_of
@@ -60,8 +61,8 @@ def organization_new(request: HttpRequest) -> HttpResponse:
             form.add_error(None, error.detail)
         else:
             return redirect("dashboard", slug=organization.slug)
-    status = 422 if form.is_bound else 200
-    return render(request, "console/organization_new.html", {"form": form}, status=status)
+    context = {"form": form}
+    return render(request, "console/organization_new.html", context, status=form_status(form))
 
 
 @require_GET
@@ -84,7 +85,8 @@ def organization_settings(request: HttpRequest, slug: str) -> HttpResponse:
         )
         messages.success(request, "Saved.")
         return redirect("organization-settings", slug=slug)
-    return render(request, "console/organization_settings.html", {"form": form})
+    context = {"form": form}
+    return render(request, "console/organization_settings.html", context, status=form_status(form))
 
 
 @require_GET
