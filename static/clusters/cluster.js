@@ -48,6 +48,7 @@ function replace(html) {
   const found = parsed.querySelector("[data-state]") ?? parsed.body;
   if (root.contains(document.activeElement) && document.activeElement.matches("button, a")) return;
   root.replaceChildren(...found.childNodes);
+  document.dispatchEvent(new CustomEvent("aerolith:fragment"));
 }
 
 function receive(event) {

@@ -46,6 +46,7 @@ class ImportProgress {
     clearInterval(this.timer);
     this.socket.close();
     this.part("cancel").hidden = true;
+    this.part("leave").hidden = true;
     this.part("resume").hidden = this.state !== "failed";
     if (event.errors === undefined) this.poll();
   }
