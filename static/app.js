@@ -108,5 +108,6 @@ document.addEventListener("change", (event) => {
 document.addEventListener("htmx:configRequest", (event) => {
   event.detail.headers["X-CSRFToken"] = csrf();
 });
+document.addEventListener("aerolith:fragment", refreshTimes);
 refreshTimes();
 setInterval(refreshTimes, 20000);

@@ -139,8 +139,8 @@ def member_change_role(access: Access, *, member_id: UUID, role: str) -> Members
     return membership_change_role(actor=access.user, membership=membership, role=role)
 
 
-def member_remove(access: Access, *, member_id: UUID) -> None:
-    """Take a member out; everyone may leave.
+def member_remove(access: Access, *, member_id: UUID) -> Membership:
+    """Take a member out and return who it was; everyone may leave.
 
     Raises:
         NotFound: not a member.
@@ -152,6 +152,7 @@ def member_remove(access: Access, *, member_id: UUID) -> None:
             raise Forbidden(permission="members:write")
         _check_may_give(access, membership.role)
     membership_remove(actor=access.user, membership=membership)
+    return membership
 
 
 def _member(access: Access, member_id: UUID) -> Membership:

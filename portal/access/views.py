@@ -26,28 +26,34 @@ from portal.accounts.services import token_create, token_list, token_revoke
 from portal.audit.services import audit_record
 from portal.core import clock
 from portal.core.errors import NotFound, PortalError
+from portal.core.forms import form_status
 from portal.core.tenancy import public_context, tenant_context
 from portal.organizations.models import Organization, Role
-from portal.organizations.selectors import member_list
+from portal.organizations.selectors import member_list, membership_get
 
 
 @require_GET
 def team(request: HttpRequest, slug: str) -> HttpResponse:
     """Show members and open invitations."""
     access = require(request, "members:read")
-    roles = [
-        {"code": role.value, "name": role.label, "words": ROLE_WORDS[role]}
-        for role in Role
-        if role != Role.OWNER or access.can("owners:write")
-    ]
+    roles = [{"code": role.value, "name": role.label, "words": ROLE_WORDS[role]} for role in Role]
+    can_write, can_write_owners = access.can("members:write"), access.can("owners:write")
     context = {
-        "members": member_list(access.organization),
+        "rows": [
+            {
+                "member": member,
+                "is_me": member.user_id == access.user.pk,
+                # Who may not give a role can not be offered to take it away either.
+                "may_change": can_write and (member.role != Role.OWNER or can_write_owners),
+            }
+            for member in member_list(access.organization)
+        ],
         "invitations": invitation_list(),
         "roles": roles,
+        "given_roles": [role for role in roles if role["code"] != Role.OWNER or can_write_owners],
         "form": InviteForm(),
         "now": clock.now(),
-        "can_write": access.can("members:write"),
-        "can_write_owners": access.can("owners:write"),
+        "can_write": can_write,
     }
     return render(request, "access/team.html", context)
 
@@ -93,17 +99,20 @@ def member_role(request: HttpRequest, slug: str, member_id: UUID) -> HttpRespons
 
 @require_POST
 def member_remove_page(request: HttpRequest, slug: str, member_id: UUID) -> HttpResponse:
-    """Take a member out, or leave."""
+    """Take a member out, or leave; who left can not see the team any more."""
     access = require(request, "members:read")
     try:
-        member_remove(access, member_id=member_id)
+        removed = member_remove(access, member_id=member_id)
     except NotFound:
         raise
     except PortalError as error:
         messages.error(request, error.detail)
         return redirect("team", slug=slug)
-    messages.success(request, "Done: they no longer have access.")
-    return redirect("organizations")
+    if removed.user_id == access.user.pk:
+        messages.success(request, f"You left {access.organization.name}.")
+        return redirect("organizations")
+    messages.success(request, f"{removed.user.email} no longer has access.")
+    return redirect("team", slug=slug)
 
 
 @never_cache
@@ -129,7 +138,8 @@ def tokens(request: HttpRequest, slug: str) -> HttpResponse:
         )
         form = TokenForm()
     found = token_list(user=access.user, organization=access.organization)
-    return render(request, "access/tokens.html", {"form": form, "secret": secret, "tokens": found})
+    context = {"form": form, "secret": secret, "tokens": found}
+    return render(request, "access/tokens.html", context, status=form_status(form))
 
 
 @require_POST
@@ -159,15 +169,20 @@ def invitation_page(request: HttpRequest, slug: str, secret: str) -> HttpRespons
     with public_context():
         organization = Organization.objects.filter(slug=slug, deleted_at=None).first()
     if organization is None:
-        raise NotFound
+        return _no_invitation(request)
     if request.method == "POST":
-        invitation_accept(organization=organization, secret=secret, user=request.user)
+        try:
+            invitation_accept(organization=organization, secret=secret, user=request.user)
+        except NotFound:
+            return _no_invitation(request)
         messages.success(request, f"Welcome to {organization.name}.")
         return redirect("dashboard", slug=slug)
     with tenant_context(organization.schema_name):
         invitation = invitation_by_secret(secret)
     if invitation is None:
-        return render(request, "accounts/link_invalid.html", status=404)
+        if membership_get(user_id=request.user.pk, slug=slug) is not None:
+            return redirect("dashboard", slug=slug)
+        return _no_invitation(request)
     context = {
         "invitation": invitation,
         "organization": organization,
@@ -175,3 +190,8 @@ def invitation_page(request: HttpRequest, slug: str, secret: str) -> HttpRespons
         "words": ROLE_WORDS[invitation.role],
     }
     return render(request, "access/invitation.html", context)
+
+
+def _no_invitation(request: HttpRequest) -> HttpResponse:
+    """Answer alike whether the link or the organization is not there."""
+    return render(request, "access/invitation_invalid.html", status=404)

@@ -11,7 +11,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from portal.accounts.forms import ChangePasswordForm, ProfileForm, TokenForm
+from portal.accounts import flows
+from portal.accounts.agents import agent_words
+from portal.accounts.forms import ChangeEmailForm, ChangePasswordForm, ProfileForm, TokenForm
 from portal.accounts.models import User
 from portal.accounts.services import (
     password_change,
@@ -24,9 +26,11 @@ from portal.accounts.services import (
 )
 from portal.accounts.tokens import token_hash
 from portal.core.errors import NotFound
+from portal.core.forms import form_status
 from portal.core.throttling import limit
 
 PASSWORD_TRIES_PER_HOUR = 20
+MAILS_PER_HOUR = 5
 
 
 def _user(request: HttpRequest) -> User:
@@ -45,7 +49,41 @@ def profile(request: HttpRequest) -> HttpResponse:
         user_rename(user=user, name=form.cleaned_data["name"])
         messages.success(request, "Saved.")
         return redirect("account")
-    return render(request, "accounts/profile.html", {"form": form, "tab": "profile"})
+    context = {"form": form, "tab": "profile"}
+    return render(request, "accounts/profile.html", context, status=form_status(form))
+
+
+@never_cache
+@login_required
+@sensitive_post_parameters("current")
+@require_http_methods(["GET", "POST"])
+def email(request: HttpRequest) -> HttpResponse:
+    """Send a link to a new address; until it is followed the old one stays."""
+    user = _user(request)
+    if request.method == "POST":
+        limit(f"password:{user.pk}", most=PASSWORD_TRIES_PER_HOUR, window_s=3600)
+    form = ChangeEmailForm(user, request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        wanted = form.cleaned_data["email"]
+        limit(f"mail:{wanted}", most=MAILS_PER_HOUR, window_s=3600)
+        flows.email_change_start(user=user, email=wanted)
+        messages.success(request, f"A message with a link was sent to {wanted}.")
+        return redirect("account-email")
+    context = {"form": form, "tab": "email"}
+    return render(request, "accounts/email.html", context, status=form_status(form))
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def email_confirm(request: HttpRequest, token: str) -> HttpResponse:
+    """Change the address by a button: mail scanners follow links, but press nothing."""
+    if request.method == "GET":
+        return render(request, "accounts/confirm.html")
+    changed = flows.email_change_confirm(token)
+    if changed is None:
+        return render(request, "accounts/link_invalid.html", status=400)
+    messages.success(request, f"From now on you sign in as {changed.email}.")
+    return redirect("account")
 
 
 @never_cache
@@ -67,7 +105,8 @@ def password(request: HttpRequest) -> HttpResponse:
         update_session_auth_hash(request, user)
         messages.success(request, "The password is changed. Other browsers were signed out.")
         return redirect("account-password")
-    return render(request, "accounts/password.html", {"form": form, "tab": "password"})
+    context = {"form": form, "tab": "password"}
+    return render(request, "accounts/password.html", context, status=form_status(form))
 
 
 @never_cache
@@ -84,6 +123,7 @@ def sessions(request: HttpRequest) -> HttpResponse:
     rows = [
         {
             "session": session,
+            "agent": agent_words(session.agent),
             "digest": token_hash(session.session_key)[:32],
             "is_this": session.session_key == request.session.session_key,
         }
@@ -106,7 +146,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
         )
         form = TokenForm()
     context = {"form": form, "secret": secret, "tokens": token_list(user=user), "tab": "tokens"}
-    return render(request, "accounts/tokens.html", context)
+    return render(request, "accounts/tokens.html", context, status=form_status(form))
 
 
 @login_required

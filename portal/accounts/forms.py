@@ -35,6 +35,21 @@ def _new_password(label: str = "Password") -> forms.CharField:
     )
 
 
+def _present_password() -> forms.CharField:
+    return forms.CharField(
+        label="Present password",
+        max_length=PASSWORD_LENGTH_MAX,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+
+
+def _checked_password(user: User, current: str) -> str:
+    if not user.check_password(current):
+        raise forms.ValidationError("This is not your present password.")
+    return current
+
+
 class SignupForm(forms.Form):
     """A new account."""
 
@@ -96,20 +111,38 @@ class NewPasswordForm(forms.Form):
 class ChangePasswordForm(NewPasswordForm):
     """A new password, by someone who knows the present one."""
 
-    current = forms.CharField(
-        label="Present password",
-        max_length=PASSWORD_LENGTH_MAX,
-        strip=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
-    )
+    current = _present_password()
     field_order = ("current", "password")
 
     def clean_current(self) -> str:
         """Refuse a wrong one."""
-        current: str = self.cleaned_data["current"]
-        if not self.user.check_password(current):
-            raise forms.ValidationError("This is not your present password.")
-        return current
+        return _checked_password(self.user, self.cleaned_data["current"])
+
+
+class ChangeEmailForm(forms.Form):
+    """A new address, by someone who knows the password."""
+
+    email = EmailField(
+        label="New e-mail",
+        max_length=254,
+        widget=forms.EmailInput(attrs={"autocomplete": "email"}),
+    )
+    current = _present_password()
+
+    def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.user = user
+
+    def clean_email(self) -> str:
+        """Refuse the address that is in use already."""
+        email: str = self.cleaned_data["email"]
+        if email == self.user.email:
+            raise forms.ValidationError("This is your address already.")
+        return email
+
+    def clean_current(self) -> str:
+        """Refuse a wrong password."""
+        return _checked_password(self.user, self.cleaned_data["current"])
 
 
 class ProfileForm(forms.Form):

@@ -3,7 +3,9 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import transaction
+from axes.utils import reset as lockout_end
+from django.db import IntegrityError, transaction
+from django.utils.crypto import constant_time_compare
 
 from portal.accounts.errors import TooManyTokens
 from portal.accounts.models import AccessToken, User, UserSession, email_normalize
@@ -15,29 +17,70 @@ from portal.organizations.models import Organization
 
 TOKEN_COUNT_MAX = 100
 NAME_LENGTH_MAX = 80
+PROOF_LENGTH = 32
 # Writing the time of each use would cost every call a write.
 LAST_USED_GRAIN = timedelta(minutes=1)
 
 
 def user_register(*, email: str, password: str, name: str = "") -> User | None:
-    """Store an unconfirmed user; None when the address is known, which the caller must not tell."""
+    """Store an unconfirmed user; None when the address is known, which the caller must not tell.
+
+    Nobody has proven an unconfirmed address: who signs up last replaces what was chosen before,
+    or a stranger could wait with a password of theirs for the owner to confirm it.
+    """
     with public_context(), transaction.atomic():
         address = email_normalize(email)
-        if User.objects.filter(email=address).exists():
+        known = User.objects.select_for_update().filter(email=address).first()
+        if known is None:
+            return User.objects.create_user(address, password, name=name.strip())
+        if known.email_confirmed_at is not None or not known.is_active:
             # The same work as for a new address, so that the time tells nothing either.
             User().set_password(password)
             return None
-        return User.objects.create_user(address, password, name=name.strip())
+        known.name = name.strip()
+        known.set_password(password)
+        known.save(update_fields=["name", "password"])
+        return known
 
 
-def user_confirm(*, user_id: UUID) -> User | None:
-    """Note that the address is the user's own; None if there is no such user."""
+def user_confirm(*, user_id: UUID, proof: str) -> User | None:
+    """Note that the address is the user's own; None if the proof is of another sign-up."""
     with public_context(), transaction.atomic():
         user = User.objects.select_for_update().filter(pk=user_id, is_active=True).first()
-        if user is not None and user.email_confirmed_at is None:
+        if user is None or not constant_time_compare(proof, signup_proof(user)):
+            return None
+        if user.email_confirmed_at is None:
             user.email_confirmed_at = clock.now()
             user.save(update_fields=["email_confirmed_at"])
         return user
+
+
+def signup_proof(user: User) -> str:
+    """Return what ties a link to one sign-up: it changes with the password."""
+    return token_hash(user.password)[:PROOF_LENGTH]
+
+
+def user_change_email(*, user_id: UUID, old: str, email: str, proof: str) -> User | None:
+    """Give a user another address; None if it is taken, or if anything changed since the asking."""
+    with public_context(), transaction.atomic():
+        user = (
+            User.objects.select_for_update().filter(pk=user_id, email=old, is_active=True).first()
+        )
+        if user is None or not constant_time_compare(proof, email_proof(user)):
+            return None
+        user.email, user.email_confirmed_at = email_normalize(email), clock.now()
+        try:
+            with transaction.atomic():
+                user.save(update_fields=["email", "email_confirmed_at"])
+        except IntegrityError:
+            return None
+        return user
+
+
+def email_proof(user: User) -> str:
+    """Return what ties a link to the present address: it works once."""
+    text = f"{user.email} {user.email_confirmed_at} {user.password}"
+    return token_hash(text)[:PROOF_LENGTH]
 
 
 def user_rename(*, user: User, name: str) -> None:
@@ -48,8 +91,9 @@ def user_rename(*, user: User, name: str) -> None:
 
 
 def password_change(*, user: User, password: str, keep_session: str | None) -> None:
-    """Set another password and end every other session."""
+    """Set another password and end every other session, and a lockout by failed attempts."""
     with public_context(), transaction.atomic():
+        lockout_end(username=user.email)
         user.set_password(password)
         user.save(update_fields=["password"])
         UserSession.objects.filter(user_id=user.pk).exclude(session_key=keep_session).delete()

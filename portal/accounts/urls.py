@@ -12,6 +12,12 @@ urlpatterns = [
     path("password/reset/", views.password_reset, name="password-reset"),
     path("password/reset/<str:uid>/<str:token>/", views.password_set, name="password-set"),
     path("account/", account_views.profile, name="account"),
+    path("account/email/", account_views.email, name="account-email"),
+    path(
+        "account/email/confirm/<str:token>/",
+        account_views.email_confirm,
+        name="account-email-confirm",
+    ),
     path("account/password/", account_views.password, name="account-password"),
     path("account/sessions/", account_views.sessions, name="account-sessions"),
     path("account/tokens/", account_views.tokens, name="account-tokens"),

@@ -2,6 +2,7 @@
 
 from django.contrib import messages
 from django.contrib.auth import authenticate, login, logout
+from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -16,6 +17,7 @@ from portal.accounts.services import password_change
 from portal.accounts.sessions import ADDRESS_KEY, AGENT_KEY, SIGNED_IN_KEY
 from portal.core import clock
 from portal.core.errors import RateLimited
+from portal.core.forms import form_status
 from portal.core.http import client_ip, error_response
 from portal.core.throttling import limit, limit_by_address
 
@@ -25,15 +27,21 @@ LOGINS_PER_HOUR = 200
 RESETS_PER_HOUR = 20
 MAILS_PER_HOUR = 5
 LOCKED_S = 15 * 60
+NEXT_LENGTH_MAX = 500
 
 
 def next_path(request: HttpRequest) -> str:
     """Return where the caller wanted to go, if it is a page of ours."""
+    return wished_path(request) or "/organizations/"
+
+
+def wished_path(request: HttpRequest) -> str:
+    """Return the page of ours that the caller was on the way to, or nothing."""
     wanted = request.POST.get("next") or request.GET.get("next") or ""
-    is_ours = url_has_allowed_host_and_scheme(
+    is_ours = len(wanted) <= NEXT_LENGTH_MAX and url_has_allowed_host_and_scheme(
         wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )
-    return wanted if is_ours else "/organizations/"
+    return wanted if is_ours else ""
 
 
 @never_cache
@@ -42,17 +50,21 @@ def next_path(request: HttpRequest) -> str:
 def signup(request: HttpRequest) -> HttpResponse:
     """Make an account; the answer is the same whether or not the address is known."""
     if request.user.is_authenticated:
-        return redirect("organizations")
+        return redirect(next_path(request))
     form = SignupForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         limit_by_address(request, "signup", most=SIGNUPS_PER_HOUR, window_s=HOUR)
         email = form.cleaned_data["email"]
         limit(f"mail:{email}", most=MAILS_PER_HOUR, window_s=HOUR)
         flows.signup_start(
-            email=email, password=form.cleaned_data["password"], name=form.cleaned_data["name"]
+            email=email,
+            password=form.cleaned_data["password"],
+            name=form.cleaned_data["name"],
+            next_path=wished_path(request),
         )
         return render(request, "accounts/check_mail.html", {"email": email, "is_signup": True})
-    return render(request, "accounts/signup.html", {"form": form}, status=_status(form))
+    context = {"form": form, "next": wished_path(request)}
+    return render(request, "accounts/signup.html", context, status=form_status(form))
 
 
 @never_cache
@@ -65,7 +77,7 @@ def confirm(request: HttpRequest, token: str) -> HttpResponse:
     if user is None:
         return render(request, "accounts/link_invalid.html", status=400)
     messages.success(request, "Your address is confirmed. Sign in to go on.")
-    return redirect("login")
+    return redirect_to_login(wished) if (wished := wished_path(request)) else redirect("login")
 
 
 @never_cache
@@ -93,8 +105,8 @@ def login_page(request: HttpRequest) -> HttpResponse:
             "These do not match, or the address is not confirmed yet: look into your mail, "
             "or set a new password to get another link.",
         )
-    context = {"form": form, "next": request.POST.get("next") or request.GET.get("next", "")}
-    return render(request, "accounts/login.html", context, status=_status(form))
+    context = {"form": form, "next": wished_path(request)}
+    return render(request, "accounts/login.html", context, status=form_status(form))
 
 
 @require_POST
@@ -127,7 +139,7 @@ def password_reset(request: HttpRequest) -> HttpResponse:
         limit(f"mail:{email}", most=MAILS_PER_HOUR, window_s=HOUR)
         flows.reset_start(email)
         return render(request, "accounts/check_mail.html", {"email": email})
-    return render(request, "accounts/password_reset.html", {"form": form}, status=_status(form))
+    return render(request, "accounts/password_reset.html", {"form": form}, status=form_status(form))
 
 
 @never_cache
@@ -143,7 +155,7 @@ def password_set(request: HttpRequest, uid: str, token: str) -> HttpResponse:
         password_change(user=user, password=form.cleaned_data["password"], keep_session=None)
         messages.success(request, "The new password is set. Sign in with it.")
         return redirect("login")
-    return render(request, "accounts/password_set.html", {"form": form}, status=_status(form))
+    return render(request, "accounts/password_set.html", {"form": form}, status=form_status(form))
 
 
 def _session_start(request: HttpRequest, user: User) -> None:
@@ -151,7 +163,3 @@ def _session_start(request: HttpRequest, user: User) -> None:
     request.session[ADDRESS_KEY] = client_ip(request)
     request.session[AGENT_KEY] = request.headers.get("User-Agent", "")[:200]
     request.session[SIGNED_IN_KEY] = clock.now().isoformat()
-
-
-def _status(form: SignupForm | LoginForm | EmailForm | NewPasswordForm) -> int:
-    return 422 if form.is_bound and form.errors else 200

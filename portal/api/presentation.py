@@ -1,14 +1,33 @@
 """The JSON of the base routes."""
 
+import json
 from datetime import UTC, datetime
 
 from portal.access.models import Invitation
 from portal.access.permissions import PERMISSIONS
 from portal.accounts.models import AccessToken, User
 from portal.audit.models import AuditEvent
+from portal.core.spreadsheets import harmless
 from portal.organizations.models import Membership, Organization
 
 type Json = dict[str, object]
+
+EVENT_COLUMNS = [
+    "id",
+    "at",
+    "actor",
+    "actor_kind",
+    "address",
+    "action",
+    "target_type",
+    "target_id",
+    "target",
+    "before",
+    "after",
+    "request_id",
+    "prev_hash",
+    "hash",
+]
 
 
 def time_json(moment: datetime | None) -> str | None:
@@ -101,3 +120,28 @@ def event_json(event: AuditEvent) -> Json:
         "prev_hash": event.prev_hash,
         "hash": event.hash,
     }
+
+
+def event_row(event: AuditEvent) -> list[str]:
+    """Describe an audit event as a row under `EVENT_COLUMNS`."""
+    row = [
+        str(event.event_id),
+        time_json(event.at) or "",
+        event.actor_label,
+        event.actor_kind,
+        event.address or "",
+        event.action,
+        event.target_type,
+        event.target_id,
+        event.target_label,
+        _facts(event.before),
+        _facts(event.after),
+        event.request_id,
+        event.prev_hash,
+        event.hash,
+    ]
+    return [harmless(cell) for cell in row]
+
+
+def _facts(facts: Json | None) -> str:
+    return "" if facts is None else json.dumps(facts, ensure_ascii=False, sort_keys=True)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from portal.api import views
+from portal.api import audit, views
 
 urlpatterns = [
     path("members", views.MembersView.as_view(), name="api-members"),
@@ -12,5 +12,7 @@ urlpatterns = [
     path("roles", views.RolesView.as_view(), name="api-roles"),
     path("tokens", views.TokensView.as_view(), name="api-tokens"),
     path("tokens/<uuid:token_id>", views.TokenView.as_view(), name="api-token"),
-    path("audit", views.AuditView.as_view(), name="api-audit"),
+    path("audit", audit.AuditView.as_view(), name="api-audit"),
+    path("audit.csv", audit.AuditCsvView.as_view(), name="api-audit-csv"),
+    path("audit.json", audit.AuditJsonView.as_view(), name="api-audit-json"),
 ]

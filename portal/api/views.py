@@ -1,11 +1,11 @@
-"""Routes about the caller, organizations, members, invitations, tokens and the audit trail."""
+"""Routes about the caller, organizations, members, invitations and tokens."""
 
 from typing import Any, cast
 from uuid import UUID
 
 from django.db.models import Model, QuerySet
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -30,7 +30,6 @@ from portal.api.serializers import (
     RoleInput,
     TokenInput,
 )
-from portal.audit.selectors import AuditFilter, event_query
 from portal.audit.services import audit_record
 from portal.core.errors import Forbidden, Invalid, NotFound
 from portal.core.pagination import NewestFirst, OldestFirst
@@ -255,28 +254,6 @@ class TokenView(APIView):
             target_label=token.name,
         )
         return Response(status=204)
-
-
-class AuditView(APIView):
-    """The audit trail."""
-
-    @extend_schema(
-        parameters=[
-            OpenApiParameter("action", str, description="Beginning of the action's name."),
-            OpenApiParameter("actor", str, description="Part of the actor's name."),
-            OpenApiParameter("target", str, description="Kind of the thing it was done to."),
-        ],
-        responses=OBJECT,
-    )
-    def get(self, request: Request, slug: str) -> Response:
-        """List events, newest first, each with its hash and its predecessor's."""
-        require(request, "audit:read")
-        wanted = AuditFilter(
-            action=request.query_params.get("action", "")[:64],
-            actor=request.query_params.get("actor", "")[:254],
-            target_type=request.query_params.get("target", "")[:32],
-        )
-        return page_of(self, event_query(wanted), shapes.event_json, pages=NewestFirst())
 
 
 def _inherited_scopes(request: Request) -> list[str]:

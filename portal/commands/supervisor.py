@@ -118,6 +118,15 @@ class Supervisor:
     async def close(self) -> None:
         """End all children in order of rank, then let go of the installation."""
         self.ending.set()
+        async with self._changing:
+            # Who asked before is served; who asks from now on is refused, or a node that was
+            # ended would be started again by the worker that looks after it.
+            await self._end_children()
+        self._control.stop()
+        (self._installation.run / "children.json").unlink(missing_ok=True)
+        self._installation.supervisor_pid_file.unlink(missing_ok=True)
+
+    async def _end_children(self) -> None:
         ranks = sorted({child.definition.stop_rank for child in self._children.values()})
         for rank in ranks:
             async with asyncio.TaskGroup() as group:
@@ -126,9 +135,6 @@ class Supervisor:
                         group.create_task(child.stop())
         for task in self._runs.values():
             await asyncio.wait([task])
-        self._control.stop()
-        (self._installation.run / "children.json").unlink(missing_ok=True)
-        self._installation.supervisor_pid_file.unlink(missing_ok=True)
 
     async def forget(self, name: str) -> None:
         """Stop a child and drop it from the list."""
@@ -150,6 +156,7 @@ class Supervisor:
 
     async def _on_start(self, arguments: dict[str, Json]) -> Json:
         unit = Unit.parse(arguments)
+        self._refuse_end()
         async with self._changing:
             self._refuse_service(unit.name)
             if len(self._units) >= UNITS_COUNT_MAX and unit.name not in self._units:
@@ -165,6 +172,7 @@ class Supervisor:
 
     async def _on_stop(self, arguments: dict[str, Json]) -> Json:
         name = parse_name(arguments.get("name"))
+        self._refuse_end()
         async with self._changing:
             self._refuse_service(name)
             self._units[name] = self._folder.set_wanted(self._units[name], is_wanted=False)
@@ -173,6 +181,7 @@ class Supervisor:
 
     async def _on_remove(self, arguments: dict[str, Json]) -> Json:
         name = parse_name(arguments.get("name"))
+        self._refuse_end()
         async with self._changing:
             self._refuse_service(name)
             await self.forget(name)
@@ -182,6 +191,7 @@ class Supervisor:
 
     async def _on_restart(self, arguments: dict[str, Json]) -> Json:
         name = parse_name(arguments.get("name"))
+        self._refuse_end()
         async with self._changing:
             if name in self._units:
                 unit = self._folder.set_wanted(self._units[name], is_wanted=True)
@@ -200,6 +210,10 @@ class Supervisor:
     async def _on_shutdown(self, _arguments: dict[str, Json]) -> Json:
         self.ending.set()
         return None
+
+    def _refuse_end(self) -> None:
+        if self.ending.is_set():
+            raise UnitRefusedError("the supervisor is ending")
 
     def _refuse_service(self, name: str) -> None:
         if name in self._children and name not in self._units:

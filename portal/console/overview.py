@@ -85,7 +85,7 @@ def _steps(access: Access, clusters: list[Cluster], members: list[Membership]) -
         ),
         Step(
             "Wait until it runs",
-            "Nodes start, agree, and a probe document is written and read.",
+            "Nodes start, agree, and a probe is written and read back.",
             first,
             any(cluster.status == "running" for cluster in clusters),
         ),

@@ -1,5 +1,7 @@
 """The landing page, organizations, the dashboard, activity and the development mailbox."""
 
+from urllib.parse import urlencode
+
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -12,6 +14,7 @@ from portal.accounts.models import User
 from portal.audit.selectors import AuditFilter, event_page, target_types
 from portal.console.forms import OrganizationForm, OrganizationNameForm
 from portal.core.errors import NotFound, PortalError
+from portal.core.forms import form_status
 from portal.core.throttling import limit
 from portal.notifications.models import MailboxMessage
 from portal.organizations.selectors import memberships_of
@@ -58,8 +61,8 @@ def organization_new(request: HttpRequest) -> HttpResponse:
             form.add_error(None, error.detail)
         else:
             return redirect("dashboard", slug=organization.slug)
-    status = 422 if form.is_bound else 200
-    return render(request, "console/organization_new.html", {"form": form}, status=status)
+    context = {"form": form}
+    return render(request, "console/organization_new.html", context, status=form_status(form))
 
 
 @require_GET
@@ -82,7 +85,8 @@ def organization_settings(request: HttpRequest, slug: str) -> HttpResponse:
         )
         messages.success(request, "Saved.")
         return redirect("organization-settings", slug=slug)
-    return render(request, "console/organization_settings.html", {"form": form})
+    context = {"form": form}
+    return render(request, "console/organization_settings.html", context, status=form_status(form))
 
 
 @require_GET
@@ -96,11 +100,13 @@ def activity(request: HttpRequest, slug: str) -> HttpResponse:
     )
     text = request.GET.get("before", "")
     before = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+    filters = {"action": wanted.action, "actor": wanted.actor, "target": wanted.target_type}
     context = {
+        "query": urlencode({name: value for name, value in filters.items() if value}),
         "page": event_page(wanted, before=before),
         "wanted": wanted,
         "target_types": target_types(),
-        "is_filtered": any((wanted.action, wanted.actor, wanted.target_type)),
+        "is_filtered": any(filters.values()),
     }
     return render(request, "audit/activity.html", context)
 

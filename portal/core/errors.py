@@ -100,6 +100,14 @@ class Invalid(PortalError):
         self.errors = tuple(errors)
 
 
+class Unavailable(PortalError):
+    """A service the portal stands on does not answer; it is worth asking again."""
+
+    code = "unavailable"
+    status = 503
+    title = "Not available at the moment"
+
+
 class QuotaExceeded(PortalError):
     """The plan does not include more of it."""
 

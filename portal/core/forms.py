@@ -2,8 +2,16 @@
 
 from typing import Any, override
 
-from django.forms import BoundField, CheckboxInput, RadioSelect, Select, Widget
+from django.forms import BaseForm, BoundField, CheckboxInput, RadioSelect, Select, Widget
 from django.forms.renderers import TemplatesSetting
+
+OK = 200
+UNPROCESSABLE = 422
+
+
+def form_status(form: BaseForm) -> int:
+    """Return the status of a page that shows the form: faults in it are the sender's."""
+    return UNPROCESSABLE if form.is_bound and form.errors else OK
 
 
 class TablerBoundField(BoundField):

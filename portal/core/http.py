@@ -3,6 +3,7 @@
 import ipaddress
 import logging
 import re
+import sys
 from collections.abc import Callable
 
 from django.conf import settings
@@ -10,13 +11,16 @@ from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.db.utils import Error as DatabaseError
+from django.db.utils import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.deprecation import MiddlewareMixin
+from redis.exceptions import ConnectionError as ValkeyConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as ValkeyTimeoutError
 
 from portal.core import logs
-from portal.core.errors import Forbidden, NotFound, PortalError
+from portal.core.errors import Forbidden, NotFound, PortalError, Unavailable
 from portal.core.ids import uuid7
 
 logger = logging.getLogger(__name__)
@@ -25,6 +29,10 @@ type GetResponse = Callable[[HttpRequest], HttpResponse]
 
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{8,64}$")
 _PAGES = {400, 403, 404, 500}
+UNAVAILABLE = 503
+RETRY_S = 5
+# Connection failures, shutdown and recovery, too many connections.
+_CONNECTION_STATES = ("08", "57P", "53300")
 
 
 def is_api(request: HttpRequest) -> bool:
@@ -175,18 +183,42 @@ def page_not_found(request: HttpRequest, exception: Exception | None = None) -> 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Answer a failure of ours, without touching what may be broken."""
-    error = PortalError(
-        "Something failed on our side. The request id helps to find it.",
-        code="internal",
-        status=500,
-        title="Something went wrong",
-    )
-    if is_api(request):
+    if is_outage(sys.exc_info()[1]):
+        error: PortalError = Unavailable(
+            "The portal's own database or cache does not answer. Your clusters go on serving "
+            "their clients.",
+            retry_after=RETRY_S,
+        )
+    else:
+        error = PortalError(
+            "Something failed on our side. The request id helps to find it.",
+            code="internal",
+            status=500,
+            title="Something went wrong",
+        )
+    if is_api(request) or "application/json" in request.headers.get("Accept", ""):
         return problem_response(error)
-    context = {"error": error, "request_id": logs.request_id.get()}
-    return render(
-        None, "errors/500.html", context, status=500
-    )  # No request: context processors would query the database that may be down.
+    context = {
+        "error": error,
+        "request_id": logs.request_id.get(),
+        "retry_s": RETRY_S,
+        "is_write": request.method == "POST",
+    }
+    # No request: context processors would query the database that may be down.
+    response = render(None, f"errors/{error.status}.html", context, status=error.status)
+    if error.status == UNAVAILABLE:
+        response["Retry-After"] = str(RETRY_S)
+    return response
+
+
+def is_outage(error: BaseException | None) -> bool:
+    """Tell whether a service that the portal stands on was out of reach."""
+    if isinstance(error, (ValkeyConnectionError, ValkeyTimeoutError)):
+        return True
+    if not isinstance(error, (OperationalError, InterfaceError)):
+        return False
+    state = getattr(error.__cause__, "sqlstate", None)
+    return state is None or state.startswith(_CONNECTION_STATES)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

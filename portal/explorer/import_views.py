@@ -84,7 +84,11 @@ def import_page(request: HttpRequest, slug: str, cluster_id: UUID, job_id: UUID)
         rows = list(islice(rows_of(job), PREVIEW_ROWS))
         names = dict.fromkeys(name for row in rows for name in row.document or {})
         names.pop("_id", None)
-        columns_shown = list(job.columns) or list(names)
+        # In the order of the file; the database keeps the columns in one of its own.
+        order = {name: position for position, name in enumerate(names)}
+        columns_shown = sorted(job.columns, key=lambda name: order.get(name, len(order))) or [
+            *names
+        ]
         context |= {
             "columns": [(name, job.columns.get(name)) for name in columns_shown],
             "preview": [

@@ -178,7 +178,11 @@ def document_page(
         context.setdefault("error", refusal)
         context["is_gone"] = refusal.status == 404
         return render(request, "explorer/document.html", context, status=refusal.status)
-    context |= {"document": document, "current_text": pretty(_editable(document))}
+    context |= {
+        "document": document,
+        "current_text": pretty(_editable(document)),
+        "current_version": document.get("_version"),
+    }
     context.setdefault("text", context["current_text"])
     context.setdefault("version", document.get("_version"))
     return render(request, "explorer/document.html", context, status=status)

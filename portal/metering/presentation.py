@@ -1,13 +1,12 @@
 """Usage and costs in the shapes that the API contract names, and as CSV."""
 
-import csv
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from io import StringIO
 from typing import TypedDict
 
 from portal.billing.types import Money, MoneyJson
+from portal.core.spreadsheets import csv_text, harmless
 from portal.metering.selectors import ClusterUsage, Costs, Point, Usage
 from portal.metering.types import Period
 
@@ -201,15 +200,7 @@ def _moment(moment: datetime) -> str:
 
 def _csv(period: Period, header: list[str], rows: Iterable[list[str]]) -> str:
     """Print rows with the period in front; cells cannot start a spreadsheet formula."""
-    out = StringIO()
-    writer = csv.writer(out)
-    writer.writerow(["period_start", "period_end", *header])
     start, end = _moment(period.start), _moment(period.end)
-    for row in rows:
-        writer.writerow([start, end, *(_harmless(cell) for cell in row)])
-    return out.getvalue()
-
-
-def _harmless(cell: str) -> str:
-    """Quote a cell that a spreadsheet would run: cluster names come from users."""
-    return f"'{cell}" if cell[:1] in {"=", "+", "-", "@", "\t", "\r"} else cell
+    table = [["period_start", "period_end", *header]]
+    table += [[start, end, *(harmless(cell) for cell in row)] for row in rows]
+    return csv_text(table)

@@ -7,6 +7,7 @@ ones. A client that does not acknowledge is bounded by the server's ping deadlin
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import ClassVar, override
 from uuid import UUID
@@ -36,7 +37,7 @@ WAITING_MAX = 50
 type Event = dict[str, object]
 
 
-class LiveConsumer(AsyncWebsocketConsumer):
+class LiveConsumer(AsyncWebsocketConsumer, ABC):
     """What both live channels share: access, delivery and the handling of slow readers."""
 
     permission: ClassVar[str] = "clusters:read"
@@ -87,9 +88,9 @@ class LiveConsumer(AsyncWebsocketConsumer):
             while self.waiting and self.unacknowledged < UNACKNOWLEDGED_MAX:
                 await self._deliver(self.waiting.popleft())
 
+    @abstractmethod
     async def group_for(self, access: Access) -> str | None:
         """Answer the group to join, or None when there is no such thing."""
-        raise NotImplementedError
 
     async def greeting(self, access: Access) -> list[Event]:
         """Answer what a new reader is told at once."""

@@ -1,7 +1,8 @@
 """Making the schema and the role of an organization, by replaying the dump of a template.
 
-Replaying a dump takes a tenth of the time that migrations take. The dump is kept in memory and,
-under the digest of all tenant migrations, in a file; without `pg_dump` migrations do the work.
+Replaying a dump takes a sixth of the time that migrations take, and always the same, however many
+migrations there will be. The dump is kept in memory and, under the digest of the migrations'
+text, in a file; without `pg_dump`, or in a caller's transaction, migrations do the work.
 """
 
 import hashlib
@@ -10,14 +11,15 @@ import os
 import re
 import shutil
 import subprocess
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import django
 from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
-from django.db.migrations.loader import MigrationLoader
 from psycopg import pq, sql
 
 from portal.core.tenancy import as_owner, tenant_context
@@ -35,7 +37,7 @@ _dumps: dict[str, str] = {}
 
 
 def schema_prepare() -> None:
-    """Make the template's dump ready; call it outside a transaction (about 2 s the first time)."""
+    """Make the template's dump ready; `portal_prepare` does it before the first visitor comes."""
     if connection.in_atomic_block:
         return
     digest = _migrations_digest()
@@ -116,19 +118,15 @@ def _execute(statement: sql.Composed) -> None:
         cursor.execute(statement)
 
 
+@cache
 def _migrations_digest() -> str:
-    """Return a name for the state of all migrations on disk."""
-    tenant_labels = {apps.get_app_config(name.rsplit(".", 1)[-1]).label for name in _tenant_apps()}
-    loader = MigrationLoader(None, ignore_no_migrations=True)
-    names = sorted(
-        f"{app}.{name}" for app, name in loader.disk_migrations or {} if app in tenant_labels
-    )
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:24]
-
-
-def _tenant_apps() -> list[str]:
-    names: list[str] = list(settings.TENANT_APPS)
-    return names
+    """Return a name for what the organizations' migrations say, and for who carries them out."""
+    digest = hashlib.sha256(django.get_version().encode())
+    for name in sorted(settings.TENANT_APPS):
+        config = apps.get_app_config(name.rsplit(".", 1)[-1])
+        for path in sorted(Path(config.path, "migrations").glob("*.py")):
+            digest.update(f"\n{config.label}/{path.name}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:24]
 
 
 def _cache_path(digest: str) -> Path:

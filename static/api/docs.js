@@ -56,7 +56,7 @@ try {
   const groups = new Map();
   for (const [path, operations] of Object.entries(document_.paths)) {
     const parts = path.replace("/api/v1/", "").split("/");
-    const name = parts[0] === "orgs" ? (parts[2] ?? "orgs") : parts[0];
+    const name = parts[0] === "orgs" ? (parts[2] ?? "orgs").split(".")[0] : parts[0];
     const rows = groups.get(name) ?? [];
     for (const method of METHODS) {
       if (operations[method]) rows.push(route(document_, path, method, operations[method]));

@@ -1,9 +1,11 @@
 // Keeps the state of a cluster's page fresh: on news over the socket, and by polling without it.
 
 import { LiveSocket } from "../monitoring/socket.js";
+import { outage } from "../outage.js";
 
 const POLL_BUSY_MS = 1000;
 const POLL_IDLE_MS = 10000;
+const POLL_FAILED_MS = 2000;
 const GAP_MS = 150;
 const root = document.querySelector("[data-state]");
 let timer = 0;
@@ -25,22 +27,27 @@ async function load() {
   isLoading = true;
   isStale = false;
   const before = { ...fragment().dataset };
+  let isAnswered = true;
   try {
     const answer = await fetch(root.dataset.url, { headers: { "X-Fragment": "1" }, credentials: "same-origin" });
     if (answer.ok) replace(await answer.text());
+    else if (answer.status >= 500) isAnswered = false;
     // Purged while we looked: only the list is left to show.
     else if (answer.status === 404) location.assign(root.dataset.url.replace(/\/clusters\/.*/, "/clusters/"));
   } catch {
-    // The next poll tries again.
+    isAnswered = false;
   }
   isLoading = false;
+  if (isAnswered) outage.answered();
+  else outage.failed();
   const after = fragment().dataset;
   const isSettled = before.open && !after.open;
   if (isSettled && ["overview", "connect", "keys", "settings"].includes(root.dataset.tab)) {
     location.reload();
     return;
   }
-  later(isStale ? GAP_MS : after.open ? POLL_BUSY_MS : POLL_IDLE_MS);
+  if (isAnswered) later(isStale ? GAP_MS : after.open ? POLL_BUSY_MS : POLL_IDLE_MS);
+  else later(POLL_FAILED_MS);
 }
 
 function replace(html) {
@@ -48,6 +55,7 @@ function replace(html) {
   const found = parsed.querySelector("[data-state]") ?? parsed.body;
   if (root.contains(document.activeElement) && document.activeElement.matches("button, a")) return;
   root.replaceChildren(...found.childNodes);
+  document.dispatchEvent(new CustomEvent("aerolith:fragment"));
 }
 
 function receive(event) {

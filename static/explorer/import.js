@@ -1,6 +1,7 @@
 // The progress of an import: live by WebSocket, and asked for when the socket is silent.
 
 import { LiveSocket } from "../monitoring/socket.js";
+import { outage } from "../outage.js";
 
 const POLL_MS = 2000;
 const OPEN = new Set(["queued", "running"]);
@@ -26,8 +27,10 @@ class ImportProgress {
     try {
       const answer = await fetch(this.root.dataset.progress, { headers: { Accept: "application/json" } });
       if (answer.ok) this.show(await answer.json());
+      if (answer.status >= 500) outage.failed();
+      else outage.answered();
     } catch {
-      // The next poll or event brings the figures.
+      outage.failed();
     }
   }
 
@@ -46,6 +49,7 @@ class ImportProgress {
     clearInterval(this.timer);
     this.socket.close();
     this.part("cancel").hidden = true;
+    this.part("leave").hidden = true;
     this.part("resume").hidden = this.state !== "failed";
     if (event.errors === undefined) this.poll();
   }

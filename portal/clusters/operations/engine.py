@@ -174,7 +174,7 @@ def _call(operation: Operation, row: OperationStep, driver: Driver) -> str:
         row.save(update_fields=["waiting_for"])
         announce(operation)
     if _is_overdue(operation, row):
-        words = f"{step.title} did not come about in time: {outcome.reason}."
+        words = f"“{step.title}” did not come about in time; it waited for {outcome.reason}."
         _stop(operation, row, StepFailed("deadline", words, step.next_action))
         return "over"
     return "waiting"

@@ -9,7 +9,7 @@ from portal.clusters.operations.types import Step
 _LOGS = "Read the logs of the nodes on the Overview tab, then retry or cancel."
 _START = Step("start", "Start the nodes", 60, creation.start, _LOGS)
 _QUORUM = Step("quorum", "Wait for a quorum, seen from outside", 90, creation.quorum, _LOGS)
-_PROBE = Step("probe", "Write and read a document", 60, creation.probe, _LOGS)
+_PROBE = Step("probe", "Write to the cluster and read it back", 60, creation.probe, _LOGS)
 _OPEN = Step("open", "Open for use", 30, creation.finish)
 
 STEPS: dict[OperationKind, tuple[Step, ...]] = {

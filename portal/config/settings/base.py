@@ -219,6 +219,9 @@ UNFOLD = {
     "SITE_URL": "/",
     "SHOW_HISTORY": True,
     "STYLES": ["/static/operators/tables.css"],
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": "/static/favicon.svg"},
+    ],
     "SIDEBAR": {
         "show_all_applications": True,
         "navigation": [

@@ -1,5 +1,7 @@
 """Tags of the pages: icons, roles, initials."""
 
+from collections.abc import Mapping
+
 from django import template
 from django.templatetags.static import static
 from django.utils.html import format_html
@@ -25,3 +27,19 @@ def initials(label: str) -> str:
     """Return one or two letters for an avatar."""
     words = label.split("@", maxsplit=1)[0].replace(".", " ").split()
     return "".join(word[0] for word in words[:2]).upper() or "?"
+
+
+@register.filter
+def facts(found: Mapping[str, object] | None) -> str:
+    """Write an audit event's facts in words instead of in Python."""
+    return ", ".join(f"{name}: {_words(value)}" for name, value in (found or {}).items())
+
+
+def _words(value: object) -> str:
+    match value:
+        case None | "" | []:
+            return "none"
+        case list():
+            return ", ".join(str(item) for item in value)
+        case _:
+            return str(value)

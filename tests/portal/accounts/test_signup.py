@@ -1,9 +1,10 @@
 import re
 
 import pytest
-from django.core import mail
+from django.core import mail, signing
 
 from portal.accounts.models import User
+from tests.portal.letters import link_in
 
 pytestmark = pytest.mark.django_db
 PASSWORD = "correct horse battery"
@@ -54,3 +55,38 @@ def test_sign_in_is_locked_after_failures(client, alice):
         client.post("/login/", {"email": alice.email, "password": "wrong wrong wrong"})
     answer = client.post("/login/", {"email": alice.email, "password": "a long enough password"})
     assert answer.status_code == 429
+
+
+def confirm_link(letters, client, password):
+    with letters.expected() as sent:
+        client.post("/signup/", {"email": "dora@example.com", "password": password})
+    (message,) = sent
+    return link_in(message)
+
+
+def test_a_password_that_a_stranger_chose_for_an_address_does_not_survive_its_owner(
+    client, letters
+):
+    strangers = confirm_link(letters, client, "chosen by a stranger")
+    owners = confirm_link(letters, client, PASSWORD)
+    assert client.post(strangers).status_code == 400
+    assert client.post(owners).status_code == 302
+    form = {"email": "dora@example.com", "password": "chosen by a stranger"}
+    assert client.post("/login/", form).status_code == 422
+    assert client.post("/login/", {**form, "password": PASSWORD}).status_code == 302
+
+
+def test_signing_up_again_changes_nothing_of_a_confirmed_account(client, alice, letters):
+    with letters.expected():
+        client.post("/signup/", {"email": alice.email, "password": PASSWORD, "name": "Mallory"})
+    again = User.objects.get(pk=alice.pk)
+    assert (again.name, again.password) == (alice.name, alice.password)
+
+
+def test_a_confirmation_link_grows_old(client, letters, monkeypatch):
+    link = confirm_link(letters, client, PASSWORD)
+    now = signing.time.time()
+    monkeypatch.setattr(signing.time, "time", lambda: now + 3 * 86400 + 60)
+    answer = client.post(link)
+    assert answer.status_code == 400
+    assert "does not work any more" in answer.content.decode()

@@ -58,7 +58,7 @@ def test_a_step_that_never_comes_about_ends_in_words(made, lonely):
     _, cluster, operation = made
     stuck(operation, lonely)
     assert operation.state == "needs_operator"
-    assert "Start the nodes did not come about in time" in operation.error
+    assert "“Start the nodes” did not come about in time; it waited for" in operation.error
     assert operation.next_action
     assert Cluster.objects.get(pk=cluster.pk).status == "needs_operator"
 

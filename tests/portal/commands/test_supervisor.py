@@ -18,6 +18,17 @@ FORKER = [
     ),
 ]
 
+# Takes its time to end: until a file is there.
+SLOW = [
+    sys.executable,
+    "-c",
+    (
+        "import pathlib, signal, sys, time; go = pathlib.Path(sys.argv[1]);"
+        "wait = lambda *_: [time.sleep(0.02) for _ in iter(go.exists, True)] and sys.exit();"
+        "signal.signal(signal.SIGTERM, wait); pathlib.Path(sys.argv[2]).touch(); time.sleep(600)"
+    ),
+]
+
 
 def place(client, tmp_path, name="one", argv=SLEEPER, **changes):
     options = {
@@ -102,6 +113,28 @@ def test_stop_survives_a_new_supervisor_and_restart_brings_it_back(home, tmp_pat
         assert one(client).state == "stopped"
         assert client.restart_unit("one").name == "one"
         running(client)
+
+
+def test_nothing_is_started_again_while_everything_ends(home, tmp_path):
+    with bare_supervisor(home) as process:
+        client = SupervisorClient(home)
+        place(client, tmp_path)
+        go, is_set = tmp_path / "go", tmp_path / "is-set"
+        place(client, tmp_path, name="slow", argv=[*SLOW, str(go), str(is_set)])
+        running(client)
+        until(is_set.exists)
+        process.terminate()
+        until(lambda: one(client).pid is None, what="the first to end")
+        for ask in (
+            lambda: client.restart_unit("one"),
+            lambda: client.start_unit(
+                "two", SLEEPER, cwd=tmp_path, env={}, log_path=tmp_path / "two.log", labels={}
+            ),
+        ):
+            with pytest.raises(SupervisorError, match="ending"):
+                ask()
+        go.touch()
+        assert process.wait(20) == 0
 
 
 def test_remove_forgets_and_may_be_repeated(client, tmp_path, home):

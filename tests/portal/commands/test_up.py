@@ -3,6 +3,7 @@ import os
 import signal
 import urllib.request
 
+import httpx
 import pytest
 
 from portal.commands.processes import ProcessIdentity, identify, pid_file_write
@@ -43,6 +44,30 @@ def test_a_killed_worker_comes_back_and_the_restart_is_shown(running):
         return now["state"] == "running" and now["restarts"] > before["restarts"] and now
 
     assert until(is_back, seconds=30)["pid"] != before["pid"]
+
+
+def test_a_killed_postgres_is_told_in_words_until_it_is_back(running):
+    page = running.summary["portal"] + "mailbox/"
+    processes = running.processes()
+    keeper = processes["supervisor"]["pid"]
+    # Held, so that the outage lasts until it was looked at.
+    os.kill(keeper, signal.SIGSTOP)
+    try:
+        os.kill(processes["postgres"]["pid"], signal.SIGKILL)
+        words = until(lambda: refusal_of(page), seconds=20)
+    finally:
+        os.kill(keeper, signal.SIGCONT)
+    assert "database or cache does not answer" in words
+    assert "Traceback" not in words
+    until(lambda: refusal_of(page) is None, seconds=60)
+    assert running.processes()["postgres"]["last_exit"] == -signal.SIGKILL
+
+
+def refusal_of(address: str) -> str | None:
+    """Return the page of a 503, None for a page as it should be."""
+    answer = httpx.get(address, timeout=10, trust_env=False)
+    assert answer.status_code in {200, 503}
+    return answer.text if answer.status_code == 503 else None
 
 
 def test_a_second_up_finds_the_first(running):

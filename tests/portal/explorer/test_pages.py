@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -60,6 +61,7 @@ def test_a_change_is_saved_only_over_the_version_that_was_seen(browser, base, st
     page = html.unescape(late.content.decode())
     assert "Somebody changed this document" in page
     assert '{"size": 5}' in page
+    assert f"You started from version {version}; it is now at version {version + 1}." in page
     assert client.get("towns", "bergen")["size"] == 4
 
 
@@ -95,6 +97,13 @@ def test_a_document_is_verified_against_the_keys_the_portal_knows(
     doubtful = browser.get(f"{base}c/towns/document/?id=oslo&verify=1").content.decode()
     assert "Not proven" in doubtful
     assert "bad_signature" in doubtful
+
+
+def test_a_preview_keeps_the_order_of_the_file(browser, base):
+    file = SimpleUploadedFile("t.csv", b"size,id,a_rather_long_name,b\n1,x,y,z\n")
+    answer = browser.post(f"{base}imports/new/", {"collection": "fresh", "file": file}, follow=True)
+    head = answer.content.decode().partition("<thead>")[2].partition("</tr>")[0]
+    assert re.findall(r"<th>(\w+)</th>", head) == ["size", "id", "a_rather_long_name", "b"]
 
 
 def test_strangers_find_nothing(stranger, base, stored):

@@ -1,4 +1,4 @@
-"""`manage.py portal_prepare`: migrate every schema and make the first accounts."""
+"""`manage.py portal_prepare`: migrate every schema, the template's too, and make the operator."""
 
 from typing import Any, override
 
@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from portal.commands.accounts import operator_ensure
 from portal.commands.state import Installation
 from portal.core.supervision import aerolith_home
+from portal.organizations.schemas import schema_prepare
 
 
 class Command(BaseCommand):
@@ -22,4 +23,5 @@ class Command(BaseCommand):
         if state is None:
             raise CommandError("run `manage.py up`, which calls this")
         call_command("migrate_schemas", interactive=False, verbosity=1)
+        schema_prepare()
         operator_ensure(state)
