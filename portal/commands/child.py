@@ -6,6 +6,7 @@ import signal
 from asyncio.subprocess import Process
 from collections import deque
 from contextlib import suppress
+from subprocess import SubprocessError
 
 from portal.commands.launching import child_setup, identity_options
 from portal.commands.ports import port_answers
@@ -48,7 +49,7 @@ class Child:
         while self._is_wanted:
             try:
                 await self._live_once()
-            except OSError as error:
+            except (OSError, SubprocessError) as error:
                 self.last_exit = 127
                 await self._note(f"cannot be started: {error}")
             if self._is_wanted:
