@@ -63,15 +63,7 @@ class Child:
         process = self._process
         if process is None or process.returncode is not None:
             return
-        self.state = "stopping"
-        with suppress(ProcessLookupError):
-            process.send_signal(self.definition.launch.stop_signal)
-        try:
-            async with asyncio.timeout(self.definition.stop_timeout_s):
-                await process.wait()
-        except TimeoutError:
-            self._kill_group(process.pid)
-            await process.wait()
+        await self._end(process)
 
     def retry_now(self) -> None:
         """Close the breaker: forget past crashes and start at once."""
@@ -97,8 +89,7 @@ class Child:
             )
         if not self._is_wanted:
             # Told to stop while it was being started, when there was nothing yet to signal.
-            with suppress(ProcessLookupError):
-                process.send_signal(launch.stop_signal)
+            await self._end(process)
         async with asyncio.TaskGroup() as group:
             readiness = group.create_task(self._become_ready(process))
             self.last_exit = await process.wait()
@@ -106,6 +97,17 @@ class Child:
         self.ready.clear()
         # Whatever it started must not outlive it: the next one needs its ports and files.
         self._kill_group(process.pid)
+
+    async def _end(self, process: Process) -> None:
+        self.state = "stopping"
+        with suppress(ProcessLookupError):
+            process.send_signal(self.definition.launch.stop_signal)
+        try:
+            async with asyncio.timeout(self.definition.stop_timeout_s):
+                await process.wait()
+        except TimeoutError:
+            self._kill_group(process.pid)
+            await process.wait()
 
     async def _become_ready(self, process: Process) -> None:
         port = self.definition.ready_port

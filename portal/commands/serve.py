@@ -5,10 +5,12 @@ import json
 import os
 import signal
 import sys
+from asyncio.subprocess import Process
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import SubprocessError
 
 import psycopg
 
@@ -36,6 +38,7 @@ from portal.commands.units import Definition
 ROOT = Path(__file__).resolve().parents[2]
 READY_TIMEOUT_S = 90.0
 JOB_TIMEOUT_S = 600.0
+JOB_STOP_TIMEOUT_S = 5.0
 LOGIN_ATTEMPTS_COUNT_MAX = 200
 LOGIN_PAUSE_S = 0.05
 LINE_LENGTH_MAX = 300
@@ -245,9 +248,20 @@ class Start:
                 code = await process.wait()
         finally:
             if process.returncode is None:
-                process.send_signal(signal.SIGTERM)
+                await job_end(process)
         if code != 0:
             raise StartError(f"{what} could not be prepared; see {log}:\n{tail(log)}")
+
+
+async def job_end(process: Process) -> None:
+    """End a command and wait for it: it must not outlive the servers that it uses."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(JOB_STOP_TIMEOUT_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
 
 
 def tail(path: Path, *, lines: int = 15) -> str:
@@ -310,7 +324,7 @@ async def serve(installation: Installation, *, has_demo: bool, tell: Callable[[s
 async def _start(start: Start, supervisor: Supervisor, progress: Progress) -> None:
     try:
         await start.run()
-    except* (StartError, OSError, psycopg.Error, TimeoutError) as group:
+    except* (StartError, OSError, SubprocessError, psycopg.Error, TimeoutError) as group:
         progress.fail("\n".join(str(error) or repr(error) for error in group.exceptions))
         supervisor.ending.set()
 

@@ -14,7 +14,7 @@ from portal.commands.embedded import (
     postgres_launch,
     postgres_prepare,
 )
-from portal.commands.launching import Identity, own_for
+from portal.commands.launching import Identity
 from portal.commands.ports import free_ports
 from portal.commands.privileges import NOBODY_ID
 
@@ -71,8 +71,3 @@ def test_data_that_root_owns_is_given_to_nobody(config):
     assert not postgres_prepare(config)
     assert {path.stat().st_uid for path in config.data.rglob("*")} == {NOBODY_ID}
     run_once(config)
-
-
-def test_others_keep_their_files(tmp_path):
-    own_for(Identity.SAME, tmp_path)
-    assert tmp_path.stat().st_uid == 0
