@@ -96,6 +96,8 @@ class Command(BaseCommand):
             if progress.get("demo_error") and wait_for_all:
                 raise CommandError(f"the portal runs, but {progress['demo_error']}")
             if progress.get(key):
+                for text in progress.get("warnings", []):
+                    self._say(f"warning: {text}")
                 return
             if not is_alive(running):
                 raise CommandError(f"the supervisor ended; see {installation.logs}/supervisor.log")
