@@ -106,6 +106,7 @@ class Child:
             async with asyncio.timeout(self.definition.stop_timeout_s):
                 await process.wait()
         except TimeoutError:
+            await self._note(f"still there {self.definition.stop_timeout_s:g} s after the signal")
             self._kill_group(process.pid)
             await process.wait()
 

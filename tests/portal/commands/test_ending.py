@@ -84,6 +84,7 @@ async def test_a_child_told_to_stop_while_it_is_started_is_ended_by_force(tmp_pa
         signal.signal(signal.SIGTERM, before)
     assert child.last_exit == -signal.SIGKILL
     assert child.state == "stopped"
+    assert "still there 0.2 s after the signal" in log.read_text()
 
 
 def test_down_finds_a_start_that_has_only_just_begun(tmp_path, monkeypatch):
