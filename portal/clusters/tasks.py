@@ -4,9 +4,10 @@ from datetime import timedelta
 from uuid import UUID
 
 from celery import shared_task
+from celery.signals import worker_shutting_down
 
 from portal.clusters.models import Cluster, ClusterStatus
-from portal.clusters.operations.engine import cluster_lock, operation_advance
+from portal.clusters.operations.engine import cluster_lock, operation_advance, turns_end
 from portal.clusters.operations.observation import cluster_observe
 from portal.clusters.provisioners.process import driver
 from portal.clusters.selectors import operations_unfinished
@@ -17,6 +18,12 @@ from portal.core.tenancy import current_schema, tenant_context, tenant_task, ten
 OBSERVED_STATUSES = (ClusterStatus.RUNNING, ClusterStatus.DEGRADED)
 OBSERVE_AGE_MIN = timedelta(seconds=2)
 MESSAGE_EXPIRES_S = 4
+
+
+@worker_shutting_down.connect
+def worker_ends(**_details: object) -> None:
+    """Cut turns short, or the worker would wait for nodes that are being stopped like itself."""
+    turns_end()
 
 
 @tenant_task(name="clusters.operation_run")

@@ -6,6 +6,7 @@ import signal
 from asyncio.subprocess import Process
 from collections import deque
 from contextlib import suppress
+from subprocess import SubprocessError
 
 from portal.commands.launching import child_setup, identity_options
 from portal.commands.ports import port_answers
@@ -48,7 +49,7 @@ class Child:
         while self._is_wanted:
             try:
                 await self._live_once()
-            except OSError as error:
+            except (OSError, SubprocessError) as error:
                 self.last_exit = 127
                 await self._note(f"cannot be started: {error}")
             if self._is_wanted:
@@ -62,15 +63,7 @@ class Child:
         process = self._process
         if process is None or process.returncode is not None:
             return
-        self.state = "stopping"
-        with suppress(ProcessLookupError):
-            process.send_signal(self.definition.launch.stop_signal)
-        try:
-            async with asyncio.timeout(self.definition.stop_timeout_s):
-                await process.wait()
-        except TimeoutError:
-            self._kill_group(process.pid)
-            await process.wait()
+        await self._end(process)
 
     def retry_now(self) -> None:
         """Close the breaker: forget past crashes and start at once."""
@@ -96,8 +89,7 @@ class Child:
             )
         if not self._is_wanted:
             # Told to stop while it was being started, when there was nothing yet to signal.
-            with suppress(ProcessLookupError):
-                process.send_signal(launch.stop_signal)
+            await self._end(process)
         async with asyncio.TaskGroup() as group:
             readiness = group.create_task(self._become_ready(process))
             self.last_exit = await process.wait()
@@ -105,6 +97,18 @@ class Child:
         self.ready.clear()
         # Whatever it started must not outlive it: the next one needs its ports and files.
         self._kill_group(process.pid)
+
+    async def _end(self, process: Process) -> None:
+        self.state = "stopping"
+        with suppress(ProcessLookupError):
+            process.send_signal(self.definition.launch.stop_signal)
+        try:
+            async with asyncio.timeout(self.definition.stop_timeout_s):
+                await process.wait()
+        except TimeoutError:
+            await self._note(f"still there {self.definition.stop_timeout_s:g} s after the signal")
+            self._kill_group(process.pid)
+            await process.wait()
 
     async def _become_ready(self, process: Process) -> None:
         port = self.definition.ready_port

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from portal.commands.state import write_secret
-from portal.commands.units import UnitRefusedError
+from portal.commands.units import EndingError, UnitRefusedError
 from portal.core.supervision import Json
 
 REQUEST_SIZE_MAX = 1024 * 1024
@@ -76,6 +76,8 @@ async def _outcome(command: Command, arguments: dict[str, Json]) -> dict[str, Js
         return {"result": await command(arguments)}
     except UnitRefusedError as error:
         return {"error": "invalid", "detail": str(error)}
+    except EndingError as error:
+        return {"error": "ending", "detail": str(error)}
     except LookupError as error:
         return {"error": "not_found", "detail": f"no unit {error}"}
     except OSError as error:

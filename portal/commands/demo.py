@@ -102,6 +102,9 @@ class Demo:
                 region=region_list()[0].code,
                 nodes=NODES_COUNT,
             )
+        elif self._known_cluster() not in {None, str(cluster.pk)}:
+            # The home was used with another database in between.
+            self._known = {}
         for _ in range(int(WAIT_S / POLL_S)):
             cluster.refresh_from_db()
             if cluster.ready_at is not None:
@@ -153,6 +156,10 @@ class Demo:
                 raise DemoError(f"an airport is refused: {refused[0]}")
             count += len(results)
         self._tell(f"loaded {count} airports")
+
+    def _known_cluster(self) -> str | None:
+        cluster = self._known.get("cluster")
+        return str(cluster.get("id")) if isinstance(cluster, dict) else None
 
     def _read(self) -> dict[str, Json]:
         try:

@@ -17,7 +17,6 @@ import psycopg
 from psycopg import sql
 
 from portal.commands.launching import (
-    NOBODY_ID,
     Identity,
     Launch,
     own_for,
@@ -26,6 +25,7 @@ from portal.commands.launching import (
     unprivileged_identity,
 )
 from portal.commands.ports import port_answers
+from portal.commands.privileges import NOBODY_ID
 
 INITDB_TIMEOUT_S = 120.0
 READY_TIMEOUT_S = 30.0
@@ -92,10 +92,6 @@ def _environment() -> dict[str, str]:
 
 
 def _postgres_identity(config: PostgresConfig) -> Identity:
-    if os.geteuid() == 0 and (config.data / "PG_VERSION").exists():
-        # Whoever made the data folder keeps it: permissions above it may have changed since.
-        is_nobodys = config.data.stat().st_uid == NOBODY_ID
-        return Identity.NOBODY if is_nobodys else Identity.NAMESPACE
     return unprivileged_identity([postgres_binaries(), config.data.parent])
 
 
@@ -105,12 +101,14 @@ def postgres_prepare(config: PostgresConfig) -> bool:
     Raises:
         EmbeddedServiceError: initdb failed; its last lines are in the text.
     """
+    identity = _postgres_identity(config)
     if (config.data / "PG_VERSION").exists():
+        if identity is not Identity.SAME and config.data.stat().st_uid != NOBODY_ID:
+            own_for(identity, config.data)
         return False
     staging = config.data.with_name(config.data.name + ".new")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True, mode=0o700)
-    identity = _postgres_identity(config)
     password_file = config.data.with_name(config.data.name + ".password")
     password_file.touch(mode=0o600)
     password_file.write_text(config.superuser_password + "\n")
@@ -121,11 +119,13 @@ def postgres_prepare(config: PostgresConfig) -> bool:
     argv += ["-A", "scram-sha-256", f"--pwfile={password_file}", "--no-instructions"]
     if not config.is_durable:
         argv.append("--no-sync")
-    result = run(
-        Launch(argv=tuple(argv), cwd=config.data.parent, env=_environment(), identity=identity),
-        timeout_s=INITDB_TIMEOUT_S,
-    )
-    password_file.unlink()
+    launch = Launch(argv=tuple(argv), cwd=config.data.parent, env=_environment(), identity=identity)
+    try:
+        result = run(launch, timeout_s=INITDB_TIMEOUT_S)
+    except subprocess.SubprocessError as error:
+        raise EmbeddedServiceError(f"initdb cannot be run: {error}") from error
+    finally:
+        password_file.unlink()
     if result.returncode != 0:
         tail = "\n".join(result.stdout.splitlines()[-12:])
         raise EmbeddedServiceError(f"initdb ended with {result.returncode}:\n{tail}")
@@ -238,6 +238,11 @@ class ServiceProcess:
         self._launch = launch
         self._log_path = log_path
         self._process = start(launch, log_path=log_path)
+
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        return self._process.pid
 
     def wait_ready(self) -> None:
         """Wait until the port answers.

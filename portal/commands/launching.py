@@ -1,24 +1,17 @@
 """Start child processes that cannot outlive their parent, if need be under another identity."""
 
-import ctypes
 import errno
 import os
-import pwd
 import signal
 import stat
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TypedDict
 
-PR_SET_PDEATHSIG = 1
-NOBODY_ID = 65534
-
-# Loaded before any fork: importing in the child of a threaded process may deadlock.
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+from portal.commands.privileges import NOBODY_ID, die_with_parent, nobody_group, nobody_passing
 
 
 class Identity(Enum):
@@ -26,7 +19,8 @@ class Identity(Enum):
 
     SAME = "same"
     NOBODY = "nobody"
-    NAMESPACE = "namespace"
+    # May also pass and read folders that are closed to strangers, such as root's home.
+    NOBODY_PASSING = "nobody_passing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,51 +45,42 @@ def traversable_by_others(path: Path) -> bool:
 def unprivileged_identity(paths: Sequence[Path]) -> Identity:
     """Choose an identity other than root that can reach all `paths`.
 
-    A checkout below a closed home folder is out of reach of `nobody`; a user namespace keeps
-    root's own rights on its own files while the process sees another user id.
+    A checkout below a closed home folder is out of reach of `nobody`, who then keeps one of
+    root's capabilities. A user namespace would do as well, but containers and chroots refuse it.
     """
     if os.geteuid() != 0:
         return Identity.SAME
     if all(traversable_by_others(path) for path in paths):
         return Identity.NOBODY
-    return Identity.NAMESPACE
+    return Identity.NOBODY_PASSING
 
 
 def own_for(identity: Identity, path: Path) -> None:
-    """Give a folder to the identity that is going to use it."""
-    if identity is Identity.NOBODY:
-        os.chown(path, NOBODY_ID, _nobody_group())
-
-
-def _nobody_group() -> int:
-    try:
-        return pwd.getpwuid(NOBODY_ID).pw_gid
-    except KeyError:
-        return NOBODY_ID
+    """Give a file, or a folder with all that is in it, to the identity that is going to use it."""
+    if identity is Identity.SAME:
+        return
+    group = nobody_group()
+    for parent, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            os.chown(Path(parent) / name, NOBODY_ID, group, follow_symlinks=False)
+    # Last: its owner tells whether the rest was done.
+    os.chown(path, NOBODY_ID, group)
 
 
 def child_setup(launch: Launch) -> Callable[[], None]:
     """Return what runs in the child between fork and exec."""
     parent = os.getpid()
+    become = nobody_passing() if launch.identity is Identity.NOBODY_PASSING else None
 
     def setup() -> None:
-        if launch.identity is Identity.NAMESPACE:
-            _enter_user_namespace()
+        if become is not None:
+            become()
         # After every change of identity: the kernel forgets the signal when credentials change.
-        if _LIBC is not None and _LIBC.prctl(PR_SET_PDEATHSIG, int(launch.stop_signal), 0, 0, 0):
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+        die_with_parent(launch.stop_signal)
         if os.getppid() != parent:
             os._exit(errno.ESRCH)
 
     return setup
-
-
-def _enter_user_namespace() -> None:
-    user, group = os.geteuid(), os.getegid()
-    os.unshare(os.CLONE_NEWUSER)
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{NOBODY_ID} {user} 1")
-    Path("/proc/self/gid_map").write_text(f"{NOBODY_ID} {group} 1")
 
 
 class IdentityOptions(TypedDict, total=False):
@@ -110,7 +95,7 @@ def identity_options(launch: Launch) -> IdentityOptions:
     """Return the keyword arguments by which `subprocess` changes the user."""
     if launch.identity is not Identity.NOBODY:
         return {}
-    return {"user": NOBODY_ID, "group": _nobody_group(), "extra_groups": []}
+    return {"user": NOBODY_ID, "group": nobody_group(), "extra_groups": []}
 
 
 def start(launch: Launch, *, log_path: Path) -> "subprocess.Popen[bytes]":

@@ -16,6 +16,7 @@ class Progress:
         self._portal_is_ready = False
         self._is_ready = False
         self._demo_error: str | None = None
+        self._warnings: list[str] = []
         self.error: str | None = None
 
     def begin(self, state: State) -> None:
@@ -26,6 +27,12 @@ class Progress:
     def tell(self, text: str) -> None:
         """Say one line about what happens."""
         self._tell(f"aerolith: {text}")
+
+    def warn(self, text: str) -> None:
+        """Say what works but should be mended; whoever waits for the start repeats it."""
+        self._warnings.append(text)
+        self._write()
+        self.tell(f"warning: {text}")
 
     def portal_ready(self) -> None:
         """The portal answers; the demonstration may still be on its way."""
@@ -65,6 +72,7 @@ class Progress:
             "ready": self._is_ready,
             "error": self.error,
             "demo_error": self._demo_error,
+            "warnings": self._warnings,
         }
         staging.write_text(json.dumps(content))
         staging.replace(self._file)

@@ -5,10 +5,12 @@ import json
 import os
 import signal
 import sys
+from asyncio.subprocess import Process
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import SubprocessError
 
 import psycopg
 
@@ -19,6 +21,7 @@ from portal.commands.embedded import (
     postgres_prepare_login,
     valkey_launch,
 )
+from portal.commands.external import ExternalServiceError, database_ready, valkey_ready
 from portal.commands.fingerprint import code_fingerprint
 from portal.commands.launching import Launch, child_setup
 from portal.commands.progress import Progress
@@ -36,6 +39,7 @@ from portal.commands.units import Definition
 ROOT = Path(__file__).resolve().parents[2]
 READY_TIMEOUT_S = 90.0
 JOB_TIMEOUT_S = 600.0
+JOB_STOP_TIMEOUT_S = 5.0
 LOGIN_ATTEMPTS_COUNT_MAX = 200
 LOGIN_PAUSE_S = 0.05
 LINE_LENGTH_MAX = 300
@@ -48,6 +52,17 @@ PRIVATE_VARIABLES = ("DATABASE_URL", "VALKEY_URL", "SECRET_KEY", "SEAL_KEY", "EM
 
 class StartError(Exception):
     """The portal cannot be started; the text says what to do."""
+
+
+# What ends a start with its text; anything else is a fault of ours and leaves a traceback.
+EXPECTED_ERRORS = (
+    StartError,
+    ExternalServiceError,
+    OSError,
+    SubprocessError,
+    psycopg.Error,
+    TimeoutError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +133,8 @@ class Start:
         self._plan = plan
         self._supervisor = supervisor
         self._progress = progress
+        self._is_prepared_anew = False
+        self._database_is_empty = False
 
     async def run(self) -> None:
         """Bring everything up.
@@ -141,7 +158,8 @@ class Start:
     async def _demo(self) -> None:
         """Bring the demonstration up; without it the portal is as good as ever."""
         try:
-            if not await self._demo_is_back():
+            # After another database was named, what serves may belong to the one before.
+            if self._is_prepared_anew or not await self._demo_is_back():
                 await self._job("demo_seed", "the demonstration")
         except StartError as error:
             self._progress.demo_failed(str(error))
@@ -159,7 +177,9 @@ class Start:
         return False
 
     async def _postgres(self) -> None:
-        if external_database_url():
+        if url := external_database_url():
+            facts = await database_ready(url, tell=self._progress.tell, warn=self._progress.warn)
+            self._database_is_empty = facts.is_empty
             return
         config = self._plan.installation.postgres(self._plan.state)
         if not (config.data / "PG_VERSION").exists():
@@ -190,7 +210,8 @@ class Start:
                 return
 
     async def _valkey(self) -> None:
-        if external_valkey_url():
+        if url := external_valkey_url():
+            await valkey_ready(url, tell=self._progress.tell, warn=self._progress.warn)
             return
         config = self._plan.installation.valkey(self._plan.state)
         child = self._supervisor.keep(
@@ -209,11 +230,12 @@ class Start:
         marker = self._plan.installation.run / "prepared"
         fingerprint = code_fingerprint(ROOT, self._plan.state.database_url)
         with suppress(OSError):
-            if marker.read_text() == fingerprint:
+            if marker.read_text() == fingerprint and not self._database_is_empty:
                 return
         self._progress.tell("preparing the database")
         await self._job("portal_prepare", "the database")
         marker.write_text(fingerprint)
+        self._is_prepared_anew = True
 
     async def _ready(self, ready: asyncio.Event, name: str) -> None:
         try:
@@ -245,9 +267,20 @@ class Start:
                 code = await process.wait()
         finally:
             if process.returncode is None:
-                process.send_signal(signal.SIGTERM)
+                await job_end(process)
         if code != 0:
             raise StartError(f"{what} could not be prepared; see {log}:\n{tail(log)}")
+
+
+async def job_end(process: Process) -> None:
+    """End a command and wait for it: it must not outlive the servers that it uses."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(JOB_STOP_TIMEOUT_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
 
 
 def tail(path: Path, *, lines: int = 15) -> str:
@@ -310,7 +343,7 @@ async def serve(installation: Installation, *, has_demo: bool, tell: Callable[[s
 async def _start(start: Start, supervisor: Supervisor, progress: Progress) -> None:
     try:
         await start.run()
-    except* (StartError, OSError, psycopg.Error, TimeoutError) as group:
+    except* EXPECTED_ERRORS as group:
         progress.fail("\n".join(str(error) or repr(error) for error in group.exceptions))
         supervisor.ending.set()
 

@@ -112,12 +112,19 @@ def write_secret(path: Path, content: str) -> None:
 
 def external_database_url() -> str:
     """Return the URL of somebody else's Postgres, empty when it is embedded."""
-    return os.environ.get("DATABASE_URL", "").strip()
+    return _text_or_file("DATABASE_URL")
 
 
 def external_valkey_url() -> str:
     """Return the URL of somebody else's Valkey or Redis, empty when it is embedded."""
-    return os.environ.get("VALKEY_URL", "").strip()
+    return _text_or_file("VALKEY_URL")
+
+
+def _text_or_file(name: str) -> str:
+    """Read a variable in the way the settings do."""
+    if (path := os.environ.get(f"{name}_FILE")) is not None:
+        return Path(path).read_text().strip()
+    return os.environ.get(name, "").strip()
 
 
 def wanted_portal_port() -> int | None:

@@ -13,7 +13,8 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from portal.commands.child import Child
@@ -31,6 +32,7 @@ from portal.commands.state import Installation
 from portal.commands.units import (
     UNITS_COUNT_MAX,
     Definition,
+    EndingError,
     Unit,
     UnitFolder,
     UnitRefusedError,
@@ -76,11 +78,12 @@ class Supervisor:
             BlockingIOError: Another supervisor runs for this home.
         """
         run = self._installation.run
-        if pid_file_read(self._installation.supervisor_pid_file) is not None:
-            raise BlockingIOError("another supervisor runs here")
-        leftovers_end(run / "children.json")
         me = identify(os.getpid())
         assert me is not None, "this process lives"
+        # `up --detach` has written our own pid already, so that `down` finds us from the start.
+        if pid_file_read(self._installation.supervisor_pid_file) not in {None, me}:
+            raise BlockingIOError("another supervisor runs here")
+        leftovers_end(run / "children.json")
         pid_file_write(self._installation.supervisor_pid_file, me)
         self._group = group
         loop = asyncio.get_running_loop()
@@ -119,14 +122,8 @@ class Supervisor:
         """End all children in order of rank, then let go of the installation."""
         self.ending.set()
         async with self._changing:
-            # Who asked before is served; who asks from now on is refused, or a node that was
-            # ended would be started again by the worker that looks after it.
-            await self._end_children()
-        self._control.stop()
-        (self._installation.run / "children.json").unlink(missing_ok=True)
-        self._installation.supervisor_pid_file.unlink(missing_ok=True)
-
-    async def _end_children(self) -> None:
+            # Whoever comes later is refused, so that the children below are all there are.
+            pass
         ranks = sorted({child.definition.stop_rank for child in self._children.values()})
         for rank in ranks:
             async with asyncio.TaskGroup() as group:
@@ -135,6 +132,9 @@ class Supervisor:
                         group.create_task(child.stop())
         for task in self._runs.values():
             await asyncio.wait([task])
+        self._control.stop()
+        (self._installation.run / "children.json").unlink(missing_ok=True)
+        self._installation.supervisor_pid_file.unlink(missing_ok=True)
 
     async def forget(self, name: str) -> None:
         """Stop a child and drop it from the list."""
@@ -144,6 +144,14 @@ class Supervisor:
         await child.stop()
         await asyncio.wait([self._runs[name]])
         del self._children[name], self._runs[name]
+
+    @asynccontextmanager
+    async def _change(self) -> AsyncIterator[None]:
+        """Let one change of units happen at a time, and none when the end has begun."""
+        async with self._changing:
+            if self.ending.is_set():
+                raise EndingError("everything is being stopped")
+            yield
 
     def _remember_children(self) -> None:
         identities = [identify(child.pid) for child in self._children.values() if child.pid]
@@ -156,8 +164,7 @@ class Supervisor:
 
     async def _on_start(self, arguments: dict[str, Json]) -> Json:
         unit = Unit.parse(arguments)
-        self._refuse_end()
-        async with self._changing:
+        async with self._change():
             self._refuse_service(unit.name)
             if len(self._units) >= UNITS_COUNT_MAX and unit.name not in self._units:
                 raise UnitRefusedError(f"there are {UNITS_COUNT_MAX} units already")
@@ -172,8 +179,7 @@ class Supervisor:
 
     async def _on_stop(self, arguments: dict[str, Json]) -> Json:
         name = parse_name(arguments.get("name"))
-        self._refuse_end()
-        async with self._changing:
+        async with self._change():
             self._refuse_service(name)
             self._units[name] = self._folder.set_wanted(self._units[name], is_wanted=False)
             await self.forget(name)
@@ -181,8 +187,7 @@ class Supervisor:
 
     async def _on_remove(self, arguments: dict[str, Json]) -> Json:
         name = parse_name(arguments.get("name"))
-        self._refuse_end()
-        async with self._changing:
+        async with self._change():
             self._refuse_service(name)
             await self.forget(name)
             self._folder.remove(name)
@@ -191,8 +196,7 @@ class Supervisor:
 
     async def _on_restart(self, arguments: dict[str, Json]) -> Json:
         name = parse_name(arguments.get("name"))
-        self._refuse_end()
-        async with self._changing:
+        async with self._change():
             if name in self._units:
                 unit = self._folder.set_wanted(self._units[name], is_wanted=True)
                 self._units[name] = unit
@@ -210,10 +214,6 @@ class Supervisor:
     async def _on_shutdown(self, _arguments: dict[str, Json]) -> Json:
         self.ending.set()
         return None
-
-    def _refuse_end(self) -> None:
-        if self.ending.is_set():
-            raise UnitRefusedError("the supervisor is ending")
 
     def _refuse_service(self, name: str) -> None:
         if name in self._children and name not in self._units:

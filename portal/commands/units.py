@@ -21,6 +21,10 @@ class UnitRefusedError(Exception):
     """A definition is malformed or exceeds a limit; the text names the field."""
 
 
+class EndingError(Exception):
+    """The supervisor is ending everything and starts nothing any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Definition:
     """One process to keep running."""

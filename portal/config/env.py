@@ -56,13 +56,19 @@ def database_from_url(url: str) -> dict[str, object]:
     parts = urlsplit(url)
     if parts.scheme not in {"postgresql", "postgres"}:
         raise ImproperlyConfigured("DATABASE_URL must start with postgresql://")
+    try:
+        port = parts.port or POSTGRES_PORT
+    except ValueError:
+        # Not quoted: what looks like the port is a part of the password.
+        text = "DATABASE_URL has no port where it belongs; write special characters as %XX"
+        raise ImproperlyConfigured(text) from None
     return {
         "ENGINE": "portal.core.postgres",
         "NAME": unquote(parts.path.lstrip("/")),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": parts.hostname or "",
-        "PORT": str(parts.port or POSTGRES_PORT),
+        "PORT": str(port),
         "OPTIONS": {"server_side_binding": True, **dict(parse_qsl(parts.query))},
         "CONN_MAX_AGE": env_int("DATABASE_CONN_MAX_AGE", default=60),
         "CONN_HEALTH_CHECKS": True,

@@ -44,7 +44,12 @@ from portal.core import clock
 logger = logging.getLogger(__name__)
 
 _LOCK_MASK = (1 << 63) - 1
-_idle = Event()
+_ending = Event()
+
+
+def turns_end() -> None:
+    """Have this process leave its operations where they are: it is about to end."""
+    _ending.set()
 
 
 def operation_advance(operation_id: UUID, *, driver: Driver | None = None) -> bool:
@@ -56,14 +61,14 @@ def operation_advance(operation_id: UUID, *, driver: Driver | None = None) -> bo
         if not is_mine:
             return True
         ends_at = clock.now() + TURN
-        while clock.now() < ends_at:
+        while clock.now() < ends_at and not _ending.is_set():
             match _turn(operation_id, driver or default_driver()):
                 case "over":
                     return False
                 case "later":
                     return True
                 case "waiting":
-                    _idle.wait(POLL_INTERVAL_S)
+                    _ending.wait(POLL_INTERVAL_S)
                 case _:
                     continue
     return True

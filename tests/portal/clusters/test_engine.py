@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from portal.clusters import services
+from portal.clusters import services, tasks
 from portal.clusters.models import Cluster, Operation, OperationStep
 from portal.clusters.operations import engine
 from portal.clusters.provisioners.process import ProcessDriver
@@ -52,6 +52,25 @@ def stuck(operation: Operation, lonely) -> Operation:
     assert engine.operation_advance(operation.pk, driver=lonely) is False
     operation.refresh_from_db()
     return operation
+
+
+class EndingDriver(ProcessDriver):
+    """Sees no node, and its worker is told to end while it looks."""
+
+    def observe(self, cluster):
+        tasks.worker_ends()
+        return super().observe(cluster)
+
+
+def test_an_ending_worker_leaves_its_operation_to_the_next_one(made, tmp_path, monkeypatch):
+    _, _, operation = made
+    monkeypatch.setattr(engine, "_ending", threading.Event())
+    monkeypatch.setattr(engine, "TURN", timedelta(minutes=10))
+    monkeypatch.setattr(engine, "POLL_INTERVAL_S", 600)
+    assert engine.operation_advance(operation.pk, driver=EndingDriver(tmp_path)) is True
+    operation.refresh_from_db()
+    assert operation.state == "running"
+    assert "no supervisor" in operation.steps.get(status="running").waiting_for
 
 
 def test_a_step_that_never_comes_about_ends_in_words(made, lonely):

@@ -10,7 +10,13 @@ from typing import Any, override
 
 from django.core.management.base import BaseCommand, CommandError
 
-from portal.commands.processes import ProcessIdentity, identify, is_alive, pid_file_read
+from portal.commands.processes import (
+    ProcessIdentity,
+    identify,
+    is_alive,
+    pid_file_read,
+    pid_file_write,
+)
 from portal.commands.serve import ROOT, serve
 from portal.commands.state import Installation
 from portal.commands.summary import demo_read, summary, summary_text
@@ -74,6 +80,8 @@ class Command(BaseCommand):
         found = identify(process.pid)
         if found is None:
             raise CommandError(f"the supervisor ended at once; see {log.name}")
+        # Not left to the supervisor: a `down` that comes at once must find it.
+        pid_file_write(installation.supervisor_pid_file, found)
         return found
 
     def _wait(
@@ -88,6 +96,8 @@ class Command(BaseCommand):
             if progress.get("demo_error") and wait_for_all:
                 raise CommandError(f"the portal runs, but {progress['demo_error']}")
             if progress.get(key):
+                for text in progress.get("warnings", []):
+                    self._say(f"warning: {text}")
                 return
             if not is_alive(running):
                 raise CommandError(f"the supervisor ended; see {installation.logs}/supervisor.log")
