@@ -8,7 +8,7 @@ from dataplane.documents.view import StateView
 from dataplane.replication.polls import Agreed
 from dataplane.replication.status import NodeStatus
 from dataplane.replication.submissions import Submitted
-from dataplane.wire.proofs import Certificate
+from dataplane.wire.proofs import Certificate, EpochChange
 
 
 class Cluster(Protocol):
@@ -31,6 +31,11 @@ class Cluster(Protocol):
     @property
     def ready(self) -> bool:
         """Whether a linearizable request can be served."""
+        ...
+
+    @property
+    def epoch_changes(self) -> tuple[EpochChange, ...]:
+        """Proof of who follows whom, from epoch 0 on."""
         ...
 
     def status(self) -> NodeStatus:

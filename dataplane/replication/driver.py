@@ -41,6 +41,7 @@ from dataplane.ports import Clock
 from dataplane.replication.answers import replies_by_gateway
 from dataplane.replication.configuration import initial_configuration, replica_config
 from dataplane.replication.errors import NotReadyError
+from dataplane.replication.handovers import open_handovers
 from dataplane.replication.log_keeping import LogKeeping
 from dataplane.replication.metrics import ReplicationMetrics
 from dataplane.replication.peer_messages import MARK
@@ -52,6 +53,7 @@ from dataplane.replication.transport import PeerTransport
 from dataplane.security.signing import Ed25519Signer, Ed25519Verifier, RememberingVerifier
 from dataplane.storage.wal import WriteAheadLog
 from dataplane.wire.errors import MalformedMessageError
+from dataplane.wire.proofs import EpochChange
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +105,7 @@ class ReplicationDriver:
             order=self._order,
             on_contradiction=self._contradicted,
         )
+        self.handovers = open_handovers(spec, signer, self._verifier, self._transport)
         self.reads = Reads(self._read_ports(signer, nonce, state))
         self._sync_thread = ThreadPoolExecutor(1, "log")
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -141,6 +144,7 @@ class ReplicationDriver:
             send=self._transport.send,
             order=self._submissions.submit,
             on_contradiction=self._contradicted,
+            handovers=self.handovers,
         )
 
     # --- Life -----------------------------------------------------------------------------------
@@ -362,6 +366,7 @@ class ReplicationDriver:
         self._epoch_over = False
         ended, now_ms = self._replica, self._clock.now_ms()
         was_member = self._standing.is_member
+        self.handovers.ended(self._configuration, self._executor.configuration)
         self._configuration = self._executor.configuration
         self.config = self._config()
         self._held.clear()
@@ -420,6 +425,7 @@ class ReplicationDriver:
         try:
             self._replica.on_tick(now_ms)
             self._submissions.on_tick(now_ms)
+            self.handovers.on_tick(now_ms, self.config.epoch)
             if self._barrier > self._durable and self._syncing is None:
                 self._start_sync()
         except Exception as error:
@@ -481,6 +487,11 @@ class ReplicationDriver:
     def configuration(self) -> Configuration:
         """The epoch this node is in and its members."""
         return self._configuration
+
+    @property
+    def epoch_changes(self) -> tuple[EpochChange, ...]:
+        """Proof of who follows whom, from epoch 0 on."""
+        return self.handovers.chain
 
     def status(self) -> NodeStatus:
         """Return what this node knows of the cluster."""

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from dataplane.wire.errors import MalformedMessageError
-from dataplane.wire.proofs import HASH_BYTES
+from dataplane.wire.proofs import EPOCH_CHANGES_MAX, HASH_BYTES, EpochChange
 
 MARK: Final = b"\xc1"
 """The one byte that MessagePack never uses."""
@@ -52,7 +52,27 @@ class SealVote(PeerMessage, frozen=True):
     sig: bytes
 
 
-type AnyPeerMessage = ReadRequest | ReadAnswer | SealVote
+class EpochVote(PeerMessage, frozen=True):
+    """A member's signature under who follows the epoch that ended; see `EpochChange`."""
+
+    epoch: int
+    sequence: int
+    sig: bytes
+
+
+class EpochAsk(PeerMessage, frozen=True):
+    """Ask for the chain of epochs when the peer knows more than `known` changes."""
+
+    known: int
+
+
+class EpochChain(PeerMessage, frozen=True):
+    """Every proven change from epoch 0 on."""
+
+    changes: tuple[EpochChange, ...]
+
+
+type AnyPeerMessage = ReadRequest | ReadAnswer | SealVote | EpochVote | EpochAsk | EpochChain
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyPeerMessage] = msgspec.msgpack.Decoder(AnyPeerMessage)
@@ -94,5 +114,11 @@ def _is_legal(message: AnyPeerMessage) -> bool:
                 and len(message.digest) == HASH_BYTES
                 and (message.row is None or len(message.row) <= ROW_BYTES_MAX)
             )
+        case EpochVote():
+            return 0 <= message.epoch <= _NUMBER_MAX and 0 < message.sequence <= _NUMBER_MAX
+        case EpochAsk():
+            return 0 <= message.known <= _NUMBER_MAX
+        case EpochChain():
+            return len(message.changes) <= EPOCH_CHANGES_MAX
         case SealVote():
             return 0 < message.sequence <= _NUMBER_MAX and len(message.root) == HASH_BYTES

@@ -11,8 +11,12 @@ from dataplane.consensus.outcome import Execute
 from dataplane.documents.checkpoint_views import CheckpointViews
 from dataplane.documents.types import Executor
 from dataplane.replication.errors import NoQuorumError
+from dataplane.replication.handovers import Handovers
 from dataplane.replication.peer_messages import (
     AnyPeerMessage,
+    EpochAsk,
+    EpochChain,
+    EpochVote,
     ReadAnswer,
     ReadRequest,
     SealVote,
@@ -51,6 +55,7 @@ class ReadPorts:
     send: Callable[[int, bytes], None]
     order: Callable[[Sequence[bytes], int], Awaitable[object]]
     on_contradiction: Callable[[str], None]
+    handovers: Handovers
 
 
 class Reads:
@@ -139,6 +144,12 @@ class Reads:
                 self._polls.on_answer(sender, message)
             case SealVote():
                 return self._seals.on_vote(sender, message)
+            case EpochVote():
+                return self._ports.handovers.on_vote(sender, message)
+            case EpochAsk():
+                self._ports.handovers.on_ask(sender, message)
+            case EpochChain():
+                return self._ports.handovers.on_chain(message)
         return True
 
     def on_executed(self, effect: Execute, executor: Executor) -> None:

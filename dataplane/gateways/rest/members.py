@@ -26,6 +26,7 @@ async def members_list(context: Context, _request: Request, caller: Caller) -> R
         "epoch": status.epoch,
         "ends_at": status.ends_at,
         "members": [{"id": member.id, "address": member.address} for member in status.members],
+        "changes": msgspec.to_builtins(context.cluster.epoch_changes),
     }
     return json_response(body, 200, context.position(status.sequence))
 

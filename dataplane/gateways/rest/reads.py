@@ -105,16 +105,18 @@ async def read_proven(
     if consistency == "local" and held is None:
         raise Problem("not_ready", "no checkpoint is stable since this node started; read strong")
     if consistency == "strong" or held is None or held[0].sequence < after:
+        epoch = context.cluster.status().epoch
         certificate, rows = await context.reads.seal(
             lambda: context.state.view.prove(*place), timeout_ms=context.timeout_ms
         )
     else:
         checkpoint, snapshot = held
+        epoch = checkpoint.epoch
         certificate, rows = _of_checkpoint(checkpoint), prove_document(snapshot.get, *place)
     headers = context.position(certificate.sequence)
     if consistency != "strong":
         headers.append(context.staleness(certificate.sequence))
-    return _proven(context, place, _proof(context, place, certificate, rows), headers)
+    return _proven(context, place, _proof(context, place, (epoch, certificate), rows), headers)
 
 
 def _of_checkpoint(checkpoint: CheckpointCertificate) -> Certificate:
@@ -124,13 +126,14 @@ def _of_checkpoint(checkpoint: CheckpointCertificate) -> Certificate:
 def _proof(
     context: Context,
     place: Place,
-    certificate: Certificate,
+    signed: tuple[int, Certificate],
     rows: tuple[RowProof, RowProof | None],
 ) -> Proof:
     spec = context.spec
     collection_row, document = rows
-    epoch = context.cluster.status().epoch
-    return Proof(1, spec.cluster_id, epoch, *place, collection_row, document, certificate)
+    epoch, certificate = signed
+    changes = context.cluster.epoch_changes[:epoch]
+    return Proof(1, spec.cluster_id, epoch, *place, collection_row, document, certificate, changes)
 
 
 def _proven(
