@@ -33,6 +33,11 @@ class Cluster(Protocol):
         """Whether a linearizable request can be served."""
         ...
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether this node's own state may be read."""
+        ...
+
     def status(self) -> NodeStatus:
         """What this node knows of the cluster."""
         ...
