@@ -149,8 +149,11 @@ class Lab:
         """Carry out effects until the core has no more."""
         bench = self.bench[i]
         while True:
-            for effect in bench.replica.take():
+            effects = bench.replica.take()
+            for effect in effects:
                 self._carry_out(i, effect)
+            if effects:
+                continue
             if not self.auto_sync or bench.barrier == bench.durable:
                 return
             self.sync(i, settle=False)
