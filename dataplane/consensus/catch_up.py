@@ -1,6 +1,7 @@
 """How a replica that lags learns decided batches, also when no client sends anything."""
 
 from dataplane.consensus.messages import (
+    BatchesGone,
     Committed,
     CommittedEntry,
     FetchCommitted,
@@ -10,6 +11,7 @@ from dataplane.consensus.ordering import Ordering
 from dataplane.consensus.state import ReplicaState
 
 LEARNER_HASTE = 10
+HEADS_MAX = 64
 
 
 class CatchUp:
@@ -20,6 +22,8 @@ class CatchUp:
         self._ordering = ordering
         self._status_sent_ms = 0
         self._asked_ms: dict[int, int] = {}
+        self._heads: dict[int, int] = {}
+        """What each said it executed, also those that are no members."""
         self.peers: dict[int, Status] = {}
 
     @property
@@ -29,7 +33,8 @@ class CatchUp:
         return status_ms // LEARNER_HASTE if self._state.config.is_learner else status_ms
 
     def on_tick(self, now_ms: int) -> None:
-        """Tell the others where this replica stands."""
+        """Tell the others where this replica stands, and go on asking."""
+        self._fetch_next(now_ms)
         state = self._state
         if now_ms - self._status_sent_ms < self.status_ms:
             return
@@ -63,20 +68,26 @@ class CatchUp:
         if is_here and status.view > state.view:
             # It will answer with what takes this replica into its view.
             state.send(status.replica, self._status())
-        if status.executed > state.requested:
-            self._ask(status, now_ms)
+        self._heads[status.replica] = status.executed
+        while len(self._heads) > HEADS_MAX:
+            del self._heads[min(self._heads, key=self._heads.__getitem__)]
+        self._fetch_next(now_ms)
 
-    def _ask(self, status: Status, now_ms: int) -> None:
-        """Fetch from a peer that is ahead.
+    def _fetch_next(self, now_ms: int) -> None:
+        """Ask the peer ahead that was asked longest ago, one question at a time.
 
-        One question at a time, and a peer that did not answer only after the others had their turn:
-        one that always claims to be ahead must not keep this replica from asking the others.
+        One that always claims to be ahead must not keep this replica from asking the others, nor
+        may the moments at which peers happen to tell their positions.
         """
-        limits = self._state.config.limits
-        is_free = now_ms - max(self._asked_ms.values(), default=0) >= limits.retransmit_ms
-        is_turn = now_ms - self._asked_ms.get(status.replica, 0) >= 2 * limits.status_ms
-        if is_free and is_turn:
-            self._fetch(status.replica, status.executed, now_ms)
+        state, limits = self._state, self._state.config.limits
+        if now_ms - max(self._asked_ms.values(), default=0) < limits.retransmit_ms:
+            return
+        ahead = [peer for peer, head in self._heads.items() if head > state.requested]
+        if not ahead or state.copying:
+            return
+        asked_ms, peer = min((self._asked_ms.get(peer, 0), peer) for peer in ahead)
+        if now_ms - asked_ms >= 2 * limits.status_ms:
+            self._fetch(peer, self._heads[peer], now_ms)
 
     def _fetch(self, peer: int, last: int, now_ms: int) -> None:
         state = self._state
@@ -101,7 +112,7 @@ class CatchUp:
         if entries:
             state.send(sender, Committed(tuple(entries)))
         elif message.first <= state.executed and message.first not in state.slots:
-            state.alarm("peer_needs_state_transfer", f"replica {sender} is at {message.first - 1}")
+            state.send(sender, BatchesGone(message.first))
 
     def on_committed(self, sender: int, message: Committed, now_ms: int) -> None:
         """Take decided batches and ask for the next ones while the sender has more."""
@@ -109,7 +120,6 @@ class CatchUp:
         self._asked_ms.pop(sender, None)
         for entry in message.entries:
             self._ordering.learn(entry)
-        status = self.peers.get(sender)
-        moved = self._state.requested > before
-        if moved and status is not None and status.executed > self._state.requested:
-            self._fetch(sender, status.executed, now_ms)
+        head = self._heads.get(sender, 0)
+        if before < self._state.requested < head:
+            self._fetch(sender, head, now_ms)

@@ -18,14 +18,28 @@ class Checkpoints:
         self._own: dict[int, Checkpoint] = {}
         self._votes: dict[int, dict[int, Checkpoint]] = {}
         self._certified: CheckpointCertificate | None = None
+        self._roots: dict[int, bytes] = {}
         self._sent_at_ms = 0
+
+    @property
+    def certified(self) -> CheckpointCertificate | None:
+        """The newest certificate that is not the stable checkpoint's yet."""
+        return self._certified
 
     def on_root(self, sequence: int, root: bytes, now_ms: int) -> None:
         """Sign the root that this replica's state has after `sequence`."""
         state = self._state
+        self._remember(sequence, root)
+        if self._certified is not None and self._certified.sequence == sequence:
+            self._compare(self._certified)
         known = self._own.get(sequence)
         if known is not None:
-            assert known.root == root, "one root per checkpoint, also after a restart"
+            if known.root != root:
+                # It signed a root of a state that was found wrong since, or is wrong now. It never
+                # signs another for the same checkpoint; the others' certificate tells which.
+                state.alarm("root_changed", f"own root at {sequence} is not the one it signed")
+            return
+        if state.is_mute:
             return
         certified = self._certified.sequence if self._certified else state.stable
         if sequence < certified or not state.in_reach(sequence):
@@ -46,8 +60,12 @@ class Checkpoints:
         self._sent_at_ms = now_ms
         barrier = state.persist(sequence, Checkpointed(vote), then=lambda _now: self._count(vote))
         state.broadcast(vote, barrier)
-        if self._certified is not None and self._certified.sequence == sequence:
-            self._compare(self._certified)
+
+    def _remember(self, sequence: int, root: bytes) -> None:
+        limits = self._state.config.limits
+        self._roots[sequence] = root
+        while len(self._roots) > 2 * limits.window // limits.checkpoint_interval + 1:
+            del self._roots[min(self._roots)]
 
     def on_checkpoint(self, vote: Checkpoint) -> None:
         """Count a replica's checkpoint; a sender that lags gets the proof of the stable one."""
@@ -92,20 +110,29 @@ class Checkpoints:
         certificate = self._certified
         if certificate is None or certificate.sequence > self._state.executed:
             return
-        if certificate.sequence in self._own and not self._compare(certificate):
+        if self._state.copying or not self._compare(certificate):
             return
         self._certified = None
         self._make_stable(certificate)
 
     def _compare(self, certificate: CheckpointCertificate) -> bool:
-        own = self._own[certificate.sequence]
-        if own.root == certificate.root:
+        root = self._roots.get(certificate.sequence)
+        if root is None or root == certificate.root:
             return True
-        self._state.diverged = True
-        self._state.alarm(
-            "diverged", f"own root at {certificate.sequence} differs from the certified one"
-        )
+        if not self._state.diverged:
+            self._state.diverged = True
+            self._state.alarm(
+                "diverged", f"own root at {certificate.sequence} differs from the certified one"
+            )
         return False
+
+    def jumped(self, certificate: CheckpointCertificate) -> None:
+        """The own state is now the certified one, whatever it was before."""
+        self._roots = {certificate.sequence: certificate.root}
+        if certificate.sequence > self._state.stable:
+            self._make_stable(certificate)
+        if self._certified is not None and self._certified.sequence <= self._state.stable:
+            self._certified = None
 
     def _make_stable(self, certificate: CheckpointCertificate) -> None:
         state = self._state
@@ -162,3 +189,4 @@ class Checkpoints:
             if sequence > self._state.stable:
                 self._own[sequence] = vote
                 self._votes[sequence] = {vote.replica: vote}
+                self._roots[sequence] = vote.root

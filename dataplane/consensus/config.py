@@ -71,6 +71,13 @@ class Limits:
     timeout_max_ms: int = 30_000
     slow_primary_ms: int = 250
     """An idle primary that lets requests wait so long, again and again, is suspected."""
+    copy_nodes_max: int = 64
+    """Nodes of the state's tree in one message, and rows, and bytes."""
+    copy_rows_max: int = 256
+    copy_bytes_max: int = 1024 * 1024
+    copy_timeout_ms: int = 2_000
+    copy_serves_max: int = 200
+    """Questions about the state that one peer gets answered in a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

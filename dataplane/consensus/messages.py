@@ -261,6 +261,48 @@ class Committed(Message, frozen=True):
     entries: tuple[CommittedEntry, ...]
 
 
+class BatchesGone(Message, frozen=True):
+    """The answer to `FetchCommitted` of one who executed `first` and no longer has the batch."""
+
+    first: int
+
+
+class FetchNodes(Message, frozen=True):
+    """Ask for nodes of the state's tree at a checkpoint; a path is a string of nibbles."""
+
+    sequence: int
+    root: bytes
+    paths: tuple[str, ...]
+
+
+class TreeNodes(Message, frozen=True):
+    """Nodes of the tree by their paths, as many as fit."""
+
+    sequence: int
+    nodes: tuple[tuple[str, bytes], ...]
+
+
+class FetchRows(Message, frozen=True):
+    """Ask for rows of the state at a checkpoint by the hashes of their keys."""
+
+    sequence: int
+    root: bytes
+    keys: tuple[bytes, ...]
+
+
+class TreeRows(Message, frozen=True):
+    """Rows of the state, key and value, as many as fit."""
+
+    sequence: int
+    rows: tuple[tuple[bytes, bytes], ...]
+
+
+class CheckpointGone(Message, frozen=True):
+    """The answer of one who cannot show the state at that checkpoint."""
+
+    sequence: int
+
+
 type AnyMessage = (
     PrePrepare
     | Prepare
@@ -279,6 +321,12 @@ type AnyMessage = (
     | NewView
     | FetchBatch
     | BatchBody
+    | BatchesGone
+    | FetchNodes
+    | TreeNodes
+    | FetchRows
+    | TreeRows
+    | CheckpointGone
 )
 
 _message_encoder = msgspec.msgpack.Encoder()

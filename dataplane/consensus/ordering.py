@@ -59,7 +59,8 @@ class Ordering:
         """Accept the primary's proposal or keep it for later; a second digest is evidence."""
         state = self._state
         ahead = message.view > state.view or not state.active
-        if state.is_mute or message.view < state.view or message.sequence <= state.stable:
+        is_past = message.view < state.view or message.sequence <= state.stable
+        if is_past or state.is_deaf:
             return
         if ahead:
             self._keep_early(message)
@@ -123,8 +124,10 @@ class Ordering:
         state = self._state
         for request in batch.requests:
             state.pending.mark_in_flight(request)
-        if state.is_primary:
+        if state.is_primary or state.amnesia:
+            # Whoever may not vote keeps the proposal all the same, and follows the others.
             self.take_proposal(message, None, now_ms)
+            self._try_decide(state.slot(message.sequence))
             return
         vote = Prepare(
             message.epoch,
@@ -328,7 +331,8 @@ class Ordering:
 
     def take_carried(self, now_ms: int) -> None:
         """Vote for carried proposals inside the window whose batch is here; fetch the others."""
-        if not self._state.active:
+        state = self._state
+        if not state.active or state.is_deaf:
             return
         for sequence in sorted(self._carried):
             if sequence > self._reach():
@@ -364,7 +368,7 @@ class Ordering:
         """Ask for the execution of every decided batch that is next in order."""
         state = self._state
         interval = state.config.limits.checkpoint_interval
-        while not state.diverged and not state.ended:
+        while not state.diverged and not state.copying and not state.ended:
             entry = state.archive.get(state.requested + 1)
             if entry is None:
                 return
@@ -376,10 +380,21 @@ class Ordering:
             self.waited_since_ms[state.requested] = max(known, default=None)
             state.emit(Execute(state.requested, batch, state.requested % interval == 0))
 
+    def jumped(self, sequence: int) -> None:
+        """The state is now that after `sequence`: what came before is no longer of interest."""
+        state = self._state
+        self.next_sequence = max(self.next_sequence, sequence + 1)
+        for slot in state.slots.values():
+            if slot.sequence <= sequence and slot.pre_prepare is not None:
+                batch = decode_batch(slot.bodies[slot.pre_prepare.digest])
+                for request in batch.requests:
+                    state.pending.release(request)
+
     def window_moved(self, now_ms: int) -> None:
         """The window or the view moved: look at proposals kept for later."""
         state = self._state
-        state.archive.trim(state.executed)
+        # A replica that copies the state of the stable checkpoint needs every batch behind it.
+        state.archive.trim(min(state.executed, state.stable))
         if self._carried:
             self.take_carried(now_ms)
         reach = self._reach() if state.active else 0

@@ -11,6 +11,8 @@ from dataplane.consensus.messages import (
     Batch,
     CheckpointCertificate,
     Commit,
+    FetchNodes,
+    FetchRows,
     Prepare,
     PrePrepare,
 )
@@ -85,4 +87,76 @@ class Alarm:
     detail: str
 
 
-type Effect = Send | Broadcast | Persist | Execute | Stable | EpochEnded | Evidence | Alarm
+@dataclass(frozen=True, slots=True)
+class PeerFault:
+    """A peer served something that its own word, or a certificate, proves false."""
+
+    replica: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a copy of a state still lacks: nodes (path, digest) and rows (key hash, entry hash).
+
+    With `has_more` the list is cut short: staging nothing gives the next part.
+    """
+
+    sequence: int
+    nodes: tuple[tuple[str, bytes], ...] = ()
+    rows: tuple[tuple[bytes, bytes], ...] = ()
+    has_more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CopyBegin:
+    """Compare the own state with a certified one; answer `on_wanted`.
+
+    `is_fresh`: drop what earlier copies left behind.
+    """
+
+    certificate: CheckpointCertificate
+    is_fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CopyStage:
+    """Keep verified parts of the state beside the own one; answer `on_wanted`."""
+
+    sequence: int
+    nodes: tuple[tuple[str, bytes], ...] = ()
+    rows: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CopyInstall:
+    """Replace the own state by the complete copy, durably and at once; answer `on_installed`."""
+
+    certificate: CheckpointCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class CopyServe:
+    """Answer a peer from the state at the checkpoint it names, if that is still there.
+
+    `is_certified`: the own stable checkpoint has that root, so it may cost something to show it.
+    """
+
+    to: int
+    question: FetchNodes | FetchRows
+    is_certified: bool
+
+
+type CopyEffect = CopyBegin | CopyStage | CopyInstall | CopyServe
+type Effect = (
+    Send
+    | Broadcast
+    | Persist
+    | Execute
+    | Stable
+    | EpochEnded
+    | Evidence
+    | Alarm
+    | PeerFault
+    | CopyEffect
+)

@@ -78,6 +78,13 @@ class PendingRequests:
         for waiting in self._waiting.values():
             waiting.since_ms = waiting.forwarded_ms = now_ms
 
+    def release(self, request: Request) -> None:
+        """Note that a slot with the request was dropped; nobody here knows what became of it."""
+        if request.key in self._in_flight:
+            self._in_flight.discard(request.key)
+            if request.key in self._waiting:
+                self._queue.append(request.key)
+
     def executed(self, request: Request) -> int | None:
         """Forget an executed request; return since when it waited here, None if it did not."""
         self._in_flight.discard(request.key)

@@ -147,6 +147,8 @@ class Recovered:
     stable: CheckpointCertificate | None = None
     left: ViewChange | None = None
     entered: NewView | None = None
+    amnesia: bool = False
+    """Votes may be missing from the log: never vote again."""
 
 
 def recover(

@@ -45,12 +45,13 @@ from dataplane.consensus.messages import (
     ViewChange,
 )
 from dataplane.consensus.ordering import Ordering
-from dataplane.consensus.outcome import Effect, EpochEnded
+from dataplane.consensus.outcome import Effect, EpochEnded, Wanted
 from dataplane.consensus.proposing import Proposer
 from dataplane.consensus.records import EpochClosed, Recovered
 from dataplane.consensus.restore import restore_ordering, resume
 from dataplane.consensus.state import ReplicaState
 from dataplane.consensus.suspicion import Suspicion
+from dataplane.consensus.transfer import Transfer
 from dataplane.consensus.view_change import ViewChanges
 
 FORWARD_COUNT_MAX = 64
@@ -62,11 +63,13 @@ class Replica:
     def __init__(self, config: ReplicaConfig, signer: Signer, recovered: Recovered) -> None:
         self._state = ReplicaState(config, signer)
         self._state.executed = self._state.requested = recovered.applied
+        self._state.amnesia = recovered.amnesia
         self._checkpoints = Checkpoints(self._state)
         self._ordering = Ordering(self._state)
         self._proposer = Proposer(self._state, self._ordering)
         self._suspicion = Suspicion(self._state)
         self._catch_up = CatchUp(self._state, self._ordering)
+        self._transfer = Transfer(self._state, self._checkpoints, self._ordering)
         self._views = ViewChanges(self._state, self._ordering, self._checkpoints, self._suspicion)
         self._checkpoints.restore(recovered)
         self._views.restore(recovered)
@@ -111,6 +114,21 @@ class Replica:
         return self._state.diverged
 
     @property
+    def amnesia(self) -> bool:
+        """Whether this replica may have forgotten votes: it learns, and never votes again."""
+        return self._state.amnesia
+
+    @property
+    def copying(self) -> int | None:
+        """The checkpoint whose state is being copied from the peers."""
+        return self._transfer.target
+
+    @property
+    def copies_completed(self) -> int:
+        """How many states were copied since the start."""
+        return self._transfer.completed
+
+    @property
     def pending_count(self) -> int:
         """How many requests wait for execution."""
         return len(self._state.pending)
@@ -134,6 +152,7 @@ class Replica:
             "peers": len(self._catch_up.peers),
             "carried": self._ordering.carried_count,
             **self._views.sizes,
+            **self._transfer.sizes,
         }
 
     # --- Events ---------------------------------------------------------------------------------
@@ -145,8 +164,18 @@ class Replica:
             return
         if state.leads:
             self._proposer.propose(now_ms)
-        elif state.active:
+        elif state.active and not self._is_left_behind():
             state.send(state.primary, Forward((request,)))
+
+    def _is_left_behind(self) -> bool:
+        """Whether it is proved that the others executed what this replica has not.
+
+        Such a replica keeps its requests to itself: it may hold many that were executed long ago,
+        and to have them ordered again and again would keep it behind for ever.
+        """
+        certified = self._checkpoints.certified
+        is_behind = certified is not None and certified.sequence > self._state.executed
+        return is_behind or self._state.copying
 
     def is_surplus(self, message: AnyMessage) -> bool:
         """Whether a message may be dropped unverified because it adds nothing."""
@@ -198,6 +227,8 @@ class Replica:
                 self._ordering.on_batch(message, now_ms)
             case Replies():
                 raise AssertionError("replies are for the gateway, not for the core")
+            case _:
+                self._transfer.on_message(sender, message, now_ms)
 
     def _after_event(self, now_ms: int) -> None:
         """Go on with what a moved low watermark or a new view allows."""
@@ -291,11 +322,33 @@ class Replica:
         self._state.reached(barrier, now_ms)
         self._after_event(now_ms)
 
+    def on_wanted(self, now_ms: int, wanted: Wanted) -> None:
+        """Take the answer to a CopyBegin or CopyStage effect."""
+        self._transfer.on_wanted(wanted, now_ms)
+
+    def on_installed(self, now_ms: int, *, is_whole: bool, ends_at: int | None) -> None:
+        """Take the answer to a CopyInstall effect, with where the state says the epoch ends."""
+        self._transfer.on_installed(is_whole=is_whole, now_ms=now_ms)
+        if is_whole:
+            self._state.epoch_end = ends_at
+            if self._state.executed == ends_at:
+                self._end_epoch(ends_at)
+                return
+            self._ordering.request_execution()
+        self._after_event(now_ms)
+
+    def on_damaged(self, detail: str) -> None:
+        """Learn that stored rows are not what the own tree says: get them from the peers."""
+        self._state.alarm("state_damaged", detail)
+        if self._state.config.n > 1:
+            self._state.diverged = True
+
     def on_tick(self, now_ms: int) -> None:
         """Let time pass: judge the primary, repeat what may be lost, tell the position."""
         self._start(now_ms)
         state = self._state
         self._catch_up.on_tick(now_ms)
+        self._transfer.on_tick(now_ms)
         self._ordering.retransmit(now_ms)
         self._checkpoints.retransmit(now_ms)
         self._views.on_tick(now_ms, busy=self._is_busy())
@@ -335,6 +388,8 @@ class Replica:
         request forwarding). What came from another replica goes to the primary only.
         """
         state = self._state
+        if self._is_left_behind():
+            return
         at_most = min(FORWARD_COUNT_MAX, state.config.limits.pending_per_client_max)
         due = state.pending.due_for_forwarding(now_ms, interval_ms, at_most)
         own = [r for r in due if state.config.gateway_of(r.client) == state.config.replica_id]
@@ -352,6 +407,8 @@ class Replica:
             return now_ms + 1
         if since is not None and self._ordering.proposed < state.executed + limits.pipeline:
             return max(now_ms + 1, since + self._proposer.batch_delay_ms())
+        if self._transfer.is_hungry:
+            return now_ms + 1
         if state.config.is_learner:
             return now_ms + self._catch_up.status_ms
         if state.config.n == 1:

@@ -27,7 +27,7 @@ def restore_ordering(state: ReplicaState, ordering: Ordering, recovered: Recover
         *recovered.decided,
     ]
     ordering.next_sequence = max(known) + 1
-    state.archive.trim(state.executed)
+    state.archive.trim(min(state.executed, state.stable))
 
 
 def _restore_slot(

@@ -94,6 +94,10 @@ class ReplicaState:
         self.diverged = False
         self.view_record: ViewLeft | ViewEntered | None = None
         self.view_label = 0
+        self.copying = False
+        """The state is about to be replaced: nothing executes."""
+        self.amnesia = False
+        """Votes may be forgotten: this replica learns, and signs nothing any more."""
         self.barrier = 0
         self.urgent_barrier = 0
         self.durable = 0
@@ -120,6 +124,16 @@ class ReplicaState:
     @property
     def is_mute(self) -> bool:
         """Whether this replica must not vote or propose."""
+        return self.is_deaf or self.amnesia
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether this replica has no use for proposals: its state is not one to go on from."""
+        return self.is_out or self.copying
+
+    @property
+    def is_out(self) -> bool:
+        """Whether this replica takes no part in the view at all."""
         return self.diverged or self.ended or self.config.is_learner
 
     @property

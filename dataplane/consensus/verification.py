@@ -38,6 +38,7 @@ from dataplane.consensus.signatures import (
     verify_checkpoint_certificate,
     verify_commit_certificate,
 )
+from dataplane.consensus.transfer_checks import check_transfer
 from dataplane.consensus.view_verification import (
     verify_new_view,
     verify_suspect,
@@ -199,3 +200,5 @@ def verify_message(  # noqa: C901, PLR0911, PLR0912 - one flat branch per messag
             return message.sequence >= 1 and len(message.digest) == DIGEST_BYTES
         case BatchBody():
             return message.sequence >= 1 and _parse_batch(message.batch, config) is not None
+        case _:
+            return check_transfer(message, config.limits)

@@ -99,14 +99,17 @@ class ViewChanges:
     def on_timeout(self, certificate: TimeoutCertificate, now_ms: int) -> None:
         """Leave the view that a blocking set suspects, and every one before it."""
         state = self._state
-        if certificate.view < state.view or state.is_mute:
+        if certificate.view < state.view or state.is_out:
             return
         state.view, state.active, state.new_view = certificate.view + 1, False, None
-        change = self._signed_change(certificate)
-        self._ordering.leave_view()
-        self._suspicion.view_left(now_ms)
         self._own_change = None
         self._repeated_ms = now_ms
+        change = None if state.amnesia else self._signed_change(certificate)
+        self._ordering.leave_view()
+        self._suspicion.view_left(now_ms)
+        if change is None:
+            # What it prepared is forgotten: it waits for the NewView that the others make.
+            return
         barrier = state.persist_view(
             ViewLeft(change), then=lambda now: self._change_is_durable(change, now)
         )
@@ -197,7 +200,7 @@ class ViewChanges:
         if new_view.view < state.view or (new_view.view == state.view and state.active):
             return
         selection = select(new_view.changes, state.config.base)
-        if state.is_mute or selection is None:
+        if state.is_out or selection is None:
             return
         self._enter(new_view, selection, now_ms)
         self._ordering.take_carried(now_ms)
@@ -226,7 +229,7 @@ class ViewChanges:
         """Judge the primary; repeat the own ViewChange while the view does not begin."""
         state = self._state
         cause = self._suspicion.cause(now_ms, busy=busy)
-        if cause is not None and not state.is_mute:
+        if cause is not None and not state.is_out and not state.amnesia:
             self.suspect(now_ms, cause)
         if now_ms - self._repeated_ms >= state.config.limits.retransmit_ms:
             self.repeat(now_ms)

@@ -5,7 +5,8 @@ from typing import Final
 
 from blake3 import blake3
 
-from dataplane.documents.merkle import KEY_HASH_BYTES, trail
+from dataplane.consensus.tree import KEY_HASH_BYTES
+from dataplane.documents.merkle import trail
 from dataplane.documents.tables import COLLECTION, decode_collection, document_prefix
 from dataplane.wire.proofs import COUNT_BYTES, HASH_BYTES, RowProof
 

@@ -25,7 +25,7 @@ from dataplane.documents.commands import (
 from dataplane.documents.execution import IDEMPOTENCY_MS, Execution
 from dataplane.documents.keys import Keys
 from dataplane.documents.membership import Membership
-from dataplane.documents.merkle import MerkleTree, hash_rows
+from dataplane.documents.replicated import ReplicatedStore
 from dataplane.documents.sessions import Sessions, answer, ops_digest
 from dataplane.documents.tables import Batch, MetaRow
 from dataplane.documents.types import (
@@ -40,7 +40,6 @@ from dataplane.documents.view import StateView
 from dataplane.storage.ports import KeyValueStore
 
 EXPIRIES_PER_BATCH: Final = 4
-PENDING_ENTRIES_MAX: Final = 200_000
 _KEY_HASH_BYTES: Final = 32
 
 type Decoded = Op | MalformedOperationError
@@ -55,9 +54,17 @@ class StateMachine(Executor):
         `genesis` is ignored when the store holds a state.
         """
         self._store = store
+        self.view = StateView()
+        self._replicated = ReplicatedStore(store, self._load)
+        self._load()
+        if store.get(tables.META) is None:
+            self._write_genesis(genesis)
+
+    def _load(self) -> None:
+        """Read what is kept in memory; a second time when a copied state took the rows' place."""
+        store = self._store
         stored = store.get(tables.META)
         self._meta = MetaRow() if stored is None else tables.decode_meta(stored)
-        self._tree = MerkleTree(store)
         self._sessions = Sessions(store)
         self._collections = Collections(store, self._meta)
         self._keys = Keys(store)
@@ -70,11 +77,10 @@ class StateMachine(Executor):
             accounting=self._accounting,
             membership=self._membership,
         )
-        parts = (self._collections, self._keys, self._accounting)
-        self.view = StateView(store, self._meta, parts)
         self._oldest_expiry = _oldest_expiry(store)
-        if stored is None:
-            self._write_genesis(genesis)
+        # Gateways hold on to the view, so there is one for the life of the state machine.
+        parts = (self._collections, self._keys, self._accounting)
+        self.view.show(store, self._meta, parts)
         self.view.session_count = len(self._sessions)
 
     @property
@@ -106,7 +112,12 @@ class StateMachine(Executor):
 
     @override
     def root(self) -> bytes:
-        return self._tree.root()
+        return self._replicated.root()
+
+    @property
+    @override
+    def copies(self) -> ReplicatedStore:
+        return self._replicated
 
     @property
     @override
@@ -169,12 +180,8 @@ class StateMachine(Executor):
         meta.history = digest.digest()
         self._membership.advance(batch, sequence)
         batch.put(tables.META, tables.encode_row(meta))
-        entries = hash_rows(batch.changes.items())
-        self._tree.record(sequence, entries, batch.changes)
-        self._store.write(batch.changes)
+        self._replicated.commit(sequence, batch.changes, batch.before())
         self.view.session_count = len(self._sessions)
-        if self._tree.pending_count > PENDING_ENTRIES_MAX:
-            self._tree.root()
 
     def _note_expiry(self, batch: Batch) -> None:
         """Remember which outcomes this batch stored, in one row, so that they can expire."""
@@ -217,8 +224,7 @@ class StateMachine(Executor):
         self._accounting.set_quota(batch, quota)
         self._membership.write_genesis(batch, genesis)
         batch.put(tables.META, tables.encode_row(self._meta))
-        self._tree.record(0, hash_rows(batch.changes.items()), batch.changes)
-        self._store.write(batch.changes)
+        self._replicated.commit(0, batch.changes, batch.before())
 
 
 def _decode(data: bytes) -> Decoded:

@@ -1,7 +1,7 @@
 """The rows of the replicated state: their keys, their encodings, and a batch's changes to them.
 
 Keys begin with one letter. Capital letters are replicated and covered by the root; small ones
-(journal and tree, see `merkle.py`) are each replica's own.
+(see `replicated.py`) are each replica's own.
 """
 
 import struct
@@ -32,6 +32,10 @@ MEMBERSHIP: Final = b"E"
 _HEADER: Final = struct.Struct("<QQQ")
 HEADER_BYTES: Final = _HEADER.size
 _MISSING: Final = object()
+
+
+type Changes = dict[bytes, bytes | None]
+"""Rows to write; None removes."""
 
 
 class Row(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -128,8 +132,8 @@ class Batch:
 
     def __init__(self, store: KeyValueStore) -> None:
         self._store = store
-        self._known: dict[bytes, bytes | None] = {}
-        self.changes: dict[bytes, bytes | None] = {}
+        self._known: Changes = {}
+        self.changes: Changes = {}
 
     def prefetch(self, keys: Iterable[bytes]) -> None:
         """Read many rows in one call of the store."""
@@ -145,6 +149,11 @@ class Batch:
             value = self._known[key] = self._store.get(key)
         assert value is None or isinstance(value, bytes)
         return value
+
+    def before(self) -> Changes:
+        """Return the changed rows as they were before this batch."""
+        self.prefetch([key for key in self.changes if key not in self._known])
+        return {key: self._known[key] for key in self.changes}
 
     def put(self, key: bytes, value: bytes) -> None:
         """Change a row."""

@@ -6,6 +6,15 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from dataplane.consensus.config import Limits
+from dataplane.consensus.messages import (
+    CheckpointGone,
+    FetchNodes,
+    FetchRows,
+    TreeNodes,
+    TreeRows,
+)
+from dataplane.consensus.outcome import CopyStage, Wanted
 from dataplane.wire.membership import Member
 
 type RequestStatus = Literal["ok", "session_expired", "already_applied", "cseq_reused", "window"]
@@ -80,6 +89,54 @@ class Configuration:
     next_members: tuple[Member, ...] = ()
 
 
+class StateCopies(Protocol):
+    """The state as something that peers copy from and that is copied into."""
+
+    def mark(self, sequence: int, root: bytes) -> None:
+        """Keep the present state, which is that of a checkpoint, for peers that ask for it."""
+        ...
+
+    def retain(self, sequence: int) -> None:
+        """Learn that a checkpoint is stable: it and the one before it are what peers want."""
+        ...
+
+    def serve(
+        self, question: FetchNodes | FetchRows, limits: Limits, now_ms: int, *, may_rewind: bool
+    ) -> TreeNodes | TreeRows | CheckpointGone:
+        """Answer a peer's question about the state at a checkpoint.
+
+        With `may_rewind` a state of which there is no snapshot is worked out from the journal.
+        """
+        ...
+
+    def begin(self, sequence: int, root: bytes, *, is_fresh: bool) -> Wanted:
+        """Begin a copy; say what is missing. No batch executes until it is installed.
+
+        `is_fresh` drops what earlier copies gathered.
+        """
+        ...
+
+    def stage(self, parts: CopyStage) -> Wanted:
+        """Keep parts beside the state; say what they show to be missing."""
+        ...
+
+    def install(self, sequence: int, root: bytes) -> bool:
+        """Put the copy in the state's place, durably, so that a crash leaves the one or the other.
+
+        False: the copy is not the state of `root`; nothing has changed.
+        """
+        ...
+
+    def scrub(self, node_count: int) -> list[bytes]:
+        """Check a little of what is stored; return the keys of rows that are damaged."""
+        ...
+
+    @property
+    def scrub_rounds(self) -> int:
+        """How many times everything was checked since the start."""
+        ...
+
+
 class Executor(Protocol):
     """What the driver needs of a state machine; `state.StateMachine` is the one of production."""
 
@@ -105,6 +162,11 @@ class Executor(Protocol):
     @property
     def configuration(self) -> Configuration:
         """Who orders what follows `applied`."""
+        ...
+
+    @property
+    def copies(self) -> StateCopies:
+        """The same state, to be copied."""
         ...
 
 

@@ -26,12 +26,13 @@ from dataplane.wire.proofs import RowProof
 class StateView:
     """Reads of one state machine; use it in the thread that applies, between two batches."""
 
-    def __init__(
+    def show(
         self,
         store: KeyValueStore,
         meta: MetaRow,
         parts: tuple[Collections, Keys, Accounting],
     ) -> None:
+        """Read from these parts from now on."""
         self._store = store
         self._meta = meta
         self._collections, self._keys, self._accounting = parts

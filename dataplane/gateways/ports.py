@@ -38,6 +38,11 @@ class Cluster(Protocol):
         """Proof of who follows whom, from epoch 0 on."""
         ...
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether this node's own state may be read."""
+        ...
+
     def status(self) -> NodeStatus:
         """What this node knows of the cluster."""
         ...

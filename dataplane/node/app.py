@@ -80,6 +80,7 @@ class Node:
             executor=self._state,
             flush=self._store.flush,
             wal=self._directory.wal,
+            amnesia=self._directory.amnesia,
             clock=self._clock,
             nonce=secrets.token_bytes(16),
             on_halt=self._halted,
@@ -90,11 +91,12 @@ class Node:
         figures.gauges = {
             "sequence": lambda: self._driver.executed,
             "view": lambda: self._driver.view,
+            "amnesia": lambda: int(self._directory.amnesia is not None),
+            "scrub_rounds": lambda: self._state.copies.scrub_rounds,
             "ready": lambda: int(self._driver.ready),
-            "waiting_operations": lambda: self._driver.pending,
             "waiting_reads": lambda: self._driver.reads.waiting,
-            "held_messages": lambda: self._driver.held_count,
-            "peer_queue_bytes": lambda: self._driver.peer_queue_bytes,
+            "state_sound": lambda: int(self._driver.is_sound),
+            **self._driver.gauges,
             "log_bytes": lambda: self._directory.wal.size_bytes,
             "connections": lambda: self._server.connection_count,
         }
@@ -184,5 +186,6 @@ class Node:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)  # noqa: TID251 - all cancelled
         await self._driver.stop()
+        self._state.copies.close()
         self._store.close()
         self._directory.close()

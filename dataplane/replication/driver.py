@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, assert_never
+from typing import Final
 
 from dataplane.client.spec import NodeSpec
 from dataplane.consensus.config import ReplicaConfig
@@ -25,27 +25,32 @@ from dataplane.consensus.messages import (
 from dataplane.consensus.outcome import (
     Alarm,
     Broadcast,
+    CopyEffect,
     Effect,
     EpochEnded,
     Evidence,
     Execute,
+    PeerFault,
     Persist,
     Send,
     Stable,
 )
-from dataplane.consensus.records import Recovered, recover
+from dataplane.consensus.records import Recovered
 from dataplane.consensus.replica import Replica
 from dataplane.consensus.verification import is_of_another_epoch, verify_message
 from dataplane.documents.types import Configuration, Executor, RequestResult
 from dataplane.ports import Clock
 from dataplane.replication.answers import replies_by_gateway
 from dataplane.replication.configuration import initial_configuration, replica_config
+from dataplane.replication.copying import carry_out_copy, checkpoint_root
 from dataplane.replication.errors import NotReadyError
 from dataplane.replication.handovers import open_handovers
 from dataplane.replication.log_keeping import LogKeeping
 from dataplane.replication.metrics import ReplicationMetrics
 from dataplane.replication.peer_messages import MARK
 from dataplane.replication.reads import ReadPorts, Reads, ReadState
+from dataplane.replication.recovery import recovered_from
+from dataplane.replication.scrub import Scrub
 from dataplane.replication.standing import Standing
 from dataplane.replication.status import NodeStatus
 from dataplane.replication.submissions import Submissions, Submitted
@@ -73,6 +78,7 @@ class ReplicationDriver:
         executor: Executor,
         flush: Callable[[], None],
         wal: WriteAheadLog,
+        amnesia: str | None,
         clock: Clock,
         nonce: bytes,
         on_halt: Callable[[str], None],
@@ -90,6 +96,7 @@ class ReplicationDriver:
         self._on_halt = on_halt
         self._verifier = RememberingVerifier(Ed25519Verifier())
         self._signer = signer
+        self._amnesia = amnesia
         self._recovered = self._recover()
         self._replica = Replica(self.config, signer, self._recovered)
         self._transport = PeerTransport(spec, wal.incarnation, self.metrics, self._on_frames)
@@ -115,11 +122,11 @@ class ReplicationDriver:
         self._durable = 0
         self._syncing: asyncio.Future[None] | None = None
         self._epoch_over = False
+        self._scrub = Scrub(executor.copies)
         self._turn_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_ms = 0
         self._halted = False
-        self._contradiction = False
 
     def _own_standing(self) -> Standing:
         return Standing(
@@ -140,7 +147,7 @@ class ReplicationDriver:
             state=state,
             executed=lambda: self._executor.applied,
             heads=self._standing.heads,
-            is_sound=lambda: not self._replica.diverged and not self._contradiction,
+            is_sound=lambda: self.is_sound,
             send=self._transport.send,
             order=self._submissions.submit,
             on_contradiction=self._contradicted,
@@ -153,6 +160,8 @@ class ReplicationDriver:
         """Connect to the peers and begin."""
         self._loop = asyncio.get_running_loop()
         await self._transport.start()
+        if self._amnesia is not None:
+            self._alarm("amnesia", self._amnesia)
         if self._standing.is_member:
             self._submissions.open(self._clock.now_ms())
         self._tick()
@@ -191,8 +200,8 @@ class ReplicationDriver:
         self._schedule_turn()
 
     def _contradicted(self, detail: str) -> None:
-        self._contradiction = True
         self._alarm("own_result_differs", detail)
+        self._replica.on_damaged(detail)
 
     # --- Messages in ----------------------------------------------------------------------------
 
@@ -272,7 +281,7 @@ class ReplicationDriver:
             self._log.sync()
             self._persisted(self._barrier)
 
-    def _carry_out(self, effect: Effect) -> None:  # noqa: PLR0912 - one flat branch per effect
+    def _carry_out(self, effect: Effect) -> None:  # noqa: C901, PLR0912 - a branch per effect
         match effect:
             case Send() | Broadcast():
                 if effect.after <= self._durable:
@@ -291,20 +300,29 @@ class ReplicationDriver:
                 self.metrics.checkpoints_stable += 1
                 self._log.stable = effect.certificate.sequence
                 self.reads.on_stable(effect.certificate)
+                self._executor.copies.retain(effect.certificate.sequence)
             case EpochEnded():
                 self._epoch_over = True
             case Evidence():
                 self._accuse(effect)
             case Alarm():
                 self._alarm(effect.code, effect.detail)
+            case PeerFault():
+                self._reject(effect.replica, effect.detail)
             case _:
-                assert_never(effect)
+                self._copy(effect)
+
+    def _copy(self, effect: CopyEffect) -> None:
+        executor, limits, now_ms = self._executor, self.config.limits, self._clock.now_ms()
+        answer = carry_out_copy(effect, executor, self._replica, limits=limits, now_ms=now_ms)
+        if answer is not None:
+            self._transmit(answer)
 
     def _accuse(self, evidence: Evidence) -> None:
         self.metrics.evidence += 1
         self.metrics.fault(evidence.replica)
-        sequence = evidence.first.sequence
-        log.error("peer.equivocated", extra={"peer": evidence.replica, "sequence": sequence})
+        where = {"peer": evidence.replica, "sequence": evidence.first.sequence}
+        log.error("peer.equivocated", extra=where)
 
     def _alarm(self, code: str, detail: str) -> None:
         count = self.metrics.alarms.get(code, 0) + 1
@@ -322,7 +340,7 @@ class ReplicationDriver:
     def _execute(self, effect: Execute) -> None:
         batch = effect.batch
         outcome = self._executor.apply(effect.sequence, batch.ts_ms, batch.requests)
-        root = self._executor.root() if effect.wants_root else None
+        root = checkpoint_root(self._executor) if effect.wants_root else None
         now_ms = self._clock.now_ms()
         self.metrics.batches_executed += 1
         self.metrics.requests_executed += len(batch.requests)
@@ -351,15 +369,8 @@ class ReplicationDriver:
 
     def _recover(self) -> Recovered:
         """Read what the log has of this epoch, and every decision it still holds."""
-        executor = self._executor
-        at_checkpoint = executor.applied % self.config.limits.checkpoint_interval == 0
-        return recover(
-            (record for _, record in self._wal.replay()),
-            executor.applied,
-            executor.root() if at_checkpoint else None,
-            epoch=self.config.epoch,
-            ends_at=self._configuration.ends_at,
-        )
+        known = (self._configuration.ends_at, self._amnesia)
+        return recovered_from(self._wal, self._executor, self.config, known)
 
     def _begin_epoch(self) -> None:
         """Go on with the members that the state names; decisions and waiting requests go along."""
@@ -374,6 +385,7 @@ class ReplicationDriver:
         # Only a node whose state fell behind its log finds more there than it holds already.
         later = self._recovered.later_epoch
         self._recovered = self._recover() if later else Recovered(applied=self._executor.applied)
+        self._recovered.amnesia = self._amnesia is not None
         self._replica = Replica(self.config, self._signer, self._recovered)
         ended.hand_over(self._replica, now_ms)
         self._transport.set_members(self._configuration.members)
@@ -423,6 +435,8 @@ class ReplicationDriver:
             return
         now_ms = self._clock.now_ms()
         try:
+            if damaged := self._scrub.look(now_ms):
+                self._replica.on_damaged(damaged)
             self._replica.on_tick(now_ms)
             self._submissions.on_tick(now_ms)
             self.handovers.on_tick(now_ms, self.config.epoch)
@@ -458,19 +472,19 @@ class ReplicationDriver:
         return self._replica.view
 
     @property
-    def pending(self) -> int:
-        """Operations of this gateway that wait for a result."""
-        return self._submissions.waiting
+    def is_sound(self) -> bool:
+        """Whether this node's state is, as far as it knows, what the cluster agreed on."""
+        return not self._replica.diverged
 
     @property
-    def held_count(self) -> int:
-        """Messages that wait for the log."""
-        return len(self._held)
-
-    @property
-    def peer_queue_bytes(self) -> int:
-        """Bytes that wait for peers to read."""
-        return self._transport.queued_bytes
+    def gauges(self) -> dict[str, Callable[[], int]]:
+        """What the metrics page shows of this."""
+        return {
+            "waiting_operations": lambda: self._submissions.waiting,
+            "held_messages": lambda: len(self._held),
+            "peer_queue_bytes": lambda: self._transport.queued_bytes,
+            "state_copies": lambda: self._replica.copies_completed,
+        }
 
     @property
     def ready(self) -> bool:
@@ -478,8 +492,7 @@ class ReplicationDriver:
         return (
             self._submissions.ready
             and not self._halted
-            and not self._contradiction
-            and not self._replica.diverged
+            and self.is_sound
             and self._standing.reaches_quorum
         )
 

@@ -41,8 +41,8 @@ class Standing:
     def reaches_quorum(self) -> bool:
         """Whether the node reaches a quorum and the primary of an active view."""
         members = self._configuration().members
-        reached = sum(1 for member in members if self.reaches(member.id))
         replica = self._replica()
+        reached = sum(1 for member in members if self.reaches(member.id)) - replica.amnesia
         is_led = replica.active and self.reaches(replica.primary)
         return self.is_member and is_led and reached >= quorum_size(len(members))
 
@@ -81,5 +81,8 @@ class Standing:
             f=faults_tolerated(len(members)),
             quorum=quorum_size(len(members)),
             ready=ready,
+            amnesia=replica.amnesia,
+            diverged=replica.diverged,
+            copying=replica.copying,
             members=members,
         )

@@ -18,7 +18,11 @@ class MemberStatus(msgspec.Struct, frozen=True):
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
-    """The cluster as this node sees it; names as in the data-plane API."""
+    """The cluster as this node sees it; names as in the data-plane API.
+
+    `amnesia`: its log was lost, it will never vote again. `diverged`: its state is wrong and being
+    repaired. `copying`: the checkpoint whose state it is copying from its peers.
+    """
 
     node_id: int
     epoch: int
@@ -34,4 +38,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     f: int
     quorum: int
     ready: bool
+    amnesia: bool
+    diverged: bool
+    copying: int | None
     members: tuple[MemberStatus, ...]

@@ -239,6 +239,11 @@ class Submissions:
         if bundle is None:
             return
         known = bundle.own.get(result.sequence)
+        if known is not None and known.digest != result.digest:
+            # The state that gave the first result was found wrong, and the batch ran again.
+            bundle.digests[result.sequence].pop(self._node_id, None)
+            known = None
+            del bundle.own[result.sequence]
         if known is None and len(bundle.own) >= OUTCOMES_PER_REPLICA_MAX:
             return
         if known is None or (not known.results and result.results):

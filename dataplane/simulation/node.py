@@ -1,12 +1,13 @@
 """One node of the world: a real core behind real checks, a disk, an application, a gateway."""
 
 from collections import deque
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 from dataplane.consensus.config import ReplicaConfig
 from dataplane.consensus.messages import (
     AnyMessage,
     Batch,
+    CheckpointCertificate,
     Replies,
     Reply,
     decode_message,
@@ -14,10 +15,13 @@ from dataplane.consensus.messages import (
 from dataplane.consensus.outcome import (
     Alarm,
     Broadcast,
+    CopyEffect,
+    CopyInstall,
     Effect,
     EpochEnded,
     Evidence,
     Execute,
+    PeerFault,
     Persist,
     Send,
     Stable,
@@ -25,15 +29,22 @@ from dataplane.consensus.outcome import (
 from dataplane.consensus.records import recover
 from dataplane.consensus.replica import Replica
 from dataplane.consensus.verification import verify_message
+from dataplane.documents.replicated import ReplicatedStore
 from dataplane.documents.types import Executor, RequestResult
+from dataplane.replication.copying import carry_out_copy, checkpoint_root
 from dataplane.simulation.byzantine.behaviour import Behaviour
 from dataplane.simulation.checkers.checker import Executed
 from dataplane.simulation.disk import Disk
 from dataplane.simulation.gateway import Gateway
 from dataplane.simulation.signatures import FakeSigner, FakeVerifier
+from dataplane.storage.engine import MemoryStore
 
 if TYPE_CHECKING:
     from dataplane.simulation.world import World
+
+SCRUBBED_PER_TICK = 2
+FLIPPABLE = {"kv": b"C", "documents": b"D"}
+"""Rows that no batch writes without reading them: damage to others may mend itself."""
 
 
 class Node:
@@ -57,10 +68,19 @@ class Node:
         self.gateway = gateway
         self.behaviour = behaviour
         self.disk = Disk()
-        self.executor: Executor = world.workload.executor()
+        self.store = MemoryStore()
+        self.executor: Executor = world.workload.executor(self.store)
         self.replica: Replica | None = None
         self.flushed = 0
         self.batches: list[Batch] = []
+        """The batches since the state at `_base` was written and flushed."""
+        self.is_damaged = False
+        self.was_damaged = False
+        self._damage_shows_at = 0
+        self.is_amnesiac = False
+        self._base = MemoryStore()
+        self._base_applied = 0
+        self._stable: list[int] = []
         self._verifier = verifier
         self._skew_ms = skew_ms
         self._life = 0
@@ -91,8 +111,9 @@ class Node:
         self._reset()
         root = None
         if self.executor.applied % self.config.limits.checkpoint_interval == 0:
-            root = self.executor.root()
+            root = checkpoint_root(self.executor)
         recovered = recover(self.disk.records(), self.executor.applied, root)
+        recovered.amnesia = self.is_amnesiac
         self.replica = Replica(self.config, self.signer, recovered)
         self.world.checkers.on_start(self)
         self.replica.on_tick(self.now_ms)
@@ -107,10 +128,34 @@ class Node:
         survivors = self.disk.crash(self.world.rng, torn=torn)
         self.world.checkers.on_durable(self, survivors)
         kept = self.world.rng.randint(self.flushed, self.executor.applied)
-        del self.batches[kept:]
-        self.executor = self.world.workload.executor()
-        for sequence, batch in enumerate(self.batches, 1):
+        del self.batches[kept - self._base_applied :]
+        self.store = self._base.copy()
+        self.executor = self.world.workload.executor(self.store)
+        for sequence, batch in enumerate(self.batches, self._base_applied + 1):
             self.executor.apply(sequence, batch.ts_ms, batch.requests)
+        for sequence in self._stable:
+            if self._base_applied < sequence <= kept:
+                self.executor.copies.retain(sequence)
+        self.is_damaged = False
+
+    def lose_log(self) -> None:
+        """Lose the log of a node that is down: it cannot know what it voted for."""
+        assert self.replica is None
+        self.disk = Disk()
+        self.is_amnesiac = True
+
+    def flip(self) -> bool:
+        """Change a bit of a stored row behind the application's back; say whether there was one."""
+        prefix = FLIPPABLE[self.world.options.application]
+        rows = list(self.store.iterate(prefix))
+        if not rows:
+            return False
+        key, value = self.world.rng.choice(rows)
+        self.store.write({key: value[:-1] + bytes([value[-1] ^ 1])})
+        self.is_damaged = self.was_damaged = True
+        interval = self.config.limits.checkpoint_interval
+        self._damage_shows_at = (self.executor.applied // interval + 1) * interval
+        return True
 
     # --- Events ---------------------------------------------------------------------------------
 
@@ -144,6 +189,9 @@ class Node:
         if self.replica is None or life != self._life or self._timer_at != self.world.now_ms:
             return
         self._timer_at = None
+        damaged = self.executor.copies.scrub(SCRUBBED_PER_TICK)
+        if damaged:
+            self.replica.on_damaged(f"{len(damaged)} rows")
         self.replica.on_tick(self.now_ms)
         if self._barrier > self._durable:
             self._start_sync()
@@ -167,7 +215,7 @@ class Node:
             life = self._life
             self.world.at(at_ms, lambda: self._tick(life))
 
-    def _carry_out(  # noqa: PLR0912 - one flat branch per effect
+    def _carry_out(  # noqa: C901, PLR0912 - a branch per effect
         self, replica: Replica, effect: Effect
     ) -> None:
         match effect:
@@ -186,6 +234,8 @@ class Node:
                 self._execute(replica, effect)
             case Stable():
                 self.world.checkers.on_stable(self, effect.certificate)
+                self.executor.copies.retain(effect.certificate.sequence)
+                self._stable.append(effect.certificate.sequence)
                 self._truncate(effect.certificate.sequence)
             case EpochEnded():
                 raise AssertionError("the members of this world do not change")
@@ -193,8 +243,44 @@ class Node:
                 self.world.checkers.on_evidence(self, effect)
             case Alarm():
                 self.world.on_alarm(self, effect)
+            case PeerFault():
+                self.world.on_peer_fault(self, effect)
             case _:
-                assert_never(effect)
+                self._copy(replica, effect)
+
+    def _copy(self, replica: Replica, effect: CopyEffect) -> None:
+        limits, now_ms = self.config.limits, self.now_ms
+        answer = carry_out_copy(effect, self.executor, replica, limits=limits, now_ms=now_ms)
+        if answer is not None:
+            self._transmit(answer)
+        elif isinstance(effect, CopyInstall) and replica.executed == effect.certificate.sequence:
+            self._installed(effect.certificate)
+
+    def _installed(self, certificate: CheckpointCertificate) -> None:
+        self._base = self.store.copy()
+        self._base_applied = self.flushed = certificate.sequence
+        self.batches = []
+        # A flipped bit that nobody noticed yet is not mended by a copy that skips what is equal.
+        self.is_damaged = self.is_damaged and not self.is_sound()
+        self.world.checkers.on_installed(self, certificate)
+        self.world.count("installed")
+        self.world.trace.line(self.world.elapsed_ms, f"install {self.id} s{certificate.sequence}")
+
+    def must_be_repaired(self, stable: int) -> bool:
+        """Whether damage can be known: by looking at the rows, or by the next checkpoint's root.
+
+        A batch that read a flipped bit makes rows that are false and agree with each other.
+        """
+        return self.is_damaged and (stable >= self._damage_shows_at or not self.is_sound())
+
+    def is_sound(self) -> bool:
+        """Whether the rows have the root that the tree says."""
+        return self.hashed_anew() == self.executor.root()
+
+    def hashed_anew(self) -> bytes:
+        """Return the root of the stored rows, whatever the tree says of them."""
+        rows = {key: value for key, value in self.store.iterate(b"") if key[:1].isupper()}
+        return ReplicatedStore(MemoryStore(rows), lambda: None).root()
 
     def _truncate(self, stable: int) -> None:
         """Flush the store and drop log records that nobody can need, as the driver does."""
@@ -206,7 +292,7 @@ class Node:
         batch = effect.batch
         outcome = self.executor.apply(effect.sequence, batch.ts_ms, batch.requests)
         self.batches.append(batch)
-        root = self.executor.root() if effect.wants_root else None
+        root = checkpoint_root(self.executor) if effect.wants_root else None
         self.world.checkers.on_execute(
             self, Executed(effect.sequence, batch, outcome.requests, root)
         )

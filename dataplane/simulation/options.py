@@ -1,6 +1,6 @@
 """Everything a run varies, drawn from its seed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from dataplane.consensus.config import Limits
@@ -18,7 +18,12 @@ BEHAVIOURS = (
     "lying_status",
 )
 APPLICATIONS = ("kv", "documents")
+TRANSFER_BEHAVIOURS = ("bad_parts", "stale_state", "never_finishes")
 CALM_PERCENT = 15
+TRANSFER_LIAR_PERCENT = 40
+SMALL_RETENTION_PERCENT = 60
+AMNESIA_PERCENT = 10
+FLIP_PERCENT = 12
 TORN_PERCENT = 70
 
 
@@ -43,6 +48,8 @@ class Options:
     request_count: int
     request_every_ms: int
     faults_until_ms: int
+    amnesiac: int | None = None
+    flipped: int | None = None
 
     @property
     def liars(self) -> frozenset[int]:
@@ -51,8 +58,9 @@ class Options:
 
     @property
     def is_live(self) -> bool:
-        """Whether requests must be answered: as long as the honest are a quorum."""
-        return len(self.byzantine) <= self.n - quorum_size(self.n)
+        """Whether requests must be answered: as long as the honest who may vote suffice."""
+        mute = len(self.byzantine) + (self.amnesiac is not None)
+        return mute <= self.n - quorum_size(self.n)
 
     def describe(self) -> str:
         """Return one line about the run."""
@@ -62,7 +70,8 @@ class Options:
             f"ALPHA={self.limits.pipeline} loss={self.loss} dup={self.duplication} "
             f"delay={self.delay_max_ms} partitions={self.partition_count} "
             f"crashes={self.crash_count}+{self.correlated_crashes}all liars={liars} "
-            f"app={self.application}"
+            f"retained={self.limits.retained_batches_max} "
+            f"amnesiac={self.amnesiac} flipped={self.flipped} app={self.application}"
         )
 
 
@@ -75,7 +84,7 @@ def draw_options(seed: int, application: str = "kv") -> Options:
     interval = rng.choice((2, 4, 8, 16))
     window = interval * rng.choice((2, 2, 4))
     calm = rng.randint(1, 100) <= CALM_PERCENT
-    return Options(
+    options = Options(
         seed=seed,
         n=n,
         application=application,
@@ -94,6 +103,36 @@ def draw_options(seed: int, application: str = "kv") -> Options:
         request_every_ms=rng.choice((3, 10, 40)),
         faults_until_ms=rng.randint(1_000, 4_000),
     )
+    return _draw_transfer(options, Random(seed + 2**32))
+
+
+def _draw_transfer(options: Options, rng: Random) -> Options:
+    """Draw what makes replicas need the state of others, from numbers of its own."""
+    interval = options.limits.checkpoint_interval
+    limits = replace(
+        options.limits,
+        copy_nodes_max=rng.choice((1, 3, 64)),
+        copy_rows_max=rng.choice((1, 5, 256)),
+        copy_bytes_max=rng.choice((200, 1024 * 1024)),
+        copy_timeout_ms=rng.choice((150, 600)),
+    )
+    if rng.randint(1, 100) <= SMALL_RETENTION_PERCENT:
+        limits = replace(limits, retained_batches_max=rng.choice((1, interval, 2 * interval)))
+    byzantine = tuple(
+        (replica, rng.choice(TRANSFER_BEHAVIOURS))
+        if replica and rng.randint(1, 100) <= TRANSFER_LIAR_PERCENT
+        else (replica, name)
+        for replica, name in options.byzantine
+    )
+    # The primary stays what it is, and in all no more fail than the cluster bears.
+    honest = [replica for replica in range(1, options.n) if replica not in options.liars]
+    spare = options.n - quorum_size(options.n) - len(options.byzantine)
+    amnesiac = flipped = None
+    if spare > 0 and honest and rng.randint(1, 100) <= AMNESIA_PERCENT:
+        amnesiac = rng.choice(honest)
+    elif spare > 0 and honest and rng.randint(1, 100) <= FLIP_PERCENT:
+        flipped = rng.choice(honest)
+    return replace(options, limits=limits, byzantine=byzantine, amnesiac=amnesiac, flipped=flipped)
 
 
 def _draw_behaviour(rng: Random, replica: int) -> str:

@@ -9,15 +9,25 @@ from contextlib import contextmanager
 
 import msgspec
 
+from dataplane.consensus import tree
 from dataplane.consensus.catch_up import CatchUp
 from dataplane.consensus.config import ReplicaConfig
-from dataplane.consensus.messages import AnyMessage, Commit, Prepare, decode_batch
+from dataplane.consensus.messages import (
+    AnyMessage,
+    Commit,
+    Prepare,
+    TreeNodes,
+    TreeRows,
+    decode_batch,
+)
 from dataplane.consensus.ordering import Ordering
-from dataplane.consensus.outcome import Broadcast, Execute, Persist
+from dataplane.consensus.outcome import Broadcast, CopyStage, Execute, Persist
 from dataplane.consensus.records import Record, Recovered, encode_record, recover
 from dataplane.consensus.slots import Slot
 from dataplane.consensus.state import ReplicaState
+from dataplane.consensus.transfer import Transfer
 from dataplane.consensus.view_change import ViewChanges
+from dataplane.documents import copying
 from dataplane.documents.types import RequestResult, RequestView
 from dataplane.simulation import node
 from dataplane.simulation.application import MapApplication, Session
@@ -173,6 +183,44 @@ def never_fetch() -> list[Patch]:
     return [(CatchUp, "_fetch", lambda self, peer, last, now_ms: None)]
 
 
+def install_unchecked() -> list[Patch]:
+    """Parts of a copied state are believed, whatever their parents say of them."""
+    believed: dict[bytes, bytes] = {}
+
+    def on_nodes(self: Transfer, sender: int, message: TreeNodes, now_ms: int) -> None:
+        question = self._question(sender, message.sequence)
+        if question is not None:
+            nodes = [(path, row) for path, row in message.nodes if path in question.nodes]
+            believed.update({row: question.nodes.pop(path) for path, row in nodes})
+            stage = CopyStage(message.sequence, nodes=tuple(nodes))
+            self._answered(sender, stage, now_ms)
+
+    def on_rows(self: Transfer, sender: int, message: TreeRows, now_ms: int) -> None:
+        question = self._question(sender, message.sequence)
+        if question is not None:
+            rows = [(key, row) for key, row in message.rows if tree.hash_key(key) in question.rows]
+            believed.update(
+                {
+                    tree.hash_key(key) + row: question.rows.pop(tree.hash_key(key))
+                    for key, row in rows
+                }
+            )
+            self._answered(sender, CopyStage(message.sequence, rows=tuple(rows)), now_ms)
+
+    def node_digest(row: bytes) -> bytes:
+        return believed.get(row) or tree.node_digest(row)
+
+    def hash_entry(key_hash: bytes, value: bytes) -> bytes:
+        return believed.get(key_hash + value) or tree.hash_entry(key_hash, value)
+
+    return [
+        (Transfer, "on_nodes", on_nodes),
+        (Transfer, "on_rows", on_rows),
+        (copying, "node_digest", node_digest),
+        (copying, "hash_entry", hash_entry),
+    ]
+
+
 PLANTS: dict[str, Callable[[], list[Patch]]] = {
     plant.__name__: plant
     for plant in (
@@ -188,6 +236,7 @@ PLANTS: dict[str, Callable[[], list[Patch]]] = {
         forget_votes_on_restart,
         never_repeat,
         never_fetch,
+        install_unchecked,
     )
 }
 

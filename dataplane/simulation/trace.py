@@ -8,12 +8,16 @@ from dataplane.consensus.messages import (
     NULL_DIGEST,
     AnyMessage,
     BatchBody,
+    BatchesGone,
     Checkpoint,
     CheckpointCertificate,
+    CheckpointGone,
     Commit,
     Committed,
     FetchBatch,
     FetchCommitted,
+    FetchNodes,
+    FetchRows,
     Forward,
     Heartbeat,
     NewView,
@@ -23,6 +27,8 @@ from dataplane.consensus.messages import (
     Status,
     Suspect,
     TimeoutCertificate,
+    TreeNodes,
+    TreeRows,
     ViewChange,
 )
 
@@ -47,6 +53,22 @@ class Trace:
     def digest(self) -> str:
         """The hash of all lines so far."""
         return self._hash.digest(8).hex()
+
+
+def _describe_transfer(message: AnyMessage) -> str:
+    said = ""
+    match message:
+        case BatchesGone():
+            said = f"s{message.first}"
+        case CheckpointGone():
+            said = f"s{message.sequence}"
+        case FetchNodes(paths=parts) | FetchRows(keys=parts):
+            said = f"s{message.sequence} x{len(parts)}"
+        case TreeNodes(nodes=parts) | TreeRows(rows=parts):
+            said = f"s{message.sequence} x{len(parts)}"
+        case _:
+            pass
+    return said
 
 
 def describe(message: AnyMessage) -> str:
@@ -100,5 +122,5 @@ def _describe_rest(message: AnyMessage) -> str:
         case Committed():
             said = ",".join(str(entry.certificate.sequence) for entry in message.entries)
         case _:
-            pass
+            said = _describe_transfer(message)
     return said

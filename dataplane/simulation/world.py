@@ -8,7 +8,7 @@ from random import Random
 
 from dataplane.consensus.config import MemberKeys, ReplicaConfig
 from dataplane.consensus.messages import AnyMessage, encode_message
-from dataplane.consensus.outcome import Alarm
+from dataplane.consensus.outcome import Alarm, PeerFault
 from dataplane.documents.types import RequestResult
 from dataplane.simulation.application import Workload
 from dataplane.simulation.byzantine.behaviour import Conspiracy
@@ -28,6 +28,7 @@ START_MS = 1_000_000
 LOAD_EVERY_MS = 50
 HEALED_MAX_MS = 120_000
 CHECK_DONE_EVERY_MS = 100
+MUST_NOT_BE = ("diverged", "root_changed", "state_damaged", "copy_damaged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,6 @@ class World:
         self.workload = Workload(options.application)
         self.network = Network(options, self.rng)
         self.counters: Counter[str] = Counter()
-        self.left_behind: set[int] = set()
         self.checkers = CheckerSuite(options)
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._pushed = 0
@@ -179,6 +179,27 @@ class World:
             at_ms = START_MS + rng.randint(0, options.faults_until_ms)
             self.at(at_ms, lambda: self._crash(self.honest))
 
+        if options.amnesiac is not None:
+            node = self.nodes[options.amnesiac]
+            at_ms = START_MS + rng.randint(0, options.faults_until_ms)
+            self.at(at_ms, lambda: self._lose_log(node))
+        if options.flipped is not None:
+            flipped = self.nodes[options.flipped]
+            at_ms = START_MS + rng.randint(0, options.faults_until_ms)
+            self.at(at_ms, lambda: self._flip(flipped))
+
+    def _lose_log(self, node: Node) -> None:
+        self._crash([node])
+        if node.replica is None:
+            node.lose_log()
+            self.count("amnesia")
+            self.trace.line(self.elapsed_ms, f"log of {node.id} lost")
+
+    def _flip(self, node: Node) -> None:
+        if node.replica is not None and node.flip():
+            self.count("flip")
+            self.trace.line(self.elapsed_ms, f"flip {node.id}")
+
     def _split(self) -> None:
         if self.network.healed:
             return
@@ -238,15 +259,21 @@ class World:
         self.nodes[target].receive(source, payload)
 
     def on_alarm(self, node: Node, alarm: Alarm) -> None:
-        """Note an alarm; one about a peer out of retention exempts that peer from catching up."""
+        """Note an alarm; divergence is one only where a bit was flipped."""
         self.count(f"alarm.{alarm.code}")
         if node.is_liar:
             return
         self.trace.line(self.elapsed_ms, f"alarm {node.id} {alarm.code}")
-        if alarm.code == "peer_needs_state_transfer":
-            self.left_behind.add(int(alarm.detail.split()[1]))
-        elif alarm.code == "diverged":
-            raise ViolationError("roots", f"node {node.id} says it diverged: {alarm.detail}")
+        if alarm.code in MUST_NOT_BE and not node.was_damaged:
+            raise ViolationError("roots", f"node {node.id} says {alarm.code}: {alarm.detail}")
+
+    def on_peer_fault(self, node: Node, fault: PeerFault) -> None:
+        """Note that a peer was caught serving what its own word proves false."""
+        self.count("peer_fault")
+        self.trace.line(self.elapsed_ms, f"fault {node.id} of {fault.replica}: {fault.detail}")
+        culprit = self.nodes[fault.replica]
+        if not node.is_liar and not culprit.is_liar and not culprit.was_damaged:
+            raise ViolationError("evidence", f"node {node.id} blames honest node {culprit.id}")
 
     def on_acknowledged(self, node: Node, result: RequestResult) -> None:
         """Note that a gateway has its answer."""

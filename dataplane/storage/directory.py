@@ -2,12 +2,21 @@
 
 import fcntl
 import os
+import shutil
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
-from dataplane.storage.errors import CorruptionError, DirectoryLockedError, FatalStorageError
+from dataplane.storage.errors import (
+    CorruptionError,
+    DirectoryLockedError,
+    FatalStorageError,
+    MissingLogError,
+    StaleLogError,
+)
 from dataplane.storage.wal import SEGMENT_BYTES, WriteAheadLog
+
+_AMNESIA: Final = "amnesia"
 
 
 class DataDirectory:
@@ -15,6 +24,10 @@ class DataDirectory:
 
     `incarnation` grows with every opening. It is written to the log before the directory's own
     file, so a log that does not know it was lost or comes from a backup.
+
+    A log that is damaged where it was synced, gone, or older than it should be has forgotten votes.
+    It is set aside, a new one takes its place, and `amnesia` says why, from now on and for ever:
+    the node may learn what the others decide, but a vote of it could contradict an earlier one.
     """
 
     def __init__(self, path: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
@@ -22,8 +35,6 @@ class DataDirectory:
 
         Raises:
             DirectoryLockedError: Another process has it open.
-            CorruptionError: The log or the incarnation file is damaged; see `WriteAheadLog` for
-                the other errors of the log.
             FatalStorageError: The operating system refused.
         """
         self._path = path
@@ -34,12 +45,9 @@ class DataDirectory:
             raise FatalStorageError(f"cannot use {path}: {error}") from error
         try:
             self._lock()
-            self.wal = WriteAheadLog(
-                path / "wal",
-                recorded_incarnation=self._recorded_incarnation(),
-                segment_bytes=segment_bytes,
-            )
-            self._record_incarnation()
+            self.amnesia = self._recorded_amnesia()
+            self.wal = self._open_log(segment_bytes)
+            self._write("incarnation", f"{self.wal.incarnation}\n")
         except BaseException:
             os.close(self._lock_fd)
             raise
@@ -81,23 +89,65 @@ class DataDirectory:
         except OSError as error:
             raise DirectoryLockedError(f"{self._path} is used by another process") from error
 
+    def _open_log(self, segment_bytes: int) -> WriteAheadLog:
+        path, recorded = self._path / "wal", 0
+        try:
+            recorded = self._recorded_incarnation()
+            return WriteAheadLog(
+                path,
+                recorded_incarnation=recorded,
+                is_replacement=self.amnesia is not None,
+                segment_bytes=segment_bytes,
+            )
+        except (CorruptionError, MissingLogError, StaleLogError) as error:
+            # Written down before anything else: a crash from here on must not forget it.
+            self._write(_AMNESIA, f"{error.code}: {error}\n")
+            self.amnesia = self.amnesia or f"{error.code}: {error}"
+        self._set_aside(path)
+        return WriteAheadLog(
+            path,
+            recorded_incarnation=recorded,
+            is_replacement=True,
+            segment_bytes=segment_bytes,
+        )
+
+    def _set_aside(self, path: Path) -> None:
+        """Keep the first lost log for whoever looks into it; a later one holds no votes."""
+        aside = path.with_name("wal.lost")
+        try:
+            if not path.exists():
+                return
+            if aside.exists():
+                shutil.rmtree(path)
+            else:
+                path.rename(aside)
+        except OSError as error:
+            raise FatalStorageError(f"cannot set {path} aside: {error}") from error
+
+    def _recorded_amnesia(self) -> str | None:
+        try:
+            return (self._path / _AMNESIA).read_text(errors="replace").strip()
+        except FileNotFoundError:
+            return None
+
     def _recorded_incarnation(self) -> int:
         try:
-            text = (self._path / "incarnation").read_text()
+            text = (self._path / "incarnation").read_text(errors="replace")
         except FileNotFoundError:
             return 0
         if not text.strip().isascii() or not text.strip().isdigit():
             raise CorruptionError(f"unreadable incarnation file in {self._path}")
         return int(text)
 
-    def _record_incarnation(self) -> None:
-        new = self._path / "incarnation.new"
+    def _write(self, name: str, text: str) -> None:
+        """Replace a small file, durably and whole."""
+        new = self._path / f"{name}.new"
         try:
             with new.open("w") as file:
-                file.write(f"{self.wal.incarnation}\n")
+                file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            new.replace(self._path / "incarnation")
+            new.replace(self._path / name)
             descriptor = os.open(self._path, os.O_RDONLY)
             try:
                 os.fsync(descriptor)

@@ -49,9 +49,13 @@ class MemorySnapshot(Snapshot):
 class MemoryStore(KeyValueStore):
     """A sorted map in memory; `flush` promises nothing."""
 
-    def __init__(self) -> None:
-        self._values: dict[bytes, bytes] = {}
-        self._keys: list[bytes] = []
+    def __init__(self, values: Mapping[bytes, bytes] | None = None) -> None:
+        self._values: dict[bytes, bytes] = dict(values or {})
+        self._keys: list[bytes] = sorted(self._values)
+
+    def copy(self) -> "MemoryStore":
+        """Return another store that holds the same."""
+        return MemoryStore(self._values)
 
     @override
     def get(self, key: bytes) -> bytes | None:

@@ -59,7 +59,12 @@ class WriteAheadLog:
     """
 
     def __init__(
-        self, path: Path, *, recorded_incarnation: int = 0, segment_bytes: int = SEGMENT_BYTES
+        self,
+        path: Path,
+        *,
+        recorded_incarnation: int = 0,
+        is_replacement: bool = False,
+        segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         """Open or create the log in directory `path`.
 
@@ -67,6 +72,7 @@ class WriteAheadLog:
             path: The directory of the segments; nothing else may live there.
             recorded_incarnation: The highest incarnation known elsewhere (see `directory.py`); a
                 log that does not know it was lost or restored from a backup.
+            is_replacement: The log takes the place of a lost one and need not know about it.
             segment_bytes: A segment is closed when it is at least this long.
 
         Raises:
@@ -90,7 +96,8 @@ class WriteAheadLog:
             path.mkdir(parents=True, exist_ok=True)
             self._position_fd = os.open(path / _POSITION_FILE, os.O_RDWR | os.O_CREAT, 0o600)
             self._recover()
-            self._check_incarnation(recorded_incarnation)
+            if not is_replacement:
+                self._check_incarnation(recorded_incarnation)
             self.incarnation = max(self.incarnation, recorded_incarnation) + 1
         with self._fatal("open"):
             self._write([], self._offset)

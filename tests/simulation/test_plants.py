@@ -20,6 +20,7 @@ CAUGHT_BY = {
     "forget_votes_on_restart": {"agreement", "durability", "evidence", "persisted_first"},
     "never_repeat": {"liveness"},
     "never_fetch": {"liveness"},
+    "install_unchecked": {"agreement", "roots"},
 }
 
 

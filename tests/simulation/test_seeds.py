@@ -12,7 +12,7 @@ REGRESSIONS = {
     117: "a laggard piled up votes for checkpoints older than a proof it held",
     161: "the same while it held no proof yet",
     185: "the same with a correlated crash",
-    271: "a laggard out of retention and a liar left no quorum: not a promise yet",
+    271: "a laggard out of retention and a liar left no quorum, before states were copied",
 }
 
 

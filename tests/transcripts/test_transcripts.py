@@ -3,11 +3,13 @@
 `pytest tests/transcripts --rewrite` writes the files again; the change is reviewed as a diff.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from dataplane.consensus.messages import Commit, Prepare, PrePrepare
+from dataplane.consensus.messages import Commit, Prepare, PrePrepare, TreeRows
 from dataplane.simulation.trace import describe
 from tests.dataplane.consensus.lab import LIMITS, Lab
 
@@ -23,6 +25,8 @@ class Scribe:
         self._executed = dict.fromkeys(self.lab.bench, 0)
         self._stable = dict.fromkeys(self.lab.bench, 0)
         self._evidence = dict.fromkeys(self.lab.bench, 0)
+        self._faults = dict.fromkeys(self.lab.bench, 0)
+        self._copies = dict.fromkeys(self.lab.bench, 0)
 
     def note(self, text: str) -> None:
         self.lines.append(f"# {text}")
@@ -53,15 +57,21 @@ class Scribe:
 
     def outcome(self, i: int) -> None:
         bench = self.lab.bench[i]
-        for sequence in range(self._executed[i] + 1, len(bench.executed) + 1):
+        for replica in bench.faults[self._faults[i] :]:
+            self.lines.append(f"    {i} caught {replica} serving what is false")
+        if bench.replica.copies_completed > self._copies[i]:
+            self._copies[i] = bench.replica.copies_completed
+            self._executed[i] = bench.replica.stable
+            self.lines.append(f"    {i} puts the state at s{bench.replica.stable} in place")
+        for sequence in range(self._executed[i] + 1, bench.app.applied + 1):
             self.lines.append(f"    {i} executes s{sequence}")
         for evidence in bench.evidence[self._evidence[i] :]:
             kind = type(evidence.first).__name__
             self.lines.append(f"    {i} has evidence against {evidence.replica}: two {kind}")
         for sequence in bench.stable[self._stable[i] :]:
             self.lines.append(f"    {i} has a stable checkpoint s{sequence}")
-        self._executed[i], self._stable[i] = len(bench.executed), len(bench.stable)
-        self._evidence[i] = len(bench.evidence)
+        self._executed[i], self._stable[i] = bench.app.applied, len(bench.stable)
+        self._evidence[i], self._faults[i] = len(bench.evidence), len(bench.faults)
 
 
 def normal_case() -> Scribe:
@@ -117,7 +127,40 @@ def laggard() -> Scribe:
     return scribe
 
 
-@pytest.mark.parametrize("story", [normal_case, lost_prepares, equivocation, laggard])
+def transfer() -> Scribe:
+    limits = replace(LIMITS, retained_batches_max=4, copy_nodes_max=8, copy_rows_max=12)
+    scribe = Scribe(4, limits=limits)
+    scribe.note("Replica 3 is cut off for ten batches; four are retained. Then all is quiet.")
+    lab = scribe.lab
+    lab.drop = lambda source, target, message: 3 in (source, target)
+    lab.ask(0, lab.request(0, 0, b"nonce"))
+    lab.run()
+    for cseq in range(1, 10):
+        lab.ask(0, lab.request(0, cseq, *[b"%d.%d" % (cseq, n) for n in range(8)]))
+        lab.run()
+    for i in lab.bench:
+        scribe.outcome(i)
+    scribe.lines = scribe.lines[:1]
+
+    def twist(source, target, message):
+        if source != 2 or not isinstance(message, TreeRows):
+            return False
+        (key, value), *rest = message.rows
+        false = structs.replace(message, rows=((key, value + b"!"), *rest))
+        lab.give(target, false, source)
+        scribe.outcome(target)
+        return True
+
+    lab.drop = twist
+    scribe.note("Two peers no longer have its next batch: it copies the state at s8, from all.")
+    scribe.note("Replica 2 serves a false row.")
+    for _ in range(3):
+        scribe.tick(LIMITS.status_ms)
+        scribe.run()
+    return scribe
+
+
+@pytest.mark.parametrize("story", [normal_case, lost_prepares, equivocation, laggard, transfer])
 def test_a_run_reads_as_it_did(story, request):
     scribe = story()
     text = "\n".join(scribe.lines) + "\n"

@@ -212,6 +212,9 @@ async def nodes_status(context: Context, _request: Request, caller: Caller) -> R
         "f": status.f,
         "quorum": status.quorum,
         "stable": status.stable,
+        "amnesia": status.amnesia,
+        "diverged": status.diverged,
+        "copying": status.copying,
         "crash_budget": len(nodes) - status.quorum,
     }
     return json_response(body, 200, context.position(status.sequence))

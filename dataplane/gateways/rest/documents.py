@@ -33,6 +33,7 @@ from dataplane.gateways.rest.reads import (
     position_of,
     read_bounded,
     read_proven,
+    require_sound,
     wait_for_position,
     wants_proof,
 )
@@ -135,6 +136,7 @@ async def read(
         return json_response(result_body(result, result.document), 200, headers)
     if consistency == "session":
         await wait_for_position(context, position_of(request))
+    require_sound(context)
     record = context.state.view.get(*place)
     headers = [*context.position(context.cluster.executed), context.staleness()]
     if record is None:
@@ -194,6 +196,7 @@ async def query(context: Context, request: Request, caller: Caller, collection: 
             raise result_problem(result)
     elif consistency == "session":
         await wait_for_position(context, position_of(request))
+    require_sound(context)
     sequence = context.cluster.executed
     page = run_query(context.state.view, parsed)
     answer: dict[str, Any] = {

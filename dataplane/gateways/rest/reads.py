@@ -70,6 +70,16 @@ async def wait_for_position(context: Context, sequence: int) -> None:
         raise Problem("not_ready", f"this node is not at {sequence} yet; ask another") from error
 
 
+def require_sound(context: Context) -> None:
+    """Refuse to read a state that is known to be wrong.
+
+    Raises:
+        Problem: `not_ready` while this node replaces its state by that of its peers.
+    """
+    if not context.cluster.is_sound:
+        raise Problem("not_ready", "this node's state is being repaired; ask another")
+
+
 def absent(place: Place, headers: list[tuple[str, str]], proof: Proof | None = None) -> Problem:
     """Return the refusal of a read that finds no document; it may prove that there is none."""
     detail = f"no document {place[1]} in {place[0]}"

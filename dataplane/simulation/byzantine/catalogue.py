@@ -8,6 +8,7 @@ from dataplane.simulation.byzantine.delivery import (
     Silent,
     StaleReplay,
 )
+from dataplane.simulation.byzantine.transfer import BadParts, NeverFinishes, StaleState
 from dataplane.simulation.byzantine.votes import DoubleVoter, EquivocatingPrimary, UnseenDigest
 from dataplane.simulation.signatures import FakeSigner
 
@@ -20,6 +21,9 @@ _BEHAVIOURS: dict[str, type[Behaviour]] = {
     "selective": Selective,
     "false_checkpoint": FalseCheckpoint,
     "lying_status": LyingStatus,
+    "bad_parts": BadParts,
+    "stale_state": StaleState,
+    "never_finishes": NeverFinishes,
 }
 
 

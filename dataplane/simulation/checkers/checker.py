@@ -53,6 +53,9 @@ class Checker:
     def on_execute(self, node: "Node", executed: Executed) -> None:
         """See a batch take effect."""
 
+    def on_installed(self, node: "Node", certificate: CheckpointCertificate) -> None:
+        """See a node that replaced its state by that of a certified checkpoint."""
+
     def on_stable(self, node: "Node", certificate: CheckpointCertificate) -> None:
         """See a checkpoint become stable."""
 

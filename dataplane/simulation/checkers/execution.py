@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, override
 
-from dataplane.consensus.messages import digest_of, encode_batch
+from dataplane.consensus.messages import CheckpointCertificate, digest_of, encode_batch
 from dataplane.simulation.checkers.checker import Checker, Executed
 from dataplane.simulation.options import Options
 
@@ -35,12 +35,24 @@ class Agreement(Checker):
         digest = digest_of(encode_batch(executed.batch))
         if self._decided.setdefault(sequence, digest) != digest:
             self.fail(f"two batches at {sequence}, the second at node {node.id}")
+        if node.is_damaged:
+            return
         digests = tuple(result.digest for result in executed.results)
         if self._results.setdefault(sequence, digests) != digests:
             self.fail(f"other results at {sequence} at node {node.id}")
         root = executed.root
         if root is not None and self._roots.setdefault(sequence, root) != root:
             self.fail(f"another root at {sequence} at node {node.id}")
+
+    @override
+    def on_installed(self, node: "Node", certificate: CheckpointCertificate) -> None:
+        sequence = certificate.sequence
+        root = self._roots.setdefault(sequence, certificate.root)
+        if root != certificate.root:
+            self.fail(f"node {node.id} believes another root at {sequence}")
+        if not node.is_damaged and node.hashed_anew() != root:
+            self.fail(f"node {node.id} put a state in place that is not the one at {sequence}")
+        self._applied[node.id] = certificate.sequence
 
 
 class ExactlyOnce(Checker):

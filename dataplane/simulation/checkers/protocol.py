@@ -95,6 +95,9 @@ class Watermarks(Checker):
             self.fail(f"node {node.id} accepted {sequence} beyond the pipeline")
 
 
+COPY_PARTS_MAX = 10_000
+
+
 class Bounds(Checker):
     """No container of a replica grows without limit."""
 
@@ -117,6 +120,9 @@ class Bounds(Checker):
             "carried": 2 * limits.window,
             "suspects": self.options.n,
             "view_changes": self.options.n,
+            "copy_nodes": COPY_PARTS_MAX,
+            "copy_rows": COPY_PARTS_MAX,
+            "copy_asked": self.options.n,
             "in_flight": (2 * limits.window + 1) * limits.batch_ops_max,
         }
         for what, size in sizes.items():

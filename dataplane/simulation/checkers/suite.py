@@ -90,6 +90,12 @@ class CheckerSuite:
         for checker in self._checkers:
             checker.on_execute(node, executed)
 
+    def on_installed(self, node: "Node", certificate: CheckpointCertificate) -> None:
+        """Tell that a node replaced its state."""
+        if not node.is_liar:
+            for checker in self._checkers:
+                checker.on_installed(node, certificate)
+
     def on_stable(self, node: "Node", certificate: CheckpointCertificate) -> None:
         """Tell of a stable checkpoint."""
         if node.is_liar:

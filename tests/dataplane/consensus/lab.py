@@ -22,6 +22,7 @@ from dataplane.consensus.outcome import (
     Broadcast,
     Evidence,
     Execute,
+    PeerFault,
     Persist,
     Send,
     Stable,
@@ -30,6 +31,7 @@ from dataplane.consensus.records import recover
 from dataplane.consensus.replica import Replica
 from dataplane.consensus.verification import verify_message
 from dataplane.documents.commands import session_id
+from dataplane.replication.copying import carry_out_copy, checkpoint_root
 from dataplane.simulation.application import MapApplication
 from dataplane.simulation.signatures import FakeVerifier, signer_of
 
@@ -55,6 +57,7 @@ class Bench:
     alarms: list[str] = field(default_factory=list)
     evidence: list[Evidence] = field(default_factory=list)
     stable: list[int] = field(default_factory=list)
+    faults: list[int] = field(default_factory=list)
 
     def votes(self, kind: type[AnyMessage]) -> list[AnyMessage]:
         return [message for message in self.said if isinstance(message, kind)]
@@ -84,9 +87,12 @@ class Lab:
             cluster_id=CLUSTER_ID, epoch=0, replica_id=i, members=self.members, limits=self.limits
         )
 
-    def _replica(self, i: int, records: list[bytes], app: MapApplication) -> Replica:
+    def _replica(
+        self, i: int, records: list[bytes], app: MapApplication, *, amnesia: bool = False
+    ) -> Replica:
         at_checkpoint = app.applied % self.limits.checkpoint_interval == 0
         known = recover(records, app.applied, app.root() if at_checkpoint else None)
+        known.amnesia = amnesia
         return Replica(self.config(i), signer_of("vote", i), known)
 
     # --- Making messages ------------------------------------------------------------------------
@@ -143,13 +149,16 @@ class Lab:
         """Carry out effects until the core has no more."""
         bench = self.bench[i]
         while True:
-            for effect in bench.replica.take():
+            effects = bench.replica.take()
+            for effect in effects:
                 self._carry_out(i, effect)
+            if effects:
+                continue
             if not self.auto_sync or bench.barrier == bench.durable:
                 return
             self.sync(i, settle=False)
 
-    def _carry_out(self, i: int, effect) -> None:
+    def _carry_out(self, i: int, effect) -> None:  # noqa: PLR0912 - a branch per effect
         bench = self.bench[i]
         match effect:
             case Send() | Broadcast():
@@ -163,14 +172,27 @@ class Lab:
             case Execute():
                 bench.app.apply(effect.sequence, effect.batch.ts_ms, effect.batch.requests)
                 bench.executed.append(effect.batch)
-                root = bench.app.root() if effect.wants_root else None
+                root = checkpoint_root(bench.app) if effect.wants_root else None
                 bench.replica.on_executed(self.now_ms, effect.sequence, root)
             case Stable():
                 bench.stable.append(effect.certificate.sequence)
+                bench.app.copies.retain(effect.certificate.sequence)
             case Evidence():
                 bench.evidence.append(effect)
             case Alarm():
                 bench.alarms.append(effect.code)
+            case PeerFault():
+                bench.faults.append(effect.replica)
+            case _:
+                answer = carry_out_copy(
+                    effect,
+                    bench.app,
+                    bench.replica,
+                    limits=self.limits,
+                    now_ms=self.now_ms,
+                )
+                if answer is not None:
+                    self._transmit(i, answer)
 
     def _transmit(self, i: int, effect: Send | Broadcast) -> None:
         self.bench[i].said.append(effect.message)
@@ -208,15 +230,26 @@ class Lab:
             self.ask(gateway, self.request(gateway, cseq))
             self.run()
 
-    def restart(self, i: int, *, keep: int | None = None, applied: int | None = None) -> Bench:
-        """Crash a replica; `keep` records of its burst survive, `applied` batches of its state."""
+    def restart(
+        self,
+        i: int,
+        *,
+        keep: int | None = None,
+        applied: int | None = None,
+        amnesia: bool = False,
+    ) -> Bench:
+        """Crash a replica; `keep` records of its burst survive, `applied` batches of its state.
+
+        With `amnesia` its log is gone. By default its state is whole, whoever it has it from.
+        """
         old = self.bench[i]
-        disk = [*old.disk, *old.burst[: keep or 0]]
+        disk = [] if amnesia else [*old.disk, *old.burst[: keep or 0]]
         executed = old.executed if applied is None else old.executed[:applied]
-        app = MapApplication()
-        for sequence, batch in enumerate(executed, 1):
+        app = MapApplication(old.app._store.copy() if applied is None else None)
+        for sequence, batch in enumerate(executed if applied is not None else [], 1):
             app.apply(sequence, batch.ts_ms, batch.requests)
-        bench = Bench(self._replica(i, disk, app), app, disk, executed=list(executed))
+        replica = self._replica(i, disk, app, amnesia=amnesia)
+        bench = Bench(replica, app, disk, executed=list(executed))
         self.bench[i] = bench
         self.tick(i)
         return bench

@@ -29,7 +29,7 @@ from dataplane.documents.commands import (
     encode_op,
     session_id,
 )
-from dataplane.documents.merkle import MerkleTree, hash_rows
+from dataplane.documents.merkle import MerkleTree
 from dataplane.documents.state import StateMachine
 from dataplane.documents.types import Genesis, GenesisKey, RequestResult
 from dataplane.documents.values import pack_document, unpack_document
@@ -492,8 +492,7 @@ def test_the_root_covers_every_table(prefix: bytes) -> None:
     assert rows, f"the workload fills {prefix!r}"
     tree = MerkleTree(driver.store)
     before = tree.root()
-    changes: dict[bytes, bytes | None] = {rows[0][0]: rows[0][1] + b"x"}
-    tree.record(999, hash_rows(changes.items()), changes)
+    tree.note([(rows[0][0], rows[0][1] + b"x")])
     assert tree.root() != before
 
 

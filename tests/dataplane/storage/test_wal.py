@@ -13,7 +13,6 @@ from dataplane.storage.errors import (
     DirectoryLockedError,
     FatalStorageError,
     MissingLogError,
-    StaleLogError,
 )
 from dataplane.storage.wal import WriteAheadLog
 
@@ -194,17 +193,41 @@ def test_directory_notices_a_lost_or_restored_log(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "wal", tmp_path / "backup")
     with DataDirectory(tmp_path) as directory:
         assert records_of(directory.wal) == [b"a"]
-    shutil.rmtree(tmp_path / "wal")
-    with pytest.raises(MissingLogError):
-        DataDirectory(tmp_path)
-    shutil.rmtree(tmp_path / "wal")
-    shutil.move(tmp_path / "backup", tmp_path / "wal")
-    with pytest.raises(StaleLogError):
-        DataDirectory(tmp_path)
+    gone, stale = tmp_path / "gone", tmp_path / "stale"
+    for copy in (gone, stale):
+        copy.mkdir()
+        shutil.copy(tmp_path / "incarnation", copy)
+    shutil.move(tmp_path / "backup", stale / "wal")
+    for path, code in ((gone, "wal_missing"), (stale, "wal_stale")):
+        with DataDirectory(path) as directory:
+            assert directory.amnesia is not None
+            assert directory.amnesia.startswith(code)
+            assert directory.incarnation == 3
+            assert records_of(directory.wal) == []
 
 
-def test_unreadable_incarnation_is_corruption(tmp_path: Path) -> None:
+def test_unreadable_incarnation_is_amnesia(tmp_path: Path) -> None:
     DataDirectory(tmp_path).close()
     (tmp_path / "incarnation").write_text("many")
-    with pytest.raises(CorruptionError):
-        DataDirectory(tmp_path)
+    with DataDirectory(tmp_path) as directory:
+        assert directory.amnesia is not None
+
+
+def test_amnesia_is_never_forgotten_and_the_first_lost_log_is_kept(tmp_path: Path) -> None:
+    with DataDirectory(tmp_path) as directory:
+        assert directory.amnesia is None
+        directory.wal.append([b"vote"])
+    segment = next((tmp_path / "wal").glob("0*"))
+    for lives in range(2, 5):
+        content = bytearray(segment.read_bytes())
+        content[len(content) // 2] ^= 1
+        segment.write_bytes(content)
+        with DataDirectory(tmp_path) as directory:
+            assert directory.amnesia is not None
+            assert directory.incarnation == lives
+            directory.wal.append([b"learnt"])
+        assert (tmp_path / "wal.lost" / segment.name).exists()
+    with DataDirectory(tmp_path) as directory:
+        assert directory.amnesia is not None
+        assert directory.amnesia.startswith("wal_corrupt")
+        assert records_of(directory.wal) == [b"learnt"]
