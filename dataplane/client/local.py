@@ -26,17 +26,26 @@ from dataplane.client.provisioning import (
 from dataplane.client.spec import GenesisSpec, KeySpec, MemberSpec, NodeSpec, TlsSpec, UsageSpec
 
 HOST = "127.0.0.1"
+# Beside those of the portal's clusters, and below the range of outgoing connections.
+PORTS = range(10_000, 20_000)
 
 
 def free_ports(count: int) -> list[int]:
-    """Return distinct loopback ports that nobody uses at the moment."""
+    """Return distinct loopback ports that nobody uses at the moment.
+
+    They lie where systems hand out none by themselves: a passing connection, of anybody, must not
+    be able to take the port of a node that is down, which then could not start again.
+    """
+    ports: list[int] = []
     with contextlib.ExitStack() as stack:
-        ports = []
-        for _ in range(count):
+        for _ in range(len(PORTS)):
+            if len(ports) == count:
+                return ports
             probe = stack.enter_context(socket.socket())
-            probe.bind((HOST, 0))
-            ports.append(int(probe.getsockname()[1]))
-        return ports
+            with contextlib.suppress(OSError):
+                probe.bind((HOST, secrets.choice(PORTS)))
+                ports.append(int(probe.getsockname()[1]))
+    raise OSError(f"there are no {count} free ports on {HOST}")
 
 
 class LocalCluster:
