@@ -56,6 +56,10 @@ class Network:
             (a, b): Direction() for a in range(self.size) for b in range(self.size) if a != b
         }
         self.carried_bytes: Counter[tuple[int, int]] = Counter()
+        self._taken = {
+            port for member in cluster.members for port in (member.peer_port, member.http_port)
+        }
+        """The nodes' ports, which are free until they start."""
         for path in cluster.specs:
             self._reroute(path)
 
@@ -77,9 +81,13 @@ class Network:
             async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 await self._carry(pair, port, (reader, writer))
 
-            server = await asyncio.start_server(serve, HOST, 0)
-            self._servers.append(server)
-            return int(server.sockets[0].getsockname()[1])
+            while True:
+                server = await asyncio.start_server(serve, HOST, 0)
+                chosen = int(server.sockets[0].getsockname()[1])
+                if chosen not in self._taken:
+                    self._servers.append(server)
+                    return chosen
+                server.close()
 
         return asyncio.run_coroutine_threadsafe(listen(), self._loop).result(10)
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataplane.gateways.auth import Caller, authenticate
 from dataplane.gateways.errors import Problem, problem_of
 from dataplane.gateways.rest import cluster, documents, members, pages
-from dataplane.gateways.rest.context import SEQUENCE_HEADER, Context
+from dataplane.gateways.rest.context import LAG_HEADER, SEQUENCE_HEADER, Context
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.responses import problem_response
 
@@ -75,8 +75,10 @@ class RestApp:
             response = self.failure(error, request.path)
         seconds = time.perf_counter() - began
         context.figures.observe(call_class or "admin", response.status, seconds)
-        if request.path.startswith(PREFIX) and not _has_position(response):
+        if request.path.startswith(PREFIX) and not _has(response, SEQUENCE_HEADER):
             response.headers.extend(context.position(context.cluster.executed))
+        if _has(response, LAG_HEADER):
+            response.headers.extend(context.age())
         return response
 
     def failure(self, error: Exception, path: str) -> Response:
@@ -123,8 +125,8 @@ class RestApp:
         self._context.meter.count("write" if call_class == "delete" else call_class)
 
 
-def _has_position(response: Response) -> bool:
-    return any(name == SEQUENCE_HEADER for name, _ in response.headers)
+def _has(response: Response, header: str) -> bool:
+    return any(name == header for name, _ in response.headers)
 
 
 def _by_method[H](handlers: dict[str, tuple[str, H]], request: Request) -> tuple[str, H]:

@@ -213,5 +213,6 @@ async def nodes_status(context: Context, _request: Request, caller: Caller) -> R
         "quorum": status.quorum,
         "stable": status.stable,
         "crash_budget": len(nodes) - status.quorum,
+        "partition": msgspec.to_builtins(status.partition),
     }
     return json_response(body, 200, context.position(status.sequence))
