@@ -149,6 +149,7 @@ async def bulk(context: Context, request: Request, caller: Caller, collection: s
     check_collection_name(collection)
     results: list[dict[str, Any] | None] = []
     ops: list[bytes] = []
+    stamped: list[bool] = []
     for index, item in enumerate(bulk_items(request)):
         idempotency = idempotency_of(request, caller, index)
         try:
@@ -158,15 +159,18 @@ async def bulk(context: Context, request: Request, caller: Caller, collection: s
         else:
             results.append(None)
             ops.append(encode_op(op))
+            stamped.append(getattr(op, "stamp", None) is not None)
     sequence = context.cluster.executed
     if ops:
         submitted = await context.submit(ops)
         sequence = submitted.sequence
-        answers = iter(submitted.results)
-        results = [
-            item_body(decode_result(next(answers))) if result is None else result
-            for result in results
-        ]
+        answers = iter(
+            [
+                item_body(decode_result(answer), with_document=wanted)
+                for answer, wanted in zip(submitted.results, stamped, strict=True)
+            ]
+        )
+        results = [next(answers) if result is None else result for result in results]
     return json_response({"results": results}, 200, context.position(sequence))
 
 

@@ -99,8 +99,8 @@ def result_body(result: OpResult, document: bytes) -> dict[str, Any]:
     return document_body(result.id, result.version, result.created_us, result.updated_us, document)
 
 
-def item_body(result: OpResult) -> dict[str, Any]:
-    """Return one result of a bulk request."""
+def item_body(result: OpResult, *, with_document: bool = False) -> dict[str, Any]:
+    """Return one result of a bulk request, with the document where it is wanted or merged."""
     item: dict[str, Any] = {"status": result.status}
     if result.id is not None:
         item["id"] = result.id
@@ -111,7 +111,7 @@ def item_body(result: OpResult) -> dict[str, Any]:
         item["detail"] = result.detail
         item |= error_fields(result.errors)
     item |= conflict_fields(result)
-    if result.policy == MERGE_PATCH and result.document is not None:
+    if (with_document or result.policy == MERGE_PATCH) and result.document is not None:
         item["document"] = unpack_document(result.document)
     return item
 
