@@ -1,7 +1,7 @@
 """TCP proxies between the nodes of a local cluster: cut, delay and drop, each way by itself.
 
-Nodes dial their peers at the addresses in their specifications, so a node's own specification gets
-the addresses of proxies. Mutual TLS passes through: a proxy moves bytes and reads none.
+A node's specification may name other addresses for its peers (`routes`), so it gets those of the
+proxies. Mutual TLS passes through: a proxy moves bytes and reads none.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import msgspec
 
 from dataplane.client.local import HOST, LocalCluster
 from dataplane.client.provisioning import write_private
-from dataplane.client.spec import NodeSpec, dump_spec, load_spec
+from dataplane.client.spec import NodeSpec, RouteSpec, dump_spec, load_spec
 
 CHUNK_BYTES = 64 * 1024
 CHUNKS_MAX = 64
@@ -65,13 +65,12 @@ class Network:
 
     def _reroute(self, path: Path) -> None:
         spec = load_spec(path)
-        members = tuple(
-            member
-            if member.id >= spec.node_id
-            else msgspec.structs.replace(member, peer_port=self._listen(spec, member.id))
+        routes = tuple(
+            RouteSpec(member.id, HOST, self._listen(spec, member.id))
             for member in spec.members
+            if member.id < spec.node_id
         )
-        write_private(path, dump_spec(msgspec.structs.replace(spec, members=members)))
+        write_private(path, dump_spec(msgspec.structs.replace(spec, routes=routes)))
 
     def _listen(self, spec: NodeSpec, target: int) -> int:
         pair = spec.node_id, target

@@ -20,9 +20,8 @@ HEAL_S = 20.0
 """Above the ten seconds promised: these machines are shared."""
 QUIET_S = 1.5
 REFUSAL_S = 2.0
-SPLITS = [([0, 1, 2, 3], [4, 5])]
-"""(those with a quorum, the others). The primary of view 0 is node 0. Once views change,
-`([2, 3, 4, 5], [0, 1])` belongs here."""
+SPLITS = [([0, 1, 2, 3], [4, 5]), ([2, 3, 4, 5], [0, 1])]
+"""(those with a quorum, the others); the primary of view 0 is node 0."""
 
 
 @pytest.fixture
