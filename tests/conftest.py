@@ -19,7 +19,9 @@ SERVICES = pytest.StashKey[Services]()
 _services = services_announce()
 
 
-_WITHOUT_SERVICES = frozenset({"dataplane", "simulation", "transcripts", "processes"})
+_WITHOUT_SERVICES = frozenset(
+    {"dataplane", "simulation", "transcripts", "processes", "linearizability"}
+)
 
 
 def _needs_services(config: pytest.Config) -> bool:

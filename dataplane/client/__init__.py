@@ -8,18 +8,26 @@ from dataplane.client.errors import (
     ApiError,
     ClientError,
     ClusterUnreachableError,
+    OutboxError,
+    OutboxFullError,
     ProofError,
     SpecError,
 )
+from dataplane.client.outbox import AsyncOutbox, FlushReport, Outbox
 from dataplane.client.proofs import Proven, verify_answer, verify_proof
 
 __all__ = [
     "AnchorError",
     "ApiError",
     "AsyncClient",
+    "AsyncOutbox",
     "Client",
     "ClientError",
     "ClusterUnreachableError",
+    "FlushReport",
+    "Outbox",
+    "OutboxError",
+    "OutboxFullError",
     "ProofError",
     "Proven",
     "SpecError",

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpx
 
@@ -184,6 +184,37 @@ class AsyncClient:
         for batch in itertools.batched(documents, IMPORT_BATCH):
             for result in await self.bulk(collection, import_operations(batch)):
                 yield result
+
+    # --- Conflicts ------------------------------------------------------------------------------
+
+    async def conflicts(self, collection: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield the kept conflicts of a collection, with both values."""
+        after: str | None = None
+        while True:
+            page = await self._run(calls.conflicts(collection, after))
+            for conflict in page["conflicts"]:
+                yield conflict
+            after = page["next"]
+            if after is None:
+                return
+
+    async def conflict_resolve(
+        self,
+        collection: str,
+        conflict_id: str,
+        *,
+        take: Literal["mine", "theirs"] | None = None,
+        document: Json | None = None,
+        if_version: int | None = None,
+    ) -> dict[str, Any] | None:
+        """Settle a conflict by one side or by a document; return the document it leaves.
+
+        `if_version` is the version that is overwritten, when it is not the one of the conflict.
+        """
+        resolution = {"take": take, "document": document, "if_version": if_version}
+        answer = await self._run(calls.conflict_resolve(collection, conflict_id, resolution))
+        settled: dict[str, Any] | None = answer["document"]
+        return settled
 
     # --- Collections, keys, limits --------------------------------------------------------------
 

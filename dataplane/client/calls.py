@@ -105,6 +105,19 @@ def bulk(collection: str, operations: Sequence[Json]) -> Call:
     return Call("POST", f"{collection_path(collection)}/bulk", body, write=True)
 
 
+def conflicts(collection: str, after: str | None) -> Call:
+    """List kept conflicts."""
+    params = {} if after is None else {"after": after}
+    return Call("GET", f"{collection_path(collection)}/conflicts", params=params)
+
+
+def conflict_resolve(collection: str, conflict_id: str, resolution: Json) -> Call:
+    """Settle a conflict; fields that are None are left out."""
+    body = {name: value for name, value in resolution.items() if value is not None}
+    path = f"{collection_path(collection)}/conflicts/{_segment(conflict_id)}"
+    return Call("POST", path, body, write=True)
+
+
 def query(collection: str, options: Json) -> Call:
     """Run a query; options that are None are left out."""
     body = {name: value for name, value in options.items() if value is not None}

@@ -4,7 +4,7 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpx
 
@@ -181,6 +181,36 @@ class Client:
         """
         for batch in itertools.batched(documents, IMPORT_BATCH):
             yield from self.bulk(collection, import_operations(batch))
+
+    # --- Conflicts ------------------------------------------------------------------------------
+
+    def conflicts(self, collection: str) -> Iterator[dict[str, Any]]:
+        """Yield the kept conflicts of a collection, with both values."""
+        after: str | None = None
+        while True:
+            page = self._run(calls.conflicts(collection, after))
+            yield from page["conflicts"]
+            after = page["next"]
+            if after is None:
+                return
+
+    def conflict_resolve(
+        self,
+        collection: str,
+        conflict_id: str,
+        *,
+        take: Literal["mine", "theirs"] | None = None,
+        document: Json | None = None,
+        if_version: int | None = None,
+    ) -> dict[str, Any] | None:
+        """Settle a conflict by one side or by a document; return the document it leaves.
+
+        `if_version` is the version that is overwritten, when it is not the one of the conflict.
+        """
+        resolution = {"take": take, "document": document, "if_version": if_version}
+        answer = self._run(calls.conflict_resolve(collection, conflict_id, resolution))
+        settled: dict[str, Any] | None = answer["document"]
+        return settled
 
     # --- Collections, keys, limits --------------------------------------------------------------
 

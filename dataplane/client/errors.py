@@ -16,6 +16,14 @@ class ClusterUnreachableError(ClientError):
     """No node of the cluster answered."""
 
 
+class OutboxError(ClientError):
+    """An outbox cannot do what is asked of it."""
+
+
+class OutboxFullError(OutboxError):
+    """The outbox is at a limit: flush it, or retry and discard what was refused."""
+
+
 class ApiError(ClientError):
     """A node answered with a problem (RFC 9457); `code` is stable, `fields` has the rest."""
 

@@ -60,6 +60,14 @@ class GenesisSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whose orders change the members (hex); without it nobody's do."""
 
 
+class RouteSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where this node dials a member that is not at the address the cluster knows it by."""
+
+    id: int
+    host: str
+    port: int
+
+
 class UsageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where usage events go; the token is in a file of its own."""
 
@@ -97,6 +105,8 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     usage: UsageSpec | None = None
     learner: MemberSpec | None = None
     """This node, when it is not a member of the epoch (yet)."""
+    routes: tuple[RouteSpec, ...] = ()
+    """For networks that translate addresses; certificates say who answers there."""
 
     @property
     def me(self) -> MemberSpec:
@@ -133,6 +143,8 @@ def check_spec(spec: NodeSpec) -> None:
         raise SpecError("genesis.admin_public_key must be 64 hex digits")
     for member in (*spec.members, *spec.genesis.members, *filter(None, (spec.learner,))):
         _check_member(member)
+    if len(spec.routes) > MEMBERS_MAX or any(not 0 < r.port < 65536 for r in spec.routes):
+        raise SpecError(f"routes are at most {MEMBERS_MAX} and have ports in range")
     for key in spec.genesis.keys:
         if not _is_hex(key.hash, 64):
             raise SpecError(f"genesis key {key.id} needs a SHA-256 hash of 64 hex digits")

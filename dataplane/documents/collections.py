@@ -3,6 +3,7 @@
 from typing import Final
 
 from dataplane.documents.commands import CollectionDrop, CollectionPut
+from dataplane.documents.conflicts import check_options, policy_of
 from dataplane.documents.errors import INVALID, NOT_FOUND, Refusal, invalid
 from dataplane.documents.tables import (
     COLLECTION,
@@ -15,7 +16,12 @@ from dataplane.documents.tables import (
     encode_row,
 )
 from dataplane.documents.types import CollectionRecord
-from dataplane.documents.values import check_collection_name, check_document
+from dataplane.documents.values import (
+    SYSTEM_COLLECTIONS,
+    check_collection_name,
+    check_document,
+    unpack_document,
+)
 from dataplane.storage.ports import KeyValueStore
 
 COLLECTIONS_MAX: Final = 1_000
@@ -47,7 +53,8 @@ class Collections:
         """
         row = self.rows.get(name)
         if row is None:
-            check_collection_name(name)
+            if name not in SYSTEM_COLLECTIONS:
+                check_collection_name(name)
             if len(self.rows) >= COLLECTIONS_MAX:
                 raise Refusal(INVALID, f"a cluster holds at most {COLLECTIONS_MAX} collections")
             floor = self._meta.version_floor
@@ -74,6 +81,8 @@ class Collections:
         if len(operation.options) > OPTIONS_BYTES_MAX:
             raise invalid("/", f"options are over {OPTIONS_BYTES_MAX} bytes")
         options = check_document(operation.options, reserved=False)
+        check_options(unpack_document(options))
+        check_collection_name(operation.name)
         new = operation.name not in self.rows
         row = self.touch(operation.name, now_us)
         row.options = options
@@ -86,6 +95,8 @@ class Collections:
         Raises:
             Refusal: There is no such collection.
         """
+        if operation.name in SYSTEM_COLLECTIONS:
+            raise invalid("/collection", "this collection belongs to the cluster")
         row = self.rows.pop(operation.name, None)
         if row is None:
             raise Refusal(NOT_FOUND, "no such collection")
@@ -98,6 +109,11 @@ class Collections:
         batch.put(key, b"")
         self._dropped.append(key)
         return row.bytes
+
+    def policy(self, name: str) -> str:
+        """Return what happens to a conditional write whose condition fails."""
+        row = self.rows.get(name)
+        return policy_of(NO_OPTIONS if row is None else row.options)
 
     def sweep(self, batch: Batch) -> None:
         """Remove some documents of dropped collections. Called at the start of every batch."""

@@ -40,10 +40,16 @@ class Create(Operation, frozen=True):
     document: bytes
     generated: bool = False
     idempotency: bytes | None = None
+    stamp: str | None = None
 
 
 class Put(Operation, frozen=True):
-    """Create or replace a document; `if_version` is If-Match, `if_none_match` is `*`."""
+    """Create or replace a document; `if_version` is If-Match, `if_none_match` is `*`.
+
+    Of every write: `base` is the document at `if_version`, for collections that merge. With a
+    `stamp` (of the client's clock, for people to read) a write that is refused for a conflict is
+    kept in `_conflicts`; it needs `idempotency`.
+    """
 
     collection: str
     id: str
@@ -51,6 +57,8 @@ class Put(Operation, frozen=True):
     if_version: int | None = None
     if_none_match: bool = False
     idempotency: bytes | None = None
+    base: bytes | None = None
+    stamp: str | None = None
 
 
 class Patch(Operation, frozen=True):
@@ -61,6 +69,8 @@ class Patch(Operation, frozen=True):
     patch: bytes
     if_version: int | None = None
     idempotency: bytes | None = None
+    base: bytes | None = None
+    stamp: str | None = None
 
 
 class Update(Operation, frozen=True):
@@ -71,6 +81,8 @@ class Update(Operation, frozen=True):
     operators: bytes
     if_version: int | None = None
     idempotency: bytes | None = None
+    base: bytes | None = None
+    stamp: str | None = None
 
 
 class Delete(Operation, frozen=True):
@@ -78,6 +90,24 @@ class Delete(Operation, frozen=True):
 
     collection: str
     id: str
+    if_version: int | None = None
+    idempotency: bytes | None = None
+    base: bytes | None = None
+    stamp: str | None = None
+
+
+class Resolve(Operation, frozen=True):
+    """Settle a conflict kept in `_conflicts` and forget it.
+
+    `take` is "mine" (do the refused write now), "theirs" (leave what is there) or "document" (put
+    `document`). `if_version` is the version that is to be overwritten, 0 for none; by default the
+    one that the record names.
+    """
+
+    collection: str
+    conflict: str
+    take: str
+    document: bytes | None = None
     if_version: int | None = None
     idempotency: bytes | None = None
 
@@ -171,6 +201,7 @@ type Op = (
     | Patch
     | Update
     | Delete
+    | Resolve
     | Get
     | Barrier
     | Seal
@@ -204,6 +235,14 @@ class OpResult(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     detail: str | None = None
     errors: tuple[tuple[str, str], ...] = ()
     """(JSON Pointer, detail) pairs of a 422."""
+    policy: str | None = None
+    """The conflict policy that decided, when the condition of a write did not hold."""
+    met: int | None = None
+    """The version it overwrote or merged with, 0 when the document was gone."""
+    fields: bytes | None = None
+    """The fields that a merge could not settle (see `merging.pack_fields`)."""
+    conflict: str | None = None
+    """The id in `_conflicts` under which the refused write is kept."""
 
 
 class MalformedOperationError(Exception):

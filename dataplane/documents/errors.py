@@ -35,6 +35,7 @@ class Refusal(Exception):
         *,
         errors: tuple[tuple[str, str], ...] = (),
         version: int | None = None,
+        fields: bytes | None = None,
     ) -> None:
         assert code in STATUS
         super().__init__(detail)
@@ -43,6 +44,7 @@ class Refusal(Exception):
         self.status = STATUS[code]
         self.errors = errors
         self.version = version
+        self.fields = fields
 
 
 def invalid(pointer: str, detail: str) -> Refusal:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
 from blake3 import blake3
 
 from dataplane.documents import tables
@@ -26,10 +27,22 @@ from dataplane.documents.commands import (
     QuotaPut,
     Reconfigure,
     ReportCalls,
+    Resolve,
     Seal,
     Update,
     encode_op,
     encode_result,
+)
+from dataplane.documents.conflicts import (
+    CONFLICTS,
+    Verdict,
+    Write,
+    check_basis,
+    is_recorded,
+    judge,
+    own_operation,
+    record_body,
+    record_id,
 )
 from dataplane.documents.errors import (
     CONFLICT,
@@ -46,6 +59,7 @@ from dataplane.documents.membership import Membership
 from dataplane.documents.operators import apply_update
 from dataplane.documents.tables import Batch, CollectionRow, IdempotencyRow, MetaRow
 from dataplane.documents.values import (
+    SYSTEM_COLLECTIONS,
     Json,
     check_document,
     check_id,
@@ -85,6 +99,7 @@ class Execution:
             Patch: self._patch,
             Update: self._update,
             Delete: self._delete,
+            Resolve: self._resolve,
             Get: self._get,
             Barrier: self._barrier,
             Seal: self._barrier,
@@ -144,13 +159,25 @@ class Execution:
         try:
             return self._handlers[type(operation)](batch, operation)
         except Refusal as refusal:
-            return OpResult(
-                refusal.status,
-                refusal.code,
-                version=refusal.version,
-                detail=refusal.detail,
-                errors=refusal.errors,
-            )
+            return self._refused(batch, operation, refusal)
+
+    def _refused(self, batch: Batch, operation: Op, refusal: Refusal) -> OpResult:
+        """Return the result of a refusal, after keeping the write if it asked for that."""
+        conflict = None
+        if is_recorded(operation, refusal):
+            try:
+                conflict = self._record(batch, operation, refusal)
+            except Refusal as full:
+                refusal = full
+        return OpResult(
+            refusal.status,
+            refusal.code,
+            version=refusal.version,
+            detail=refusal.detail,
+            errors=refusal.errors,
+            fields=refusal.fields,
+            conflict=conflict,
+        )
 
     @property
     def _now_us(self) -> int:
@@ -168,13 +195,15 @@ class Execution:
         body = check_document(operation.document)
         key = self._writable(operation)
         row = None if key is None else batch.get(key)
-        _check_version(row, operation.if_version)
+        verdict = self._judge(operation, row)
         if row is None:
-            return self._insert(batch, operation, body)
+            return _noted(self._insert(batch, operation, body), verdict)
         if operation.if_none_match:
             version = tables.decode_document_header(row)[0]
             raise Refusal(PRECONDITION_FAILED, "the document exists", version=version)
-        return self._replace(batch, operation, row, body)
+        if verdict.merged is not None:
+            body = pack_checked(verdict.merged)
+        return _noted(self._replace(batch, operation, row, body), verdict, body)
 
     def _patch(self, batch: Batch, operation: Patch) -> OpResult:
         patch = unpack_document(check_document(operation.patch))
@@ -189,26 +218,83 @@ class Execution:
     ) -> OpResult:
         key = self._writable(operation)
         row = None if key is None else batch.get(key)
-        _check_version(row, operation.if_version)
+        verdict = self._judge(operation, row)
         if row is None:
             raise Refusal(NOT_FOUND, "no such document")
-        document = change(unpack_document(row[tables.HEADER_BYTES :]))
+        document = verdict.merged
+        if document is None:
+            document = change(unpack_document(row[tables.HEADER_BYTES :]))
         check_names(document)
-        return self._replace(batch, operation, row, pack_checked(document))
+        return _noted(self._replace(batch, operation, row, pack_checked(document)), verdict)
 
     def _delete(self, batch: Batch, operation: Delete) -> OpResult:
         key = self._writable(operation)
         row = None if key is None else batch.get(key)
-        _check_version(row, operation.if_version)
+        verdict = self._judge(operation, row)
         if key is None or row is None:
             raise Refusal(NOT_FOUND, "no such document")
+        self._remove(batch, operation, row)
+        return _noted(OpResult(204, id=operation.id), verdict)
+
+    def _remove(self, batch: Batch, operation: Delete, row: bytes) -> None:
         collection = self._collections.touch(operation.collection, self._now_us)
         version = tables.decode_document_header(row)[0]
         # The next life of this id, or of any other, starts above: an ETag is never seen twice.
         collection.floor = max(collection.floor, version)
         self._count(collection, documents=-1, size=-_logical_bytes(operation.id, row))
-        batch.delete(key)
-        return OpResult(204, id=operation.id)
+        batch.delete(self._collections.prefixes[operation.collection] + operation.id.encode())
+
+    def _judge(self, operation: Put | Patch | Update | Delete, row: bytes | None) -> Verdict:
+        return judge(operation, row, self._collections.policy(operation.collection))
+
+    def _record(self, batch: Batch, operation: Any, refusal: Refusal) -> str:
+        """Keep a refused write, with what it met, and return the id of the record."""
+        key = self.document_key(operation)
+        row = None if key is None else batch.get(key)
+        record = Put(CONFLICTS, record_id(operation), record_body(operation, refusal, row))
+        known = self._recorded(batch, record.id)
+        if known is None:
+            self._insert(batch, record, record.document)
+        else:
+            self._replace(batch, record, known, record.document)
+        return record.id
+
+    def _recorded(self, batch: Batch, conflict: str) -> bytes | None:
+        prefix = self._collections.prefixes.get(CONFLICTS)
+        return None if prefix is None else batch.get(prefix + conflict.encode())
+
+    def _resolve(self, batch: Batch, operation: Resolve) -> OpResult:
+        """Do what was decided about a conflict, and forget the conflict, or change nothing."""
+        kept = self._recorded(batch, operation.conflict)
+        record = None if kept is None else unpack_document(kept[tables.HEADER_BYTES :])
+        if kept is None or record is None or record["collection"] != operation.collection:
+            raise Refusal(NOT_FOUND, "no such conflict")
+        target = Get(operation.collection, record["id"])
+        if operation.take == "theirs":
+            result = OpResult(200, id=record["id"])
+        else:
+            result = self._overrule(batch, operation, record)
+        self._remove(batch, Delete(CONFLICTS, operation.conflict), kept)
+        key = self.document_key(target)
+        return result if key is None or batch.get(key) is None else self._get(batch, target)
+
+    def _overrule(self, batch: Batch, operation: Resolve, record: Json) -> OpResult:
+        key = self.document_key(Get(operation.collection, record["id"]))
+        row = None if key is None else batch.get(key)
+        version = 0 if row is None else tables.decode_document_header(row)[0]
+        expected = operation.if_version
+        if version != (record["their_version"] if expected is None else expected):
+            raise Refusal(PRECONDITION_FAILED, "changed since the conflict", version=version)
+        if operation.take == "mine":
+            write: Write = own_operation(record)
+        elif operation.take == "document" and operation.document is not None:
+            write = Put(operation.collection, record["id"], operation.document)
+        else:
+            raise invalid("/take", "one of mine, theirs, document (with a document)")
+        if isinstance(write, Delete) and row is None:
+            return OpResult(200, id=record["id"])
+        self._handlers[type(write)](batch, write)
+        return OpResult(200, id=record["id"])
 
     def _get(self, batch: Batch, operation: Get) -> OpResult:
         key = self.document_key(operation)
@@ -221,6 +307,9 @@ class Execution:
 
     def _writable(self, operation: Create | Put | Patch | Update | Delete) -> bytes | None:
         check_id(operation.id)
+        if operation.collection in SYSTEM_COLLECTIONS:
+            raise invalid("/collection", "this collection belongs to the cluster")
+        check_basis(operation)
         return self.document_key(operation)
 
     def _insert(self, batch: Batch, operation: Create | Put, body: bytes) -> OpResult:
@@ -299,9 +388,11 @@ def _logical_bytes(document_id: str, row: bytes) -> int:
     return len(document_id.encode()) + len(row) - tables.HEADER_BYTES
 
 
-def _check_version(row: bytes | None, if_version: int | None) -> None:
-    if if_version is None:
-        return
-    version = None if row is None else tables.decode_document_header(row)[0]
-    if version != if_version:
-        raise Refusal(PRECONDITION_FAILED, "another version is current", version=version)
+def _noted(result: OpResult, verdict: Verdict, body: bytes | None = None) -> OpResult:
+    """Add what a policy decided, and the document when it is not the one that was sent."""
+    if verdict.policy is None:
+        return result
+    document = result.document if body is None or verdict.merged is None else body
+    return msgspec.structs.replace(
+        result, policy=verdict.policy, met=verdict.met, document=document
+    )

@@ -17,6 +17,9 @@ INT_MAX: Final = 2**63 - 1
 
 type Json = dict[str, Any]
 
+SYSTEM_COLLECTIONS: Final = frozenset({"_conflicts"})
+"""Collections that only the cluster writes to."""
+
 _ID = re.compile(r"[^/\x00-\x1f\x7f-\x9f]{1,128}")
 _COLLECTION = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _encoder = msgspec.msgpack.Encoder(order="sorted")
@@ -130,6 +133,12 @@ def check_collection_name(name: str) -> None:
     """Refuse a collection name outside the documented pattern."""
     if _COLLECTION.fullmatch(name) is None:
         raise invalid("/collection", "a collection name matches ^[a-z][a-z0-9_-]{0,62}$")
+
+
+def check_readable_name(name: str) -> None:
+    """Refuse the name of a collection that cannot be there, to a reader."""
+    if name not in SYSTEM_COLLECTIONS:
+        check_collection_name(name)
 
 
 def escape_pointer(name: str) -> str:

@@ -6,6 +6,7 @@ from typing import Protocol
 from dataplane.documents.checkpoint_views import CheckpointViews
 from dataplane.documents.view import StateView
 from dataplane.replication.polls import Agreed
+from dataplane.replication.quorum_watch import QuorumWatch
 from dataplane.replication.status import NodeStatus
 from dataplane.replication.submissions import Submitted
 from dataplane.wire.proofs import Certificate, EpochChange
@@ -41,6 +42,11 @@ class Cluster(Protocol):
     @property
     def is_sound(self) -> bool:
         """Whether this node's own state may be read."""
+        ...
+
+    @property
+    def watch(self) -> QuorumWatch:
+        """Whether this node reaches a quorum."""
         ...
 
     def status(self) -> NodeStatus:

@@ -99,6 +99,11 @@ class Node:
             **self._driver.gauges,
             "log_bytes": lambda: self._directory.wal.size_bytes,
             "connections": lambda: self._server.connection_count,
+            "cut_off": lambda: int(self._driver.watch.is_cut_off),
+            "members_reached": lambda: self._driver.watch.reached,
+            "staleness_ms": lambda: self._driver.watch.staleness_ms(self._clock.now_ms()),
+            "last_outage_ms": lambda: self._driver.watch.last_outage_ms,
+            "last_recovery_ms": lambda: self._driver.watch.last_recovery_ms,
         }
         self._context = Context(
             spec=spec,
@@ -173,6 +178,8 @@ class Node:
         meter = self._context.meter
         while True:
             await asyncio.sleep(REPORT_S)
+            if self._driver.watch.is_cut_off:
+                continue  # A report that cannot be sent is kept, not lost.
             report = meter.take_report()
             if report is None:
                 continue

@@ -103,6 +103,11 @@ class NodeFigures(Figures):
                 "messages_dropped",
                 "checkpoints_stable",
                 "evidence",
+                "quorum_lost",
+                "rejoined",
+                "partitions_suspected",
+                "catchup_batches",
+                "catchup_bytes",
             ):
                 lines.append(f"# TYPE aerolith_{name}_total counter")
                 lines.append(f"aerolith_{name}_total {getattr(metrics, name)}")

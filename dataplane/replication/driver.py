@@ -43,11 +43,12 @@ from dataplane.ports import Clock
 from dataplane.replication.answers import replies_by_gateway
 from dataplane.replication.configuration import initial_configuration, replica_config
 from dataplane.replication.copying import carry_out_copy, checkpoint_root
-from dataplane.replication.errors import NotReadyError
+from dataplane.replication.errors import NoQuorumError, NotReadyError
 from dataplane.replication.handovers import open_handovers
 from dataplane.replication.log_keeping import LogKeeping
 from dataplane.replication.metrics import ReplicationMetrics
 from dataplane.replication.peer_messages import MARK
+from dataplane.replication.quorum_watch import QuorumWatch
 from dataplane.replication.reads import ReadPorts, Reads, ReadState
 from dataplane.replication.recovery import recovered_from
 from dataplane.replication.scrub import Scrub
@@ -193,6 +194,8 @@ class ReplicationDriver:
         """Order operations and return their agreed results; see `Submissions.submit`."""
         if not self._standing.is_member:
             raise NotReadyError("this node is no member of the cluster")
+        if self.watch.is_cut_off:
+            raise NoQuorumError(f"{self.watch.explain()}; nothing was sent")
         return await self._submissions.submit(ops, timeout_ms)
 
     def _order(self, request: Request) -> None:
@@ -234,6 +237,7 @@ class ReplicationDriver:
         if not verify_message(message, sender, self.config, self._verifier):
             self._reject(sender, type(message).__name__)
             return
+        self.watch.on_message(sender, message, len(frame), now_ms)
         if isinstance(message, Replies):
             for reply in message.replies:
                 self._submissions.on_reply(reply, now_ms)
@@ -440,6 +444,8 @@ class ReplicationDriver:
             self._replica.on_tick(now_ms)
             self._submissions.on_tick(now_ms)
             self.handovers.on_tick(now_ms, self.config.epoch)
+            if self.watch.update(now_ms, self._replica.executed):
+                self._submissions.refuse_waiting(self.watch.explain())
             if self._barrier > self._durable and self._syncing is None:
                 self._start_sync()
         except Exception as error:
@@ -497,6 +503,11 @@ class ReplicationDriver:
         )
 
     @property
+    def watch(self) -> QuorumWatch:
+        """Whether this node reaches a quorum."""
+        return self._standing.watch
+
+    @property
     def configuration(self) -> Configuration:
         """The epoch this node is in and its members."""
         return self._configuration
@@ -508,4 +519,4 @@ class ReplicationDriver:
 
     def status(self) -> NodeStatus:
         """Return what this node knows of the cluster."""
-        return self._standing.status(ready=self.ready)
+        return self._standing.status(ready=self.ready, now_ms=self._clock.now_ms())

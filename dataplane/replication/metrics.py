@@ -17,6 +17,11 @@ class ReplicationMetrics:
     messages_dropped: int = 0
     checkpoints_stable: int = 0
     evidence: int = 0
+    quorum_lost: int = 0
+    rejoined: int = 0
+    partitions_suspected: int = 0
+    catchup_batches: int = 0
+    catchup_bytes: int = 0
     alarms: dict[str, int] = field(default_factory=dict)
     faults_by_replica: dict[int, int] = field(default_factory=dict)
 

@@ -6,6 +6,7 @@ from dataplane.consensus.replica import Replica
 from dataplane.documents.types import Configuration
 from dataplane.replication.configuration import member_spec
 from dataplane.replication.metrics import ReplicationMetrics
+from dataplane.replication.quorum_watch import QuorumWatch
 from dataplane.replication.status import MemberStatus, NodeStatus
 from dataplane.wire.quorum import faults_tolerated, quorum_size
 
@@ -27,10 +28,14 @@ class Standing:
         self._configuration = configuration
         self._reachable = reachable
         self._metrics = metrics
+        self.watch = QuorumWatch(node_id, self._member_ids, self.reaches, metrics)
 
     def reaches(self, replica_id: int) -> bool:
         """Whether the node has a link to a replica, or is it."""
         return replica_id == self._node_id or self._reachable(replica_id)
+
+    def _member_ids(self) -> tuple[int, ...]:
+        return tuple(member.id for member in self._configuration().members)
 
     @property
     def is_member(self) -> bool:
@@ -52,7 +57,7 @@ class Standing:
         heads = {peer: status.executed for peer, status in replica.peers.items()}
         return {**heads, self._node_id: replica.executed}
 
-    def status(self, *, ready: bool) -> NodeStatus:
+    def status(self, *, ready: bool, now_ms: int) -> NodeStatus:
         """Return what this node knows of the cluster."""
         replica, current, heads = self._replica(), self._configuration(), self.heads()
         newest = max(heads.values())
@@ -85,4 +90,5 @@ class Standing:
             diverged=replica.diverged,
             copying=replica.copying,
             members=members,
+            partition=self.watch.status(now_ms),
         )

@@ -17,6 +17,19 @@ class MemberStatus(msgspec.Struct, frozen=True):
     faults: int
 
 
+class PartitionStatus(msgspec.Struct, frozen=True):
+    """Whether this node reaches a quorum, and how its outages went."""
+
+    reached: int
+    cut_off: bool
+    unreachable: tuple[int, ...]
+    staleness_ms: int
+    quorum_lost: int
+    rejoined: int
+    last_outage_ms: int
+    last_recovery_ms: int
+
+
 class NodeStatus(msgspec.Struct, frozen=True):
     """The cluster as this node sees it; names as in the data-plane API.
 
@@ -42,3 +55,4 @@ class NodeStatus(msgspec.Struct, frozen=True):
     diverged: bool
     copying: int | None
     members: tuple[MemberStatus, ...]
+    partition: PartitionStatus

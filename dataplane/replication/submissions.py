@@ -335,6 +335,22 @@ class Submissions:
                 bundle.sent_ms = now_ms
                 self._order(bundle.request)
 
+    def refuse_waiting(self, reason: str) -> None:
+        """Fail everything that waits: the cluster is out of reach, and its callers should know.
+
+        What was sent may still be ordered later, and is repeated until its outcome is known.
+        """
+        error = NoQuorumError(f"{reason}; what was sent may still be done")
+        for submission in self._queue:
+            self._uncount(submission)
+            if not submission.future.done():
+                submission.future.set_exception(error)
+        self._queue.clear()
+        for bundle in (*self._outstanding.values(), *self._unexecuted):
+            for submission, _, _ in bundle.parts:
+                if not submission.future.done():
+                    submission.future.set_exception(error)
+
     def stop(self) -> None:
         """Fail everything that waits."""
         self._stopped = True

@@ -205,10 +205,12 @@ class PeerTransport:
     def _dial_members(self) -> None:
         """Dial the members with a lower id that are not dialled yet."""
         loop = asyncio.get_running_loop()
+        routes = {route.id: (route.host, route.port) for route in self.spec.routes}
         for member in self._members.values():
             if member.id < self.spec.node_id and member.id not in self._dialers:
+                host, port = routes.get(member.id, (member.host, member.peer_port))
                 self._dialers[member.id] = loop.create_task(
-                    self._dial(member.id, member.host, member.peer_port, self._context)
+                    self._dial(member.id, host, port, self._context)
                 )
 
     def fault(self, node_id: int | None) -> None:

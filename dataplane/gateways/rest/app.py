@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from dataplane.gateways.auth import Caller, authenticate
 from dataplane.gateways.errors import Problem, problem_of
-from dataplane.gateways.rest import cluster, documents, members, pages
-from dataplane.gateways.rest.context import SEQUENCE_HEADER, Context
+from dataplane.gateways.rest import cluster, conflicts, documents, members, pages
+from dataplane.gateways.rest.context import LAG_HEADER, SEQUENCE_HEADER, Context
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.responses import problem_response
 
@@ -38,16 +38,23 @@ NAMED: dict[tuple[str, ...], dict[str, tuple[str, Named]]] = {
         "DELETE": ("", cluster.collection_drop),
     },
     ("collections", "*", "documents"): {"POST": ("write", documents.create)},
+    ("collections", "*", "conflicts"): {"GET": ("read", conflicts.conflicts_list)},
     ("collections", "*", "bulk"): {"POST": ("write", documents.bulk)},
     ("collections", "*", "query"): {"POST": ("query", documents.query)},
     ("keys", "*"): {"PUT": ("", cluster.key_put), "DELETE": ("", cluster.key_revoke)},
 }
 
-PLACED: dict[str, tuple[str, Placed]] = {
-    "GET": ("read", documents.read),
-    "PUT": ("write", documents.put),
-    "PATCH": ("write", documents.patch),
-    "DELETE": ("delete", documents.delete),
+PLACED: dict[str, dict[str, tuple[str, Placed]]] = {
+    "documents": {
+        "GET": ("read", documents.read),
+        "PUT": ("write", documents.put),
+        "PATCH": ("write", documents.patch),
+        "DELETE": ("delete", documents.delete),
+    },
+    "conflicts": {
+        "GET": ("read", conflicts.conflict_read),
+        "POST": ("write", conflicts.conflict_resolve),
+    },
 }
 
 FREE_WHEN_SPENT = frozenset({"delete"})
@@ -75,8 +82,10 @@ class RestApp:
             response = self.failure(error, request.path)
         seconds = time.perf_counter() - began
         context.figures.observe(call_class or "admin", response.status, seconds)
-        if request.path.startswith(PREFIX) and not _has_position(response):
+        if request.path.startswith(PREFIX) and not _has(response, SEQUENCE_HEADER):
             response.headers.extend(context.position(context.cluster.executed))
+        if _has(response, LAG_HEADER):
+            response.headers.extend(context.age())
         return response
 
     def failure(self, error: Exception, path: str) -> Response:
@@ -99,8 +108,8 @@ class RestApp:
         caller = authenticate(
             request.headers.get("authorization"), context.state.view, context.clock.now_ms()
         )
-        if len(parts) == 4 and parts[0] == "collections" and parts[2] == "documents":
-            placed_class, placed = _by_method(PLACED, request)
+        if len(parts) == 4 and parts[0] == "collections" and parts[2] in PLACED:
+            placed_class, placed = _by_method(PLACED[parts[2]], request)
             self._charge(placed_class)
             return placed_class, placed(context, request, caller, (parts[1], parts[3]))
         if parts in PLAIN:
@@ -123,8 +132,8 @@ class RestApp:
         self._context.meter.count("write" if call_class == "delete" else call_class)
 
 
-def _has_position(response: Response) -> bool:
-    return any(name == SEQUENCE_HEADER for name, _ in response.headers)
+def _has(response: Response, header: str) -> bool:
+    return any(name == header for name, _ in response.headers)
 
 
 def _by_method[H](handlers: dict[str, tuple[str, H]], request: Request) -> tuple[str, H]:

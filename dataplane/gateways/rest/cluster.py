@@ -15,6 +15,7 @@ from dataplane.documents.commands import (
     decode_result,
     encode_op,
 )
+from dataplane.documents.conflicts import POLICY_OPTION
 from dataplane.documents.values import check_collection_name, pack_document
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.calls import timestamp_ms
@@ -29,7 +30,7 @@ from dataplane.gateways.rest.responses import (
     result_problem,
 )
 
-COLLECTION_OPTIONS = frozenset[str]()
+COLLECTION_OPTIONS = frozenset({POLICY_OPTION})
 
 
 class KeyBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -216,5 +217,6 @@ async def nodes_status(context: Context, _request: Request, caller: Caller) -> R
         "diverged": status.diverged,
         "copying": status.copying,
         "crash_budget": len(nodes) - status.quorum,
+        "partition": msgspec.to_builtins(status.partition),
     }
     return json_response(body, 200, context.position(status.sequence))

@@ -12,6 +12,8 @@ from dataplane.replication.submissions import Submitted
 SEQUENCE_HEADER: Final = "Aerolith-Sequence"
 VIEW_HEADER: Final = "Aerolith-View"
 LAG_HEADER: Final = "Aerolith-Lag"
+STALENESS_HEADER: Final = "Aerolith-Staleness-Ms"
+STALE_HEADER: Final = "Aerolith-Stale"
 
 
 class Context:
@@ -58,6 +60,17 @@ class Context:
         heads = [member.executed for member in status.members if member.executed is not None]
         read_at = status.sequence if sequence is None else sequence
         return (LAG_HEADER, str(max([status.sequence, *heads]) - read_at))
+
+    def age(self) -> list[tuple[str, str]]:
+        """Return the headers that say how old this node's contact with the cluster is.
+
+        The lag cannot tell: a node that is cut off hears of nothing that it does not have.
+        """
+        watch, now_ms = self.cluster.watch, self.clock.now_ms()
+        headers = [(STALENESS_HEADER, str(watch.staleness_ms(now_ms)))]
+        if watch.is_stale(now_ms):
+            headers.append((STALE_HEADER, "true"))
+        return headers
 
     def new_id(self) -> str:
         """Return a new UUIDv7 (RFC 9562, section 5.7)."""

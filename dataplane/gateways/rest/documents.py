@@ -12,7 +12,7 @@ from dataplane.documents.commands import (
     encode_op,
 )
 from dataplane.documents.errors import Refusal
-from dataplane.documents.values import check_collection_name, check_id
+from dataplane.documents.values import check_collection_name, check_id, check_readable_name
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.errors import Problem, error_fields
 from dataplane.gateways.rest.context import Context
@@ -41,6 +41,7 @@ from dataplane.gateways.rest.responses import (
     etag,
     item_body,
     json_response,
+    policy_headers,
     record_body,
     result_body,
     result_problem,
@@ -84,7 +85,7 @@ async def put(
     caller.require("documents:write", collection)
     op = put_op(request, collection, document_id, caller)
     result, sequence = await _one(context, op)
-    return _written(context, result, op.document, sequence)
+    return _written(context, result, result.document or op.document, sequence)
 
 
 async def patch(
@@ -101,7 +102,7 @@ async def patch(
 
 def _written(context: Context, result: OpResult, body: bytes, sequence: int) -> Response:
     assert result.version is not None
-    headers = [etag(result.version), *context.position(sequence)]
+    headers = [etag(result.version), *context.position(sequence), *policy_headers(result)]
     return json_response(result_body(result, body), result.status, headers)
 
 
@@ -111,8 +112,8 @@ async def delete(
     """DELETE a document."""
     collection, document_id = place
     caller.require("documents:write", collection)
-    _, sequence = await _one(context, delete_op(request, collection, document_id, caller))
-    return Response(204, headers=context.position(sequence))
+    result, sequence = await _one(context, delete_op(request, collection, document_id, caller))
+    return Response(204, headers=[*context.position(sequence), *policy_headers(result)])
 
 
 async def read(
@@ -121,7 +122,7 @@ async def read(
     """GET a document at the consistency asked for."""
     collection, document_id = place
     caller.require("documents:read", collection)
-    check_collection_name(collection)
+    check_readable_name(collection)
     check_id(document_id)
     consistency = consistency_of(request.query.get("consistency"))
     if wants_proof(request):
@@ -150,6 +151,7 @@ async def bulk(context: Context, request: Request, caller: Caller, collection: s
     check_collection_name(collection)
     results: list[dict[str, Any] | None] = []
     ops: list[bytes] = []
+    stamped: list[bool] = []
     for index, item in enumerate(bulk_items(request)):
         idempotency = idempotency_of(request, caller, index)
         try:
@@ -159,15 +161,18 @@ async def bulk(context: Context, request: Request, caller: Caller, collection: s
         else:
             results.append(None)
             ops.append(encode_op(op))
+            stamped.append(getattr(op, "stamp", None) is not None)
     sequence = context.cluster.executed
     if ops:
         submitted = await context.submit(ops)
         sequence = submitted.sequence
-        answers = iter(submitted.results)
-        results = [
-            item_body(decode_result(next(answers))) if result is None else result
-            for result in results
-        ]
+        answers = iter(
+            [
+                item_body(decode_result(answer), with_document=wanted)
+                for answer, wanted in zip(submitted.results, stamped, strict=True)
+            ]
+        )
+        results = [next(answers) if result is None else result for result in results]
     return json_response({"results": results}, 200, context.position(sequence))
 
 
@@ -183,7 +188,7 @@ def _refused_item(refusal: Refusal) -> dict[str, Any]:
 async def query(context: Context, request: Request, caller: Caller, collection: str) -> Response:
     """POST a query; strong ones run here after an ordered barrier (decision 0003)."""
     caller.require("documents:read", collection)
-    check_collection_name(collection)
+    check_readable_name(collection)
     body = object_of(request, bytes_max=1024 * 1024)
     consistency = consistency_of(body.get("consistency"))
     if consistency == "bounded":

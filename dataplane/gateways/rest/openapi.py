@@ -121,6 +121,27 @@ OPERATIONS: tuple[Operation, ...] = (
         WRITE_ERRORS,
     ),
     (
+        "get",
+        "/api/v1/collections/{c}/conflicts",
+        "Refused writes that were kept",
+        (200,),
+        DOCUMENT_ERRORS,
+    ),
+    (
+        "get",
+        "/api/v1/collections/{c}/conflicts/{id}",
+        "One of them, with both values",
+        (200,),
+        DOCUMENT_ERRORS,
+    ),
+    (
+        "post",
+        "/api/v1/collections/{c}/conflicts/{id}",
+        "Settle a conflict: take mine, theirs, or send a document",
+        (200,),
+        WRITE_ERRORS,
+    ),
+    (
         "post",
         "/api/v1/collections/{c}/query",
         "Filter, sort, project and page",

@@ -6,8 +6,9 @@ import msgspec
 from blake3 import blake3
 
 from dataplane.documents.commands import Create, Delete, Op, Patch, Put, Update
-from dataplane.documents.errors import Refusal, invalid
+from dataplane.documents.errors import TOO_LARGE, Refusal, invalid
 from dataplane.documents.values import (
+    DOCUMENT_BYTES_MAX,
     Json,
     check_collection_name,
     check_id,
@@ -22,9 +23,13 @@ from dataplane.gateways.rest.http import Request
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 UPDATE: Final = "application/vnd.aerolith.update+json"
+WITH_BASE_BYTES_MAX: Final = DOCUMENT_BYTES_MAX
+"""Of a write and its base together: both travel in one operation."""
 BULK_OPERATIONS_MAX: Final = 1_000
 BULK_BYTES_MAX: Final = 16 * 1024 * 1024
 IDEMPOTENCY_KEY_MAX: Final = 255
+OWN_NAMES: Final = ("_id", "_version", "_created", "_updated", "_proof")
+"""What reads add to a document; sending it back is harmless."""
 
 
 def media_type(request: Request) -> str:
@@ -114,6 +119,35 @@ def if_none_match(request: Request) -> bool:
     return True
 
 
+def base_of(given: object, version: int | None, pointer: str) -> bytes | None:
+    """Return the packed base of a conditional write: the document as it was read.
+
+    Raises:
+        Refusal: `invalid`.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, dict):
+        raise invalid(pointer, "a base is the document as it was read")
+    if version is None:
+        raise invalid(pointer, "a base needs the version it is of: If-Match, or if_version")
+    if given.get("_version", version) != version:
+        raise invalid(f"{pointer}/_version", "differs from the version that the write expects")
+    own = {name: value for name, value in given.items() if name not in OWN_NAMES}
+    check_names(own)
+    return pack_document(own)
+
+
+def check_together(*parts: bytes | None) -> None:
+    """Refuse a write and a base that do not fit into one operation.
+
+    Raises:
+        Refusal: `too_large`.
+    """
+    if sum(len(part) for part in parts if part is not None) > WITH_BASE_BYTES_MAX:
+        raise Refusal(TOO_LARGE, f"document and base are over {WITH_BASE_BYTES_MAX} bytes")
+
+
 def _without_own_id(document: Json, document_id: str) -> Json:
     """Allow a body to repeat the id of its path, and what a read returned, but no other `_` name.
 
@@ -123,7 +157,7 @@ def _without_own_id(document: Json, document_id: str) -> Json:
     given = document.pop("_id", document_id)
     if given != document_id:
         raise invalid("/_id", "differs from the id in the path")
-    for name in ("_version", "_created", "_updated", "_proof"):
+    for name in OWN_NAMES:
         document.pop(name, None)
     check_names(document)
     return document
@@ -156,14 +190,19 @@ def put_op(request: Request, collection: str, document_id: str, caller: Caller) 
     """Return the operation of a PUT."""
     check_collection_name(collection)
     check_id(document_id)
-    document = _without_own_id(object_of(request, bytes_max=2 * 1024 * 1024), document_id)
+    document = object_of(request, bytes_max=2 * 1024 * 1024)
+    version = if_match(request)
+    base = base_of(document.pop("_base", None), version, "/_base")
+    packed = pack_document(_without_own_id(document, document_id))
+    check_together(packed, base)
     return Put(
         collection,
         document_id,
-        pack_document(document),
-        if_version=if_match(request),
+        packed,
+        if_version=version,
         if_none_match=if_none_match(request),
         idempotency=idempotency_of(request, caller),
+        base=base,
     )
 
 
@@ -174,11 +213,13 @@ def patch_op(request: Request, collection: str, document_id: str, caller: Caller
     kind = require_media_type(request, JSON, MERGE_PATCH, UPDATE)
     body = parse_json_document(request.body, bytes_max=2 * 1024 * 1024)
     version, idempotency = if_match(request), idempotency_of(request, caller)
+    base = base_of(body.pop("_base", None), version, "/_base")
+    packed = pack_document(body)
+    check_together(packed, base)
     if kind == UPDATE:
-        packed = pack_document(body)
-        return Update(collection, document_id, packed, version, idempotency)
+        return Update(collection, document_id, packed, version, idempotency, base)
     check_names(body)
-    return Patch(collection, document_id, pack_document(body), version, idempotency)
+    return Patch(collection, document_id, packed, version, idempotency, base)
 
 
 def delete_op(request: Request, collection: str, document_id: str, caller: Caller) -> Delete:
@@ -189,12 +230,14 @@ def delete_op(request: Request, collection: str, document_id: str, caller: Calle
 
 
 class BulkItem(msgspec.Struct, forbid_unknown_fields=True):
-    """One operation of a bulk request."""
+    """One operation of a bulk request; see `commands.Put` for `base` and `stamp`."""
 
     op: str
     id: str | None = None
     document: dict[str, Any] | None = None
     if_version: int | None = None
+    base: dict[str, Any] | None = None
+    stamp: str | None = None
 
 
 def bulk_items(request: Request) -> list[Any]:
@@ -233,21 +276,39 @@ def bulk_op(
     check_id(document_id)
     if item.op != "create" and item.id is None:
         raise invalid("/id", "this operation needs an id")
+    base = base_of(item.base, item.if_version, "/base")
+    condition = item.if_version, idempotency, base, item.stamp
     if item.op == "delete":
-        return item.op, Delete(collection, document_id, item.if_version, idempotency)
+        return item.op, Delete(collection, document_id, *condition)
     if document is None:
         raise invalid("/document", "this operation needs a document")
+    return item.op, _bulk_write(item, (collection, document_id), document, condition)
+
+
+def _bulk_write(
+    item: BulkItem,
+    place: tuple[str, str],
+    document: Json,
+    condition: tuple[int | None, bytes | None, bytes | None, str | None],
+) -> Op:
+    collection, document_id = place
+    version, idempotency, base, stamp = condition
     if item.op == "patch":
         check_names(document)
-        packed = pack_document(document)
-        return item.op, Patch(collection, document_id, packed, item.if_version, idempotency)
-    packed = pack_document(_without_own_id(document, document_id))
-    if item.op == "create":
-        generated = item.id is None
-        return item.op, Create(collection, document_id, packed, generated, idempotency)
-    if item.op == "put":
-        put = Put(
-            collection, document_id, packed, if_version=item.if_version, idempotency=idempotency
-        )
-        return item.op, put
-    raise invalid("/op", "one of create, put, patch, delete")
+    elif item.op in {"create", "put"}:
+        document = _without_own_id(document, document_id)
+    packed = pack_document(document)
+    check_together(packed, base)
+    match item.op:
+        case "patch":
+            return Patch(collection, document_id, packed, version, idempotency, base, stamp)
+        case "update":
+            return Update(collection, document_id, packed, version, idempotency, base, stamp)
+        case "create":
+            generated = item.id is None
+            return Create(collection, document_id, packed, generated, idempotency, stamp)
+        case "put":
+            put = Put(collection, document_id, packed, version, idempotency=idempotency)
+            return msgspec.structs.replace(put, base=base, stamp=stamp)
+        case _:
+            raise invalid("/op", "one of create, put, patch, update, delete")

@@ -64,7 +64,9 @@ async def wait_for_position(context: Context, sequence: int) -> None:
     """
     try:
         async with asyncio.timeout(context.timeout_ms / 1000):
-            while context.cluster.executed < sequence:  # noqa: ASYNC110 - rare and bounded
+            while context.cluster.executed < sequence:
+                if context.cluster.watch.is_cut_off:
+                    raise Problem("not_ready", f"this node is cut off and not at {sequence} yet")
                 await asyncio.sleep(WAIT_STEP_S)
     except TimeoutError as error:
         raise Problem("not_ready", f"this node is not at {sequence} yet; ask another") from error

@@ -1,10 +1,12 @@
 """Results of the cluster as HTTP responses."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from dataplane.documents.commands import OpResult
+from dataplane.documents.conflicts import LAST_WRITER_WINS, MERGE_PATCH
+from dataplane.documents.merging import unpack_fields
 from dataplane.documents.types import CollectionRecord, DocumentRecord, KeyRecord
 from dataplane.documents.values import unpack_document
 from dataplane.gateways.calls import timestamp_ms, timestamp_us
@@ -12,6 +14,7 @@ from dataplane.gateways.errors import Problem, error_fields
 from dataplane.gateways.rest.http import Response
 
 _encoder = msgspec.json.Encoder()
+_MET_NAMES: Final = {LAST_WRITER_WINS: "overwrote", MERGE_PATCH: "merged"}
 
 
 def json_response(
@@ -65,7 +68,26 @@ def result_problem(result: OpResult) -> Problem:
     fields = error_fields(result.errors)
     if result.version is not None:
         fields["version"] = result.version
-    return Problem(result.code, result.detail or "", fields)
+    return Problem(result.code, result.detail or "", fields | conflict_fields(result))
+
+
+def conflict_fields(result: OpResult) -> dict[str, Any]:
+    """Return what a result says of a conflict: settled by a policy, or not."""
+    fields: dict[str, Any] = {}
+    if result.policy is not None:
+        fields[_MET_NAMES[result.policy]] = result.met
+    if result.fields is not None:
+        fields["conflicts"] = unpack_fields(result.fields)
+    if result.conflict is not None:
+        fields["conflict"] = result.conflict
+    return fields
+
+
+def policy_headers(result: OpResult) -> list[tuple[str, str]]:
+    """Return the headers that say which version a policy overwrote or merged with."""
+    if result.policy is None:
+        return []
+    return [(f"Aerolith-{_MET_NAMES[result.policy].capitalize()}", str(result.met))]
 
 
 def result_body(result: OpResult, document: bytes) -> dict[str, Any]:
@@ -77,8 +99,8 @@ def result_body(result: OpResult, document: bytes) -> dict[str, Any]:
     return document_body(result.id, result.version, result.created_us, result.updated_us, document)
 
 
-def item_body(result: OpResult) -> dict[str, Any]:
-    """Return one result of a bulk request."""
+def item_body(result: OpResult, *, with_document: bool = False) -> dict[str, Any]:
+    """Return one result of a bulk request, with the document where it is wanted or merged."""
     item: dict[str, Any] = {"status": result.status}
     if result.id is not None:
         item["id"] = result.id
@@ -88,6 +110,9 @@ def item_body(result: OpResult) -> dict[str, Any]:
         item["code"] = result.code
         item["detail"] = result.detail
         item |= error_fields(result.errors)
+    item |= conflict_fields(result)
+    if (with_document or result.policy == MERGE_PATCH) and result.document is not None:
+        item["document"] = unpack_document(result.document)
     return item
 
 

@@ -225,7 +225,8 @@ def test_the_description_has_every_route_and_only_them(node):
     for parts, methods in NAMED.items():
         path = "/".join((parts[0], tail[parts[0]], *parts[2:]))
         routes |= {(method, f"/api/v1/{path}") for method in methods}
-    routes |= {(method, "/api/v1/collections/{c}/documents/{id}") for method in PLACED}
+    for part, placed in PLACED.items():
+        routes |= {(method, f"/api/v1/collections/{{c}}/{part}/{{id}}") for method in placed}
     routes |= {("GET", path) for path in OPEN_PATHS - set(ASSETS)}
     assert described - {("GET", "/openapi.json"), ("GET", "/docs")} == routes - {
         ("GET", "/openapi.json")

@@ -297,3 +297,21 @@ async def test_replies_for_strangers_and_unknown_requests_are_ignored(gateway):
     await turn()
     assert not task.done()
     task.cancel()
+
+
+async def test_a_node_that_is_cut_off_refuses_what_waits_and_takes_a_late_result_quietly(gateway):
+    sent = gateway.submit(b"one")
+    await turn()
+    (request,) = gateway.ordered
+    for _ in range(module.OUTSTANDING_MAX):
+        gateway.submit(b"filler")
+        await turn()
+    queued = gateway.submit(b"two")
+    await turn()
+    gateway.submissions.refuse_waiting("two of six")
+    for task in (sent, queued):
+        with pytest.raises(NoQuorumError, match="two of six"):
+            await task
+    gateway.execute(request)
+    assert gateway.submissions.waiting == module.OUTSTANDING_MAX - 1
+    gateway.submissions.refuse_waiting("again")

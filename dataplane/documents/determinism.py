@@ -1,0 +1,218 @@
+"""Execute one log of random commands and print the root of the state.
+
+`python -m dataplane.documents.determinism --seed 1` must print the same line (but for `python`) on
+every machine, under every version of Python, hash seed and order in which names entered their
+objects: replicas that differ in any of these must not differ in what they computed.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from blake3 import blake3
+
+from dataplane.documents.commands import (
+    Barrier,
+    CollectionDrop,
+    CollectionPut,
+    Create,
+    Delete,
+    Get,
+    KeyPut,
+    KeyRevoke,
+    Op,
+    OpenSession,
+    Patch,
+    Put,
+    QuotaPut,
+    ReportCalls,
+    Resolve,
+    Update,
+    decode_result,
+    encode_op,
+    session_id,
+)
+from dataplane.documents.conflicts import POLICIES, POLICY_OPTION
+from dataplane.documents.state import StateMachine
+from dataplane.documents.types import Genesis
+from dataplane.documents.values import pack_document
+from dataplane.storage.engine import MemoryStore
+
+START_MS: Final = 1_700_000_000_000
+CLIENT: Final = b"c" * 32
+SESSION: Final = session_id(CLIENT, b"nonce")
+NAMES: Final = ("a", "b", "é", "e\u0301", "ß", "İ", "z", "n", "list", "0")
+NUMBERS: Final = (0, 1, -1, 2**53 + 1, 2**63 - 1, -(2**63), 0.1, -0.0, 1e308, 5e-324, 1.0, 1 / 3)
+TEXTS: Final = ("", "a", "é", "e\u0301", "İstanbul", "\U0001f600", "\x00")
+OPERATORS: Final = ("$set", "$unset", "$inc", "$mul", "$min", "$max", "$push", "$pull", "$addToSet")
+
+
+class Stream:
+    """Random numbers from a seed by hashing, so that no version of a library has a say."""
+
+    def __init__(self, seed: bytes) -> None:
+        self._seed = seed
+        self._count = 0
+
+    def below(self, limit: int) -> int:
+        """Return a number from 0 to below the limit."""
+        self._count += 1
+        return int.from_bytes(blake3(self._seed + b"%d" % self._count).digest(8), "big") % limit
+
+    def pick[T](self, items: Sequence[T]) -> T:
+        """Return one of the items."""
+        return items[self.below(len(items))]
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """A request of the log."""
+
+    cseq: int
+    ack: int
+    ops: tuple[bytes, ...]
+    client: bytes = CLIENT
+    session: bytes = SESSION
+
+
+class LogMaker:
+    """Draws commands; `order` shuffles in which order names enter objects, and nothing else."""
+
+    def __init__(self, seed: int, order: int) -> None:
+        self._draw = Stream(b"log%d" % seed)
+        self._order = Stream(b"order%d" % order)
+        self.conflicts: list[str] = []
+
+    def _object(self, members: list[tuple[str, Any]]) -> dict[str, Any]:
+        left = sorted(dict(members).items())
+        result: dict[str, Any] = {}
+        while left:
+            name, value = left.pop(self._order.below(len(left)))
+            result[name] = value
+        return result
+
+    def _value(self, depth: int = 0) -> Any:
+        match self._draw.below(8 if depth < 3 else 5):
+            case 0:
+                return self._draw.pick((None, True, False))
+            case 1 | 2:
+                return self._draw.pick(NUMBERS)
+            case 3 | 4:
+                return self._draw.pick(TEXTS)
+            case 5:
+                return [self._value(depth + 1) for _ in range(self._draw.below(4))]
+            case _:
+                return self._document(depth + 1)
+
+    def _document(self, depth: int = 0) -> dict[str, Any]:
+        size = self._draw.below(5)
+        return self._object([(self._draw.pick(NAMES), self._value(depth)) for _ in range(size)])
+
+    def _packed(self) -> bytes:
+        return pack_document(self._document())
+
+    def _operators(self) -> bytes:
+        names = [self._draw.pick(OPERATORS) for _ in range(1 + self._draw.below(2))]
+        paths = [self._draw.pick(("n", "list", "a.b", "a")) for _ in names]
+        chosen = [
+            (name, {path: self._draw.pick(NUMBERS) if name in {"$inc", "$mul"} else self._value()})
+            for name, path in zip(names, paths, strict=True)
+        ]
+        return pack_document(self._object(chosen))
+
+    def _write(self) -> Op:
+        draw = self._draw
+        place = draw.pick(("one", "two", "three")), f"d{draw.below(12)}"
+        version = draw.pick((None, None, draw.below(6)))
+        base = self._packed() if version is not None and draw.below(2) else None
+        key = blake3(b"%d" % draw.below(4_000)).digest() if draw.below(2) else None
+        stamp = "stamp" if key is not None and draw.below(2) else None
+        match draw.below(6):
+            case 0:
+                return Create(*place, self._packed(), idempotency=key, stamp=stamp)
+            case 1 | 2:
+                put = Put(*place, self._packed(), version, idempotency=key)
+                return msgspec.structs.replace(put, base=base, stamp=stamp)
+            case 3:
+                return Patch(*place, self._packed(), version, key, base, stamp)
+            case 4:
+                return Update(*place, self._operators(), version, key, base, stamp)
+            case _:
+                return Delete(*place, version, key, base, stamp)
+
+    def _other(self) -> Op:  # noqa: PLR0911 - one of many
+        draw = self._draw
+        collection = draw.pick(("one", "two", "three"))
+        match draw.below(8):
+            case 0:
+                return CollectionDrop("three")
+            case 1 | 2:
+                options = self._object([(POLICY_OPTION, draw.pick(POLICIES))])
+                return CollectionPut(collection, pack_document(options))
+            case 3 if self.conflicts:
+                conflict = draw.pick(self.conflicts)
+                take = draw.pick(("mine", "theirs", "document"))
+                return Resolve(conflict.partition(".")[0], conflict, take, self._packed())
+            case 4:
+                calls = [("read", draw.below(9)), ("write", draw.below(9)), ("query", 1)]
+                return ReportCalls(draw.below(4), self._object(calls))
+            case 5:
+                return KeyPut(f"k{draw.below(5)}", bytes(32), "key", ("documents:read",))
+            case 6:
+                quota = QuotaPut(None, 1_000_000)
+                return quota if draw.below(2) else KeyRevoke(f"k{draw.below(5)}")
+            case _:
+                return Get(collection, "d1") if draw.below(2) else Barrier()
+
+    def operations(self) -> tuple[bytes, ...]:
+        """Return the operations of one request."""
+        count = 1 + self._draw.below(6)
+        ops = [self._other() if self._draw.below(5) == 0 else self._write() for _ in range(count)]
+        return tuple(map(encode_op, ops))
+
+
+def run_log(seed: int, batches: int, order: int) -> dict[str, Any]:
+    """Execute a log of random commands; return what identifies its effect.
+
+    Returns:
+        `root` of the state, `results` (a digest of every answer), and how many of each status.
+    """
+    machine = StateMachine(MemoryStore(), Genesis())
+    maker, times = LogMaker(seed, order), Stream(b"time%d" % seed)
+    results, statuses, now_ms = blake3(), dict[str, int](), START_MS
+    log: list[Sent] = [Sent(0, 0, (encode_op(OpenSession(b"nonce")),))]
+    for number in range(1, batches + 1):
+        now_ms += times.below(20_000)
+        if number > 1:
+            log = [Sent(number, number - 1, maker.operations())]
+        (answer,) = machine.apply(number, now_ms, log).requests
+        results.update(answer.digest)
+        for result in map(decode_result, answer.results):
+            statuses[str(result.status)] = statuses.get(str(result.status), 0) + 1
+            if result.conflict is not None:
+                maker.conflicts.append(result.conflict)
+    return {
+        "seed": seed,
+        "batches": batches,
+        "root": machine.root().hex(),
+        "results": results.hexdigest(),
+        "statuses": dict(sorted(statuses.items())),
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one log and print a line of JSON."""
+    parser = argparse.ArgumentParser(prog="python -m dataplane.documents.determinism")
+    parser.add_argument("--seed", type=int, default=1, help="which log")
+    parser.add_argument("--batches", type=int, default=500, help="how long a log")
+    parser.add_argument("--order", type=int, default=0, help="in which order names enter objects")
+    options = parser.parse_args(arguments)
+    outcome = run_log(options.seed, options.batches, options.order)
+    outcome["python"] = sys.version.split()[0]
+    sys.stdout.write(msgspec.json.encode(outcome).decode() + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
