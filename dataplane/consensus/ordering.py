@@ -335,7 +335,7 @@ class Ordering:
 
     def take_carried(self, now_ms: int) -> None:
         """Vote for carried proposals inside the window whose batch is here; fetch the others."""
-        if not self._state.active or self._state.diverged:
+        if not self._state.active or self._state.is_mute:
             return
         for sequence in sorted(self._carried):
             if sequence > self._reach():

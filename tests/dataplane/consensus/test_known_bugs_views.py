@@ -55,7 +55,7 @@ def test_fabric_1111_view_changes_with_any_spread_of_checkpoints_begin_the_view(
         view_change(lab, i, 1, [proof(lab, 0, heads[i] + 2, B)], _checkpoint(heads[i]))
         for i in (0, 2, 3)
     ]
-    selection = select(changes)
+    selection = select(changes, 0)
     assert selection is not None
     newest = max(heads[i] for i in (0, 2, 3))
     assert selection.checkpoint_sequence == newest

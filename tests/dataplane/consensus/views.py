@@ -93,7 +93,7 @@ def view_change(
 
 def new_view(lab: Lab, view: int, changes: Sequence[ViewChange]) -> NewView:
     """The NewView that follows from the ViewChanges, signed by the view's primary."""
-    primary, selection = view % lab.n, select(changes)
+    primary, selection = view % lab.n, select(changes, lab.config(0).base)
     assert selection is not None
     first = selection.checkpoint_sequence + 1
     carried = tuple(
