@@ -8,6 +8,7 @@ from dataplane.simulation.byzantine.delivery import (
     Silent,
     StaleReplay,
 )
+from dataplane.simulation.byzantine.views import VIEW_LIARS
 from dataplane.simulation.byzantine.votes import DoubleVoter, EquivocatingPrimary, UnseenDigest
 from dataplane.simulation.signatures import FakeSigner
 
@@ -20,6 +21,7 @@ _BEHAVIOURS: dict[str, type[Behaviour]] = {
     "selective": Selective,
     "false_checkpoint": FalseCheckpoint,
     "lying_status": LyingStatus,
+    **VIEW_LIARS,
 }
 
 
