@@ -122,8 +122,11 @@ class Ordering:
     def _vote_for(self, message: PrePrepare, batch: Batch, now_ms: int) -> None:
         """Take a proposal of the current view; a backup votes Prepare for it."""
         state = self._state
-        for request in batch.requests:
-            state.pending.mark_in_flight(request)
+        if message.sequence > state.requested:
+            # Of an executed batch nobody would take the mark away, and a request that its client
+            # repeats would wait for ever.
+            for request in batch.requests:
+                state.pending.mark_in_flight(request)
         if state.is_primary or state.amnesia:
             # Whoever may not vote keeps the proposal all the same, and follows the others.
             self.take_proposal(message, None, now_ms)
@@ -271,6 +274,9 @@ class Ordering:
         state = self._state
         sequence = entry.certificate.sequence
         state.archive.add(sequence, entry)
+        slot = state.slots.get(sequence)
+        if slot is not None:
+            slot.keep_only(entry.certificate.digest)
         self.next_sequence = max(self.next_sequence, sequence + 1)
         # Nothing waits for this record: the votes behind the certificate are on disk already.
         state.note(sequence, Decided(entry.certificate, None if has_record else entry.batch))
@@ -435,11 +441,12 @@ class Ordering:
                     self.bodies.fetch(sequence, slot.certificate.digest, holders, now_ms)
 
     def repeat_to(self, replica: int, first: int) -> None:
-        """Repeat proposals and own Commits that a laggard needs and no certificate here covers.
+        """Repeat proposals and own votes that a laggard needs and no certificate here covers.
 
         The record of a decision reaches the disk late, and nothing waits for it: when all crash at
         once, what was executed may have no certificate left anywhere. The Commits behind it were
         on disk before they were sent; a quorum of replicas that repeats them decides it again.
+        Where some gave theirs in a later view than others, that view must decide: with Prepares.
         """
         state = self._state
         last = min(state.executed, first + state.config.limits.pipeline - 1)
@@ -447,7 +454,8 @@ class Ordering:
             slot = state.slots.get(sequence)
             if slot is None or sequence in state.archive:
                 return
-            for message in (slot.pre_prepare, slot.commits.get(state.config.replica_id)):
+            own_commit = slot.commits.get(state.config.replica_id)
+            for message in (slot.pre_prepare, slot.own_prepare, own_commit):
                 if message is not None:
                     state.send(replica, message, state.urgent_barrier)
 
@@ -473,6 +481,11 @@ class Ordering:
         slot = state.slots.get(vote.sequence)
         own = None if slot is None else slot.own_commit
         return own is not None and (own.view, own.digest) == (vote.view, vote.digest)
+
+    def has_proposal(self, sequence: int) -> bool:
+        """Whether the view's proposal for a sequence is accepted here."""
+        slot = self._state.slots.get(sequence)
+        return slot is not None and slot.pre_prepare is not None
 
     def has_unfinished(self) -> bool:
         """Whether some proposal this replica knows is not executed yet."""

@@ -85,6 +85,11 @@ class PendingRequests:
             if request.key in self._waiting:
                 self._queue.append(request.key)
 
+    def forgive(self, slept_ms: int, now_ms: int) -> None:
+        """Leave out of every wait a time in which this replica itself stood still."""
+        for waiting in self._waiting.values():
+            waiting.since_ms = min(now_ms, waiting.since_ms + slept_ms)
+
     def executed(self, request: Request) -> int | None:
         """Forget an executed request; return since when it waited here, None if it did not."""
         self._in_flight.discard(request.key)

@@ -74,7 +74,7 @@ class Replica:
         self._checkpoints.restore(recovered)
         self._views.restore(recovered)
         restore_ordering(self._state, self._ordering, recovered)
-        self._stood_in = self._state.view
+        self._stood_in = self._state.view if self._state.active else None
         self._recovered = recovered
         self._started = False
         self._alive_ms = 0
@@ -184,7 +184,8 @@ class Replica:
     def on_message(self, now_ms: int, sender: int, message: AnyMessage) -> None:
         """Take a message that `verify_message` passed."""
         state = self._state
-        if sender == state.primary and isinstance(message, (Heartbeat, PrePrepare, NewView)):
+        speaks = isinstance(message, (Heartbeat, PrePrepare)) and message.view == state.view
+        if speaks and sender == state.primary:
             self._suspicion.heard_primary(now_ms)
         self._dispatch(now_ms, sender, message)
         self._after_event(now_ms)
@@ -256,9 +257,11 @@ class Replica:
 
     def _on_pre_prepare(self, message: PrePrepare, now_ms: int) -> None:
         state, ordering = self._state, self._ordering
-        before, was_idle = ordering.proposed, not ordering.has_unfinished()
+        # What comes after it is no excuse for letting the next sequence wait.
+        following = state.executed + 1
+        was_missing = not ordering.has_proposal(following)
         ordering.on_pre_prepare(message, now_ms)
-        if was_idle and ordering.proposed > before:
+        if was_missing and ordering.has_proposal(following):
             self._suspicion.accepted(now_ms, state.pending.oldest_ms())
 
     def _on_forward(self, message: Forward, now_ms: int) -> None:
@@ -355,7 +358,8 @@ class Replica:
         if state.leads:
             self._proposer.propose(now_ms)
             self._show_life(now_ms)
-        elif state.active:
+        if state.active:
+            # The primary does so too: if nobody takes its proposals, others must know what waits.
             limits = state.config.limits
             patience_ms = self._suspicion.request_timeout_ms // 4
             self._forward(now_ms, interval_ms=max(limits.retransmit_ms, patience_ms))

@@ -16,14 +16,24 @@ def restore_ordering(state: ReplicaState, ordering: Ordering, recovered: Recover
         batch = decided.batch or recovered.bodies.get((sequence, decided.certificate.digest))
         if batch is not None:
             state.archive.add(sequence, CommittedEntry(batch, decided.certificate))
-    for sequence in sorted({*recovered.accepted, *recovered.prepared}):
+    voted = {*recovered.accepted, *recovered.prepared}
+    for (sequence, digest), batch in recovered.bodies.items():
+        if sequence > state.stable and sequence in voted:
+            state.slot(sequence).keep_body(digest, batch)
+    for sequence in sorted(voted):
         if sequence > state.stable:
             _restore_slot(state, ordering, sequence, recovered)
+    # What only a view proposed that was left meanwhile is free again.
+    standing = [
+        sequence
+        for sequence, accepted in recovered.accepted.items()
+        if accepted.pre_prepare.view == state.view
+    ]
     known = [
         state.config.base,
         state.executed,
         ordering.proposed,
-        *recovered.accepted,
+        *standing,
         *recovered.decided,
     ]
     ordering.next_sequence = max(known) + 1

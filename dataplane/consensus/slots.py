@@ -10,6 +10,9 @@ from dataplane.consensus.messages import (
     PrePrepare,
 )
 
+BODIES_MAX = 8
+"""Batches kept of one slot: one for each view that proposed another."""
+
 
 @dataclass(slots=True)
 class Slot:
@@ -31,7 +34,7 @@ class Slot:
     proof: PreparedProof | None = None
     """The prepared certificate of the highest view in which this replica prepared."""
     bodies: dict[bytes, bytes] = field(default_factory=dict)
-    """Batches by digest: of the proof and of the proposal. Their records precede every vote."""
+    """Batches by digest, of every proposal voted for here. Their records precede the votes."""
     certificate: CommitCertificate | None = None
     sent_at_ms: int = 0
 
@@ -41,10 +44,20 @@ class Slot:
         self.proposal_durable = False
 
     def keep_body(self, digest: bytes, batch: bytes) -> None:
-        """Hold the batch of the proposal, and the one a proof may still call for."""
-        proven = None if self.proof is None else self.proof.digest
-        self.bodies = {d: body for d, body in self.bodies.items() if d == proven}
+        """Hold the batch of a proposal beside those of earlier views.
+
+        A liar may be the only one with a prepared certificate of an old view. It shows that late
+        and keeps the batch to itself; whoever voted for the batch then must still have it.
+        """
+        self.bodies.pop(digest, None)
         self.bodies[digest] = batch
+        if len(self.bodies) > BODIES_MAX:
+            proven = None if self.proof is None else self.proof.digest
+            del self.bodies[next(d for d in self.bodies if d not in {proven, digest})]
+
+    def keep_only(self, digest: bytes) -> None:
+        """Drop the batches that no view can call for once this one is decided."""
+        self.bodies = {d: body for d, body in self.bodies.items() if d == digest}
 
     def prepared_votes(self, primary: int, self_id: int) -> int:
         """Count {primary} and the distinct backups whose Prepare names the accepted digest.

@@ -92,7 +92,7 @@ class Suspicion:
             self._primary_lied = True
 
     def accepted(self, now_ms: int, since_ms: int | None) -> None:
-        """A proposal came while nothing was in flight; its first request waited here since then."""
+        """The proposal that was next to execute came; the oldest request waited since then."""
         if since_ms is not None:
             self._idle_waits.append(now_ms - max(since_ms, self._idle_from_ms))
 
@@ -152,9 +152,18 @@ class Suspicion:
             return "primary_lied"
         if now_ms - self._heard_ms >= silence_ms:
             return "primary_silent"
-        if self._passed_over >= PASSED_OVER_BATCHES:
+        if self._passed_over >= PASSED_OVER_BATCHES or (self._is_overdue(now_ms) and not is_behind):
             return "request_passed_over"
         return "primary_slow" if self._is_slow() else None
+
+    def _is_overdue(self, now_ms: int) -> bool:
+        """Whether a request waits too long, whatever else is ordered.
+
+        A liar can order requests of its own all the time: that alone is no progress.
+        """
+        oldest_ms = self._state.pending.oldest_ms()
+        limit_ms = self._state.config.limits.timeout_max_ms
+        return oldest_ms is not None and now_ms - oldest_ms >= limit_ms
 
     def _is_slow(self) -> bool:
         if len(self._idle_waits) < IDLE_WAITS:
@@ -173,6 +182,9 @@ class Suspicion:
         self._tick_ms = now_ms
         if slept_ms <= 0:
             return
-        self._since_ms += slept_ms
-        self._heard_ms += slept_ms
-        self._progress_ms += slept_ms
+        # What happened since it woke up is not forgiven twice.
+        self._since_ms = min(now_ms, self._since_ms + slept_ms)
+        self._heard_ms = min(now_ms, self._heard_ms + slept_ms)
+        self._progress_ms = min(now_ms, self._progress_ms + slept_ms)
+        self._idle_from_ms = min(now_ms, self._idle_from_ms + slept_ms)
+        self._state.pending.forgive(slept_ms, now_ms)

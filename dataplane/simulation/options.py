@@ -17,6 +17,19 @@ BEHAVIOURS = (
     "false_checkpoint",
     "lying_status",
 )
+VIEW_BEHAVIOURS = (
+    "suspect_spammer",
+    "proof_hider",
+    "proof_forger",
+    "huge_views",
+    "false_new_view",
+    "two_new_views",
+    "selective_new_view",
+    "old_views",
+    "slow_primary",
+    "censor",
+    "withholder",
+)
 APPLICATIONS = ("kv", "documents")
 TRANSFER_BEHAVIOURS = ("bad_parts", "stale_state", "never_finishes")
 CALM_PERCENT = 15
@@ -136,9 +149,10 @@ def _draw_transfer(options: Options, rng: Random) -> Options:
 
 
 def _draw_behaviour(rng: Random, replica: int) -> str:
+    behaviours: tuple[str, ...] = BEHAVIOURS if rng.randint(0, 1) else VIEW_BEHAVIOURS
     if replica == 0:
-        return rng.choice(("equivocating_primary", "equivocating_primary", *BEHAVIOURS))
-    return rng.choice(BEHAVIOURS)
+        return rng.choice(("equivocating_primary", "equivocating_primary", *behaviours))
+    return rng.choice(behaviours)
 
 
 def _draw_limits(rng: Random, interval: int, window: int) -> Limits:
@@ -157,7 +171,7 @@ def _draw_limits(rng: Random, interval: int, window: int) -> Limits:
         fetch_batches_max=rng.choice((2, 32)),
         evidence_max=rng.choice((2, 50)),
         heartbeat_ms=100,
-        heartbeat_timeout_ms=rng.choice((400, 900)),
-        request_timeout_min_ms=rng.choice((400, 900)),
-        view_timeout_ms=rng.choice((400, 1_000)),
+        heartbeat_timeout_ms=rng.choice((250, 400, 900)),
+        request_timeout_min_ms=rng.choice((200, 400, 900)),
+        view_timeout_ms=rng.choice((200, 400, 1_000)),
     )

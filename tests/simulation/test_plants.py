@@ -6,7 +6,7 @@ from dataplane.simulation.__main__ import main
 from dataplane.simulation.plants import PLANTS, planted
 from dataplane.simulation.sweep import run_seed
 
-SEEDS = range(40)
+SEEDS = range(70)
 CAUGHT_BY = {
     "quorum_minus_one": {"certificates", "agreement"},
     "count_duplicate_votes": {"certificates", "agreement"},

@@ -16,6 +16,7 @@ from dataplane.consensus.messages import (
     vote_payload,
 )
 from dataplane.simulation.signatures import FakeSigner
+from dataplane.wire.quorum import faults_tolerated
 
 KINDS = {PrePrepare: b"PP", Prepare: b"P", Commit: b"C"}
 
@@ -29,6 +30,11 @@ class Conspiracy:
         self.liars = liars
         self.n = n
         self.digests: dict[int, set[bytes]] = {}
+
+    @property
+    def f(self) -> int:
+        """How many liars the cluster bears."""
+        return faults_tolerated(self.n)
 
     def learn(self, message: PrePrepare | Prepare | Commit) -> None:
         """Remember a digest that is about."""

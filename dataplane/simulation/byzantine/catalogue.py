@@ -9,6 +9,7 @@ from dataplane.simulation.byzantine.delivery import (
     StaleReplay,
 )
 from dataplane.simulation.byzantine.transfer import BadParts, NeverFinishes, StaleState
+from dataplane.simulation.byzantine.views import VIEW_LIARS
 from dataplane.simulation.byzantine.votes import DoubleVoter, EquivocatingPrimary, UnseenDigest
 from dataplane.simulation.signatures import FakeSigner
 
@@ -24,6 +25,7 @@ _BEHAVIOURS: dict[str, type[Behaviour]] = {
     "bad_parts": BadParts,
     "stale_state": StaleState,
     "never_finishes": NeverFinishes,
+    **VIEW_LIARS,
 }
 
 

@@ -75,7 +75,7 @@ class UnseenDigest(Behaviour):
             return (message,)
         rng = self.conspiracy.rng
         ahead = rng.choice((0, 1, 3, 17, 2**40))
-        view = rng.choice((0, 0, 1, 2**40))
+        view = message.view + rng.choice((0, 0, 1, 2**40))
         digest = digest_of(b"unseen %d" % rng.randint(0, 3))
         lie = self.revoted(message, digest=digest, sequence=message.sequence + ahead, view=view)
         return (lie, message)
