@@ -261,6 +261,54 @@ class Committed(Message, frozen=True):
     entries: tuple[CommittedEntry, ...]
 
 
+class Statement(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """What one signed message said: its digest (or root), and the signature under it."""
+
+    digest: bytes
+    sig: bytes
+
+
+class EquivocationProof(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False
+):
+    """Two signed statements of one replica that no honest replica ever makes both.
+
+    It needs no batch and no context: signatures cover digests. `kind` is a name of
+    `dataplane.consensus.evidence.KINDS`; the statements are in the order of their digests, so that
+    one lie has one proof.
+    """
+
+    kind: str
+    epoch: int
+    view: int
+    sequence: int
+    replica: int
+    first: Statement
+    second: Statement
+
+    @property
+    def key(self) -> tuple[str, int, int, int, int]:
+        """What the lie was about: (kind, replica, epoch, view, sequence)."""
+        return (self.kind, self.replica, self.epoch, self.view, self.sequence)
+
+
+class Accusation(Message, frozen=True):
+    """Proofs that replicas lied, from whoever found them; each is checked before it is believed."""
+
+    proofs: tuple[EquivocationProof, ...]
+
+
+class Proposed(Message, frozen=True):
+    """A primary's signed proposal without its batch, shown to one who voted for another digest."""
+
+    epoch: int
+    view: int
+    sequence: int
+    digest: bytes
+    replica: int
+    sig: bytes
+
+
 type AnyMessage = (
     PrePrepare
     | Prepare
@@ -279,6 +327,8 @@ type AnyMessage = (
     | NewView
     | FetchBatch
     | BatchBody
+    | Accusation
+    | Proposed
 )
 
 _message_encoder = msgspec.msgpack.Encoder()

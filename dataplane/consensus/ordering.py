@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from dataplane.consensus import accountability
 from dataplane.consensus.bodies import Bodies, Carried
 from dataplane.consensus.messages import (
     Batch,
@@ -64,21 +65,20 @@ class Ordering:
         if ahead:
             self._keep_early(message)
             return
-        if state.is_primary or message.sequence in state.archive:
+        if state.is_primary:
             return
         if message.sequence <= self._carried_last:
             self._on_carried_again(message, now_ms)
             return
         slot = state.slots.get(message.sequence)
         if slot is not None and slot.pre_prepare is not None:
-            if slot.pre_prepare.digest != message.digest:
-                state.accuse(slot.pre_prepare, message)
+            state.accuse(slot.pre_prepare, message)
             return
         if message.sequence > self._reach():
             # The primary's window may move first: keep it, dropping it would cost a view.
             self._keep_early(message)
-            return
-        self._accept(message, now_ms)
+        elif message.sequence not in state.archive:
+            self._accept(message, now_ms)
 
     def _reach(self) -> int:
         state = self._state
@@ -90,6 +90,8 @@ class Ordering:
         if message.view > state.view + 1 or not state.in_reach(message.sequence):
             return
         known = self._early.get(message.sequence)
+        if known is not None:
+            state.accuse(known, message)
         if known is None or known.view < message.view:
             self._early[message.sequence] = message
 
@@ -138,6 +140,7 @@ class Ordering:
         )
         barrier = self.take_proposal(message, vote, now_ms)
         state.broadcast(vote, barrier)
+        accountability.on_accepted(state, state.slot(message.sequence))
         self._try_decide(state.slot(message.sequence))
 
     def take_proposal(self, message: PrePrepare, vote: Prepare | None, now_ms: int) -> int:
@@ -172,6 +175,8 @@ class Ordering:
         if vote.replica == state.config.primary(vote.view):
             return
         slot = state.slot(vote.sequence)
+        if slot.pre_prepare is not None:
+            accountability.show_proposal(state, slot.pre_prepare, vote)
         known = slot.prepares.get(vote.replica)
         if known is not None and known.view == vote.view and known.digest != vote.digest:
             state.accuse(known, vote)
@@ -228,6 +233,7 @@ class Ordering:
         """Count a Commit; learning a decision needs no proposal and no current view."""
         state = self._state
         if not state.in_reach(vote.sequence) or vote.sequence in state.archive:
+            accountability.on_late_commit(state, vote)
             return
         slot = state.slot(vote.sequence)
         known = slot.commits.get(vote.replica)
@@ -277,6 +283,7 @@ class Ordering:
         """Take a decided batch from a peer; its certificate was verified."""
         state = self._state
         sequence = entry.certificate.sequence
+        accountability.on_commit_certificate(state, entry.certificate)
         if sequence <= state.requested or sequence in state.archive:
             return
         if sequence > state.executed + 2 * state.config.limits.window:
@@ -449,9 +456,12 @@ class Ordering:
     def is_surplus(self, vote: Prepare | Commit) -> bool:
         """Whether a vote adds nothing: its digest has its quorum here already.
 
-        Such a vote need not be verified. One with another digest must be: it may be evidence.
+        Such a vote need not be verified. One with another digest, or of a replica that said another
+        thing before, must be: it may be evidence.
         """
         state = self._state
+        if accountability.contradicts(state, vote):
+            return False
         if isinstance(vote, Commit):
             entry = state.archive.get(vote.sequence)
             return entry is not None and entry.certificate.digest == vote.digest

@@ -299,7 +299,7 @@ class ReplicationDriver:
     def _accuse(self, evidence: Evidence) -> None:
         self.metrics.evidence += 1
         self.metrics.fault(evidence.replica)
-        sequence = evidence.first.sequence
+        sequence = evidence.proof.sequence
         log.error("peer.equivocated", extra={"peer": evidence.replica, "sequence": sequence})
 
     def _alarm(self, code: str, detail: str) -> None:
