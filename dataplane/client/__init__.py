@@ -8,9 +8,11 @@ from dataplane.client.errors import (
     ApiError,
     ClientError,
     ClusterUnreachableError,
+    EvidenceError,
     ProofError,
     SpecError,
 )
+from dataplane.client.evidence import Equivocation, verify_evidence
 from dataplane.client.proofs import Proven, verify_answer, verify_proof
 
 __all__ = [
@@ -20,10 +22,13 @@ __all__ = [
     "Client",
     "ClientError",
     "ClusterUnreachableError",
+    "Equivocation",
+    "EvidenceError",
     "ProofError",
     "Proven",
     "SpecError",
     "TrustAnchor",
     "verify_answer",
+    "verify_evidence",
     "verify_proof",
 ]

@@ -8,6 +8,7 @@ from dataplane.documents.view import StateView
 from dataplane.replication.polls import Agreed
 from dataplane.replication.status import NodeStatus
 from dataplane.replication.submissions import Submitted
+from dataplane.storage.evidence import StoredEvidence
 from dataplane.wire.proofs import Certificate
 
 
@@ -35,6 +36,20 @@ class Cluster(Protocol):
 
     def status(self) -> NodeStatus:
         """What this node knows of the cluster."""
+        ...
+
+    @property
+    def accountability(self) -> "Evidence":
+        """What this node keeps of proofs that others lied."""
+        ...
+
+
+class Evidence(Protocol):
+    """Proofs in the order in which the node got them; none is ever taken away."""
+
+    @property
+    def records(self) -> Sequence[StoredEvidence]:
+        """All of them."""
         ...
 
 

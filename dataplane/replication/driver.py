@@ -17,6 +17,7 @@ from typing import Final, assert_never
 from dataplane.client.spec import NodeSpec
 from dataplane.consensus.config import ReplicaConfig
 from dataplane.consensus.messages import (
+    Accusation,
     Replies,
     Request,
     decode_message,
@@ -38,6 +39,7 @@ from dataplane.consensus.replica import Replica
 from dataplane.consensus.verification import is_of_another_epoch, verify_message
 from dataplane.documents.types import Configuration, Executor, RequestResult
 from dataplane.ports import Clock
+from dataplane.replication.accountability import Accountability
 from dataplane.replication.answers import replies_by_gateway
 from dataplane.replication.configuration import initial_configuration, replica_config
 from dataplane.replication.errors import NotReadyError
@@ -48,8 +50,9 @@ from dataplane.replication.reads import ReadPorts, Reads, ReadState
 from dataplane.replication.standing import Standing
 from dataplane.replication.status import NodeStatus
 from dataplane.replication.submissions import Submissions, Submitted
-from dataplane.replication.transport import PeerTransport
+from dataplane.replication.transport import MakeTransport, PeerTransport
 from dataplane.security.signing import Ed25519Signer, Ed25519Verifier, RememberingVerifier
+from dataplane.storage.evidence import EvidenceLog
 from dataplane.storage.wal import WriteAheadLog
 from dataplane.wire.errors import MalformedMessageError
 
@@ -71,10 +74,12 @@ class ReplicationDriver:
         executor: Executor,
         flush: Callable[[], None],
         wal: WriteAheadLog,
+        evidence_log: EvidenceLog,
         clock: Clock,
         nonce: bytes,
         on_halt: Callable[[str], None],
         state: ReadState,
+        make_transport: MakeTransport = PeerTransport,
     ) -> None:
         self.spec = spec
         self._configuration = initial_configuration(spec, executor.configuration)
@@ -87,10 +92,13 @@ class ReplicationDriver:
         self._clock = clock
         self._on_halt = on_halt
         self._verifier = RememberingVerifier(Ed25519Verifier())
+        self.accountability = Accountability(
+            self.config, self._verifier, evidence_log, self.metrics
+        )
         self._signer = signer
         self._recovered = self._recover()
         self._replica = Replica(self.config, signer, self._recovered)
-        self._transport = PeerTransport(spec, wal.incarnation, self.metrics, self._on_frames)
+        self._transport = make_transport(spec, wal.incarnation, self.metrics, self._on_frames)
         self._transport.set_members(self._configuration.members)
         self._standing = self._own_standing()
         self._submissions = Submissions(
@@ -125,6 +133,7 @@ class ReplicationDriver:
             configuration=lambda: self._configuration,
             reachable=self._transport.reachable,
             metrics=self.metrics,
+            accused=self.accountability.accused,
         )
 
     def _read_ports(self, signer: Ed25519Signer, nonce: bytes, state: ReadState) -> ReadPorts:
@@ -151,6 +160,8 @@ class ReplicationDriver:
         await self._transport.start()
         if self._standing.is_member:
             self._submissions.open(self._clock.now_ms())
+        for known in self.accountability.recall():
+            self._replica.on_message(self._clock.now_ms(), self.spec.node_id, known)
         self._tick()
 
     async def stop(self) -> None:
@@ -217,6 +228,11 @@ class ReplicationDriver:
             self._reject(sender, "malformed")
             return
         if self._replica.is_surplus(message) or is_of_another_epoch(message, self.config.epoch):
+            return
+        if isinstance(message, Accusation) and not self.accountability.admits(
+            sender, message, now_ms
+        ):
+            self._reject(sender, "too many proofs")
             return
         if not verify_message(message, sender, self.config, self._verifier):
             self._reject(sender, type(message).__name__)
@@ -290,17 +306,11 @@ class ReplicationDriver:
             case EpochEnded():
                 self._epoch_over = True
             case Evidence():
-                self._accuse(effect)
+                self.accountability.on_evidence(effect, self._clock.now_ms())
             case Alarm():
                 self._alarm(effect.code, effect.detail)
             case _:
                 assert_never(effect)
-
-    def _accuse(self, evidence: Evidence) -> None:
-        self.metrics.evidence += 1
-        self.metrics.fault(evidence.replica)
-        sequence = evidence.proof.sequence
-        log.error("peer.equivocated", extra={"peer": evidence.replica, "sequence": sequence})
 
     def _alarm(self, code: str, detail: str) -> None:
         count = self.metrics.alarms.get(code, 0) + 1
@@ -374,6 +384,7 @@ class ReplicationDriver:
         self._transport.set_members(self._configuration.members)
         self._submissions.set_replica_count(self.config.n)
         self.reads.set_config(self.config)
+        self.accountability.set_config(self.config)
         if self._standing.is_member and not was_member:
             self._submissions.open(now_ms)
         log.info("epoch.began", extra={"epoch": self.config.epoch, "members": self.config.n})
@@ -420,6 +431,7 @@ class ReplicationDriver:
         try:
             self._replica.on_tick(now_ms)
             self._submissions.on_tick(now_ms)
+            self.accountability.on_tick(self._transport, now_ms)
             if self._barrier > self._durable and self._syncing is None:
                 self._start_sync()
         except Exception as error:

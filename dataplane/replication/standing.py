@@ -21,12 +21,14 @@ class Standing:
         configuration: Callable[[], Configuration],
         reachable: Callable[[int], bool],
         metrics: ReplicationMetrics,
+        accused: Callable[[], dict[int, int]],
     ) -> None:
         self._node_id = node_id
         self._replica = replica
         self._configuration = configuration
         self._reachable = reachable
         self._metrics = metrics
+        self._accused = accused
 
     def reaches(self, replica_id: int) -> bool:
         """Whether the node has a link to a replica, or is it."""
@@ -55,7 +57,7 @@ class Standing:
     def status(self, *, ready: bool) -> NodeStatus:
         """Return what this node knows of the cluster."""
         replica, current, heads = self._replica(), self._configuration(), self.heads()
-        newest = max(heads.values())
+        newest, accused = max(heads.values()), self._accused()
         members = tuple(
             MemberStatus(
                 id=member.id,
@@ -65,6 +67,7 @@ class Standing:
                 executed=heads.get(member.id),
                 lag=None if member.id not in heads else newest - heads[member.id],
                 faults=self._metrics.faults_by_replica.get(member.id, 0),
+                evidence=accused.get(member.id, 0),
             )
             for member in current.members
         )
@@ -81,5 +84,6 @@ class Standing:
             f=faults_tolerated(len(members)),
             quorum=quorum_size(len(members)),
             ready=ready,
+            evidence=sum(accused.values()),
             members=members,
         )

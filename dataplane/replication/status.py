@@ -15,6 +15,8 @@ class MemberStatus(msgspec.Struct, frozen=True):
     executed: int | None
     lag: int | None
     faults: int
+    evidence: int
+    """How many proofs that it lied this node holds."""
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
@@ -34,4 +36,5 @@ class NodeStatus(msgspec.Struct, frozen=True):
     f: int
     quorum: int
     ready: bool
+    evidence: int
     members: tuple[MemberStatus, ...]

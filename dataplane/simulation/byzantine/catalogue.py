@@ -1,5 +1,6 @@
 """Behaviours by the names that options draw."""
 
+from dataplane.consensus.config import Signer
 from dataplane.simulation.byzantine.behaviour import Behaviour, Conspiracy
 from dataplane.simulation.byzantine.delivery import (
     FalseCheckpoint,
@@ -9,7 +10,6 @@ from dataplane.simulation.byzantine.delivery import (
     StaleReplay,
 )
 from dataplane.simulation.byzantine.votes import DoubleVoter, EquivocatingPrimary, UnseenDigest
-from dataplane.simulation.signatures import FakeSigner
 
 _BEHAVIOURS: dict[str, type[Behaviour]] = {
     "silent": Silent,
@@ -23,6 +23,9 @@ _BEHAVIOURS: dict[str, type[Behaviour]] = {
 }
 
 
-def behaviour_of(name: str, signer: FakeSigner, conspiracy: Conspiracy) -> Behaviour:
+BEHAVIOUR_NAMES = tuple(_BEHAVIOURS)
+
+
+def behaviour_of(name: str, signer: Signer, conspiracy: Conspiracy) -> Behaviour:
     """Return a new liar."""
     return _BEHAVIOURS[name](signer, conspiracy)
