@@ -15,7 +15,7 @@ from nacl.exceptions import BadSignatureError
 
 from dataplane.client.errors import EvidenceError
 from dataplane.client.spec import MEMBERS_MAX
-from dataplane.consensus.evidence import proof_fault
+from dataplane.consensus.evidence import SEQUENCELESS, VIEWLESS, proof_fault
 from dataplane.consensus.messages import EquivocationProof, Statement
 
 EVIDENCE_BYTES_MAX: Final = 16 * 1024
@@ -43,6 +43,8 @@ KIND_WORDS: Final = {
     "prepare": "votes that it accepted a proposal (prepare)",
     "commit": "votes to commit (commit)",
     "checkpoint": "roots of its state (checkpoint)",
+    "view_change": "accounts of what it had prepared (view change)",
+    "new_view": "beginnings of a view that it led (new view)",
 }
 
 
@@ -82,9 +84,9 @@ class Equivocation:
 
     def in_words(self) -> str:
         """Say what was proven."""
-        place = f"sequence {self.sequence}"
-        if self.kind != "checkpoint":
-            place = f"view {self.view}, {place}"
+        parts = [] if self.kind in VIEWLESS else [f"view {self.view}"]
+        parts += [] if self.kind in SEQUENCELESS else [f"sequence {self.sequence}"]
+        place = ", ".join(parts)
         return (
             f"Node {self.replica} of cluster {self.cluster_id} signed two different "
             f"{KIND_WORDS[self.kind]} for {place} of epoch {self.epoch}:\n"

@@ -18,11 +18,16 @@ from dataplane.consensus.messages import (
     Checkpoint,
     Commit,
     EquivocationProof,
+    NewView,
     Prepare,
     PrePrepare,
     Proposed,
     Statement,
+    ViewChange,
     checkpoint_payload,
+    new_view_digest,
+    view_change_digest,
+    view_payload,
     vote_payload,
 )
 
@@ -30,7 +35,7 @@ PROOFS_PER_MESSAGE_MAX: Final = 16
 NUMBER_LIMIT: Final = 2**63
 SIGNATURE_BYTES: Final = 64
 
-type Claim = PrePrepare | Proposed | Prepare | Commit | Checkpoint
+type Claim = PrePrepare | Proposed | Prepare | Commit | Checkpoint | ViewChange | NewView
 type ProofKey = tuple[str, int, int, int, int]
 type PayloadOf = Callable[[bytes, EquivocationProof, bytes], bytes]
 
@@ -53,16 +58,35 @@ def _checkpoint(cluster_id: bytes, proof: EquivocationProof, digest: bytes) -> b
     return checkpoint_payload(cluster_id, epoch=proof.epoch, sequence=proof.sequence, root=digest)
 
 
+def _view(tag: bytes) -> PayloadOf:
+    def payload(cluster_id: bytes, proof: EquivocationProof, digest: bytes) -> bytes:
+        return view_payload(
+            tag,
+            cluster_id,
+            epoch=proof.epoch,
+            view=proof.view,
+            replica=proof.replica,
+            digest=digest,
+        )
+
+    return payload
+
+
 KINDS: Final[dict[str, PayloadOf]] = {
     "pre_prepare": _vote(b"PP"),
     "prepare": _vote(b"P"),
     "commit": _vote(b"C"),
     "checkpoint": _checkpoint,
+    "view_change": _view(b"VC"),
+    "new_view": _view(b"NV"),
 }
 """kind -> what its replica signed."""
 
 VIEWLESS: Final = frozenset({"checkpoint"})
 """Kinds whose signature does not cover the view: theirs is 0, or one lie would have many proofs."""
+
+SEQUENCELESS: Final = frozenset({"view_change", "new_view"})
+"""Kinds whose signature does not cover a sequence: theirs is 0."""
 
 _KIND_OF: Final[dict[type[Claim], str]] = {
     PrePrepare: "pre_prepare",
@@ -70,22 +94,35 @@ _KIND_OF: Final[dict[type[Claim], str]] = {
     Prepare: "prepare",
     Commit: "commit",
     Checkpoint: "checkpoint",
+    ViewChange: "view_change",
+    NewView: "new_view",
 }
 
 
 def _statement(claim: Claim) -> Statement:
-    return Statement(claim.root if isinstance(claim, Checkpoint) else claim.digest, claim.sig)
+    match claim:
+        case Checkpoint():
+            return Statement(claim.root, claim.sig)
+        case ViewChange():
+            return Statement(view_change_digest(claim), claim.sig)
+        case NewView():
+            return Statement(new_view_digest(claim), claim.sig)
+        case _:
+            return Statement(claim.digest, claim.sig)
 
 
 def _place(claim: Claim) -> ProofKey:
     view = 0 if isinstance(claim, Checkpoint) else claim.view
-    return (_KIND_OF[type(claim)], claim.replica, claim.epoch, view, claim.sequence)
+    sequence = 0 if isinstance(claim, ViewChange | NewView) else claim.sequence
+    return (_KIND_OF[type(claim)], claim.replica, claim.epoch, view, sequence)
 
 
 def proof_from(first: Claim, second: Claim) -> EquivocationProof | None:
     """Return the proof in two verified messages, None when they do not contradict each other."""
+    if _place(first) != _place(second) or first.sig == second.sig:
+        return None
     one, other = _statement(first), _statement(second)
-    if _place(first) != _place(second) or one.digest == other.digest:
+    if one.digest == other.digest:
         return None
     if one.digest > other.digest:
         one, other = other, one
@@ -98,9 +135,11 @@ def _shape_fault(proof: EquivocationProof) -> str | None:
     statements = (proof.first, proof.second)
     if proof.kind not in KINDS:
         return "unknown_kind"
-    if not all(0 <= number < NUMBER_LIMIT for number in numbers) or proof.sequence < 1:
-        return "out_of_range"
-    if proof.kind in VIEWLESS and proof.view != 0:
+    if (
+        not all(0 <= number < NUMBER_LIMIT for number in numbers)
+        or (proof.kind in SEQUENCELESS) != (proof.sequence == 0)
+        or (proof.kind in VIEWLESS and proof.view != 0)
+    ):
         return "out_of_range"
     if any(
         len(said.digest) != DIGEST_BYTES or len(said.sig) != SIGNATURE_BYTES for said in statements
@@ -137,6 +176,7 @@ class EvidenceBook:
     """
 
     def __init__(self, count_max: int, replica_count: int) -> None:
+        self._count_max = count_max
         self._per_replica_max = max(1, count_max // replica_count)
         self._known: dict[int, set[ProofKey]] = {}
 
@@ -146,7 +186,8 @@ class EvidenceBook:
     def wants(self, proof: EquivocationProof) -> bool:
         """Whether a proof would be news and has room."""
         keys = self._known.get(proof.replica, set())
-        return proof.key not in keys and len(keys) < self._per_replica_max
+        has_room = len(keys) < self._per_replica_max and len(self) < self._count_max
+        return has_room and proof.key not in keys
 
     def note(self, proof: EquivocationProof) -> bool:
         """Note a proof; return whether it is news and there was room."""

@@ -408,13 +408,45 @@ def suspect_payload(cluster_id: bytes, *, epoch: int, view: int) -> bytes:
     return _payload(b"SU", cluster_id, (0, epoch, view), b"")
 
 
+def view_change_digest(change: ViewChange) -> bytes:
+    """Return the digest of what a ViewChange says besides its view and sender."""
+    return digest_of(_message_encoder.encode((change.timeout, change.checkpoint, change.prepared)))
+
+
+def new_view_digest(new_view: NewView) -> bytes:
+    """Return the digest of what a NewView says besides its view."""
+    return digest_of(_message_encoder.encode((new_view.changes, new_view.proposals)))
+
+
+def view_payload(
+    kind: bytes, cluster_id: bytes, *, epoch: int, view: int, replica: int, digest: bytes
+) -> bytes:
+    """Return what a replica signs for a view change (VC) or a new view (NV).
+
+    The signature covers a digest, so that two of them prove a lie without all that they carry.
+    """
+    return _payload(kind, cluster_id, (0, epoch, view, replica), digest)
+
+
 def view_change_payload(cluster_id: bytes, change: ViewChange) -> bytes:
     """Return what a replica signs for a view change: all of it but the signature."""
-    body = _message_encoder.encode((change.timeout, change.checkpoint, change.prepared))
-    return _payload(b"VC", cluster_id, (0, change.epoch, change.view, change.replica), body)
+    return view_payload(
+        b"VC",
+        cluster_id,
+        epoch=change.epoch,
+        view=change.view,
+        replica=change.replica,
+        digest=view_change_digest(change),
+    )
 
 
 def new_view_payload(cluster_id: bytes, new_view: NewView) -> bytes:
     """Return what the new primary signs: all of the NewView but the signature."""
-    body = _message_encoder.encode((new_view.changes, new_view.proposals))
-    return _payload(b"NV", cluster_id, (0, new_view.epoch, new_view.view), body)
+    return view_payload(
+        b"NV",
+        cluster_id,
+        epoch=new_view.epoch,
+        view=new_view.view,
+        replica=new_view.replica,
+        digest=new_view_digest(new_view),
+    )

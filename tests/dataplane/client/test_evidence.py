@@ -21,9 +21,12 @@ from dataplane.consensus.evidence import KINDS, proof_from
 from dataplane.consensus.messages import (
     Checkpoint,
     Commit,
+    EquivocationProof,
     Prepare,
     Proposed,
+    Statement,
     checkpoint_payload,
+    view_payload,
     vote_payload,
 )
 from dataplane.security.signing import Ed25519Signer
@@ -49,10 +52,29 @@ def claim(kind: str, digest: bytes, cluster: str = CLUSTER):
     return message(EPOCH, VIEW, SEQUENCE, digest, LIAR, signer.sign(payload))
 
 
+VIEW_TAGS = {"view_change": b"VC", "new_view": b"NV"}
+
+
 def evidence(kind: str = "commit", cluster: str = CLUSTER) -> dict:
+    if kind in VIEW_TAGS:
+        said = [view_statement(kind, digest, cluster) for digest in (ONE, OTHER)]
+        proof = EquivocationProof(kind, EPOCH, VIEW, 0, LIAR, *said)
+        return msgspec.to_builtins(document_of(proof, cluster))
     proof = proof_from(claim(kind, ONE, cluster), claim(kind, OTHER, cluster))
     assert proof is not None
     return msgspec.to_builtins(document_of(proof, cluster))
+
+
+def view_statement(kind: str, digest: bytes, cluster: str) -> Statement:
+    payload = view_payload(
+        VIEW_TAGS[kind],
+        bytes.fromhex(cluster),
+        epoch=EPOCH,
+        view=VIEW,
+        replica=LIAR,
+        digest=digest,
+    )
+    return Statement(digest, SIGNERS[LIAR].sign(payload))
 
 
 def check(document, **options):
@@ -72,12 +94,14 @@ def fault(document, **options) -> str:
 def test_a_good_proof_of_every_kind_is_believed_and_said_in_words(kind):
     for document in (evidence(kind), json.dumps(evidence(kind)).encode()):
         proven = check(document)
-        assert (proven.replica, proven.kind, proven.sequence) == (LIAR, kind, SEQUENCE)
+        sequence = 0 if kind in VIEW_TAGS else SEQUENCE
+        assert (proven.replica, proven.kind, proven.sequence) == (LIAR, kind, sequence)
     words = proven.in_words()
     assert f"Node {LIAR} of cluster {CLUSTER}" in words
     assert ONE.hex() in words
     assert OTHER.hex() in words
     assert ("view 5" in words) == (kind != "checkpoint")
+    assert ("sequence 12" in words) == (kind not in VIEW_TAGS)
 
 
 def test_every_kind_has_words():
@@ -90,7 +114,9 @@ SWAPS = [(a, b) for a in sorted(KINDS) for b in sorted(KINDS) if a != b]
 
 @pytest.mark.parametrize(("signed", "claimed"), SWAPS)
 def test_signatures_of_one_kind_prove_no_other(signed, claimed):
-    document = evidence(signed) | {"kind": claimed, "view": 0 if claimed == "checkpoint" else VIEW}
+    view = 0 if claimed == "checkpoint" else VIEW
+    sequence = 0 if claimed in VIEW_TAGS else SEQUENCE
+    document = evidence(signed) | {"kind": claimed, "view": view, "sequence": sequence}
     assert fault(document) == "bad_signature"
 
 
@@ -122,7 +148,8 @@ ATTACKS = [
     ("sequence", 2**63, "out_of_range"),
     ("epoch", EPOCH + 1, "other_epoch"),
     ("cluster_id", ELSEWHERE, "other_cluster"),
-    ("kind", "view_change", "unknown_kind"),
+    ("kind", "view_change", "out_of_range"),
+    ("kind", "suspect", "unknown_kind"),
     ("first/digest", "01", "malformed"),
     ("first/digest", ONE.hex()[:-1], "malformed"),
     ("first/digest", "zz" * 32, "malformed"),

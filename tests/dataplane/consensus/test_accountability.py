@@ -13,12 +13,18 @@ from dataplane.consensus.messages import (
     Committed,
     CommittedEntry,
     EquivocationProof,
+    NewView,
     Prepare,
     PrePrepare,
     Proposed,
+    TimeoutCertificate,
+    ViewChange,
     checkpoint_payload,
     digest_of,
     encode_batch,
+    new_view_payload,
+    suspect_payload,
+    view_change_payload,
 )
 from dataplane.simulation.signatures import signer_of
 from tests.dataplane.consensus.lab import CLUSTER_ID, Lab
@@ -211,6 +217,49 @@ def test_a_root_inside_a_certificate_contradicts_the_one_that_came_here():
     assert accused(lab, 1) == [(3, "checkpoint", interval)]
 
 
+# --- Views ----------------------------------------------------------------------------------------
+
+
+def left(lab: Lab, replica: int, suspects: tuple[int, ...]) -> ViewChange:
+    """A replica's ViewChange to view 1; who suspects view 0 makes it another one."""
+    payload = suspect_payload(CLUSTER_ID, epoch=0, view=0)
+    votes = tuple((r, signer_of("vote", r).sign(payload)) for r in suspects)
+    change = ViewChange(0, 1, TimeoutCertificate(0, 0, votes), None, (), replica, b"")
+    sig = signer_of("vote", replica).sign(view_change_payload(CLUSTER_ID, change))
+    return msgspec.structs.replace(change, sig=sig)
+
+
+def begun(lab: Lab, changes: list[ViewChange]) -> NewView:
+    new_view = NewView(0, 1, tuple(changes), (), 1, b"")
+    sig = signer_of("vote", 1).sign(new_view_payload(CLUSTER_ID, new_view))
+    return msgspec.structs.replace(new_view, sig=sig)
+
+
+def test_two_view_changes_of_one_replica_to_one_view_are_evidence():
+    lab = Lab(4)
+    first, second = left(lab, 3, (0, 2)), left(lab, 3, (0, 1))
+    for change in (first, first, second):
+        assert lab.give(1, change)
+    assert accused(lab, 1) == [(3, "view_change", 0)]
+    assert lab.bench[1].evidence[0].proof.view == 1
+
+
+def test_a_view_change_that_contradicts_the_one_in_the_new_view_is_evidence():
+    lab = Lab(4)
+    assert lab.give(2, begun(lab, [left(lab, r, (0, 2)) for r in (0, 1, 3)]), sender=1)
+    assert lab.give(2, left(lab, 3, (0, 2)))
+    assert accused(lab, 2) == []
+    assert lab.give(2, left(lab, 3, (0, 1)))
+    assert accused(lab, 2) == [(3, "view_change", 0)]
+
+
+def test_two_beginnings_of_one_view_are_evidence():
+    lab = Lab(4)
+    for changes in ([0, 1, 3], [0, 1, 2]):
+        assert lab.give(3, begun(lab, [left(lab, r, (0, 2)) for r in changes]), sender=1)
+    assert accused(lab, 3) == [(1, "new_view", 0)]
+
+
 # --- Telling the others ---------------------------------------------------------------------------
 
 
@@ -253,7 +302,8 @@ def tampered(lab: Lab) -> dict[str, EquivocationProof]:
         "another view": change(proof, view=1),
         "another sequence": change(proof, sequence=2),
         "another kind": change(proof, kind="prepare"),
-        "an unknown kind": change(proof, kind="view_change"),
+        "an unknown kind": change(proof, kind="suspect"),
+        "a kind without a sequence": change(proof, kind="view_change"),
         "one bad signature": change(proof, second=change(proof.second, sig=own.sig)),
         "a short signature": change(proof, second=change(proof.second, sig=b"")),
         "a short digest": change(proof, first=change(proof.first, digest=b"\0")),
