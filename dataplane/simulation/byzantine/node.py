@@ -19,6 +19,7 @@ from dataplane.consensus.messages import decode_message, encode_message
 from dataplane.node.__main__ import EXIT_USAGE, run
 from dataplane.node.app import Node
 from dataplane.replication.metrics import ReplicationMetrics
+from dataplane.replication.peer_messages import MARK
 from dataplane.replication.transport import OnFrames, PeerTransport
 from dataplane.security.signing import load_signer
 from dataplane.simulation.byzantine.behaviour import Behaviour, Conspiracy
@@ -29,7 +30,10 @@ PROFILES: Final = frozenset({"development"})
 
 
 class LyingTransport(PeerTransport):
-    """Says to each peer what the behaviour makes of what the core wanted to say."""
+    """Says to each peer what the behaviour makes of what the core wanted to say.
+
+    What the gateways say to each other for reads goes through as it is.
+    """
 
     def __init__(
         self,
@@ -45,14 +49,16 @@ class LyingTransport(PeerTransport):
 
     @override
     def send(self, node_id: int, payload: bytes) -> None:
+        if payload.startswith(MARK):
+            super().send(node_id, payload)
+            return
         for said in self._behaviour.outgoing(node_id, decode_message(payload)):
             super().send(node_id, encode_message(said))
 
     @override
     def broadcast(self, payload: bytes) -> None:
-        for member in self.spec.members:
-            if member.id != self.spec.node_id:
-                self.send(member.id, payload)
+        for node_id in tuple(self._peers):
+            self.send(node_id, payload)
 
 
 def lying_node(spec: NodeSpec, name: str) -> Node:
