@@ -13,15 +13,13 @@ import msgspec
 from nacl import bindings
 from nacl.exceptions import BadSignatureError
 
+from dataplane.client.anchors import TrustAnchor
 from dataplane.client.errors import EvidenceError
-from dataplane.client.spec import MEMBERS_MAX
 from dataplane.consensus.evidence import SEQUENCELESS, VIEWLESS, proof_fault
 from dataplane.consensus.messages import EquivocationProof, Statement
 
 EVIDENCE_BYTES_MAX: Final = 16 * 1024
-KEYS_BYTES_MAX: Final = 64 * 1024
 FORMAT: Final = "aerolith-evidence-1"
-CLUSTER_ID_BYTES: Final = 16
 
 FAULTS: Final = {
     "unknown_kind": "this version knows no such kind of message",
@@ -32,7 +30,7 @@ FAULTS: Final = {
     "unknown_signer": "the accused is no node of the cluster in that epoch",
     "bad_signature": "a signature is not the accused node's",
     "other_cluster": "the proof is about another cluster",
-    "other_epoch": "the keys at hand are of another epoch",
+    "other_epoch": "the trust anchor is of another epoch",
     "not_evidence": "this is not a proof of equivocation",
     "too_large": f"a proof has at most {EVIDENCE_BYTES_MAX} bytes",
 }
@@ -168,67 +166,30 @@ def _proof_in(document: EvidenceDocument) -> EquivocationProof:
 
 
 def verify_evidence(
-    evidence: EvidenceDocument | bytes | str | Mapping[str, Any],
-    *,
-    cluster_id: str,
-    epoch: int,
-    keys: Mapping[int, str],
+    evidence: EvidenceDocument | bytes | str | Mapping[str, Any], anchor: TrustAnchor
 ) -> Equivocation:
-    """Check a proof with the public keys (node id -> hex) of one epoch of one cluster.
+    """Check a proof with the public keys of the epoch that it is about.
 
     Raises:
         EvidenceError: It proves nothing; `code` is one of `FAULTS`.
     """
     document = evidence if isinstance(evidence, EvidenceDocument) else read_evidence(evidence)
-    if document.cluster_id != cluster_id:
+    if document.cluster_id != anchor.cluster_id:
         raise EvidenceError("other_cluster", FAULTS["other_cluster"])
-    if document.epoch != epoch:
+    if document.epoch != anchor.epoch:
         raise EvidenceError("other_epoch", FAULTS["other_epoch"])
-    proof = _proof_in(document)
-    key = keys.get(document.replica)
-    public_key = None if key is None else bytes.fromhex(key)
-    fault = proof_fault(proof, bytes.fromhex(cluster_id), public_key, _Verifier())
+    proof, key = _proof_in(document), anchor.public_key(document.replica)
+    fault = proof_fault(proof, bytes.fromhex(anchor.cluster_id), key, _Verifier())
     if fault is not None:
         raise EvidenceError(fault, FAULTS[fault])
     assert key is not None
     return Equivocation(
-        cluster_id,
+        anchor.cluster_id,
         document.kind,
         document.epoch,
         document.view,
         document.sequence,
         document.replica,
         (document.first.digest, document.second.digest),
-        key,
+        key.hex(),
     )
-
-
-class _Validator(msgspec.Struct, frozen=True):
-    id: int
-    public_key: str
-
-
-class _Keys(msgspec.Struct, frozen=True):
-    cluster_id: str
-    epoch: int
-    validators: tuple[_Validator, ...]
-
-
-def verify_with_keys(evidence: bytes, keys: bytes) -> Equivocation:
-    """Check a proof with a file of keys: `{cluster_id, epoch, validators: [{id, public_key}]}`.
-
-    Raises:
-        EvidenceError: It proves nothing, or the keys cannot be used (`bad_keys`).
-    """
-    try:
-        if len(keys) > KEYS_BYTES_MAX:
-            raise EvidenceError("bad_keys", f"a file of keys has at most {KEYS_BYTES_MAX} bytes")
-        anchor = msgspec.json.decode(keys, type=_Keys)
-        known = {validator.id: validator.public_key for validator in anchor.validators}
-        are_keys = all(len(bytes.fromhex(key)) == 32 for key in known.values())
-        is_id = len(bytes.fromhex(anchor.cluster_id)) == CLUSTER_ID_BYTES
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise EvidenceError("bad_keys", f"not a file of keys: {error}") from error
-    if not (are_keys and is_id and 1 <= len(known) == len(anchor.validators) <= MEMBERS_MAX):
-        raise EvidenceError("bad_keys", "the nodes of a cluster have one key of 32 bytes each")
-    return verify_evidence(evidence, cluster_id=anchor.cluster_id, epoch=anchor.epoch, keys=known)

@@ -153,6 +153,11 @@ def is_of_another_epoch(message: AnyMessage, epoch: int) -> bool:
     return isinstance(message, OF_ONE_EPOCH) and message.epoch != epoch
 
 
+def _verify_head(message: Proposed, config: ReplicaConfig, verifier: Verifier) -> bool:
+    is_primarys = message.replica == config.primary(message.view)
+    return is_primarys and message.epoch == config.epoch and verify_vote(message, config, verifier)
+
+
 def _proves(proof: EquivocationProof, config: ReplicaConfig, verifier: Verifier) -> bool:
     key = config.public_key(proof.replica) if proof.epoch == config.epoch else None
     return proof_fault(proof, config.cluster_id, key, verifier) is None
@@ -221,8 +226,4 @@ def verify_message(  # noqa: C901, PLR0911, PLR0912 - one flat branch per messag
         case Accusation():
             return verify_accusation(message, config, verifier)
         case Proposed():
-            return (
-                message.replica == config.primary(message.view)
-                and message.epoch == config.epoch
-                and verify_vote(message, config, verifier)
-            )
+            return _verify_head(message, config, verifier)

@@ -27,7 +27,6 @@ urlpatterns = [
     path(f"{ONE}keys/", views.keys_page, name="keys"),
     path(f"{ONE}keys/<slug:key_id>/revoke/", views.key_revoke_view, name="key-revoke"),
     path(f"{ONE}accountability/", accountability.accountability_page, name="accountability"),
-    path(f"{ONE}accountability/keys.json", accountability.keys_download, name="evidence-keys"),
     path(f"{ONE}accountability/<uuid:evidence_id>/", accountability.evidence_page, name="evidence"),
     path(
         f"{ONE}accountability/<uuid:evidence_id>/proof.json",

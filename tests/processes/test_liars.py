@@ -37,10 +37,6 @@ def honest(cluster: LocalCluster) -> list[int]:
     return [index for index in range(len(cluster.members)) if index not in cluster.liars]
 
 
-def keys(cluster: LocalCluster) -> dict[int, str]:
-    return {member.id: member.public_key for member in cluster.members}
-
-
 def proofs(cluster: LocalCluster, index: int) -> list[dict]:
     with Client([cluster.urls[index]], cluster.api_key) as client:
         found, cursor = [], "0"
@@ -88,13 +84,10 @@ def test_a_liar_harms_nothing_and_every_honest_node_can_prove_it(with_liar, liar
         found = proofs(cluster, index)
         assert {record["proof"]["replica"] for record in found} == {liar}
         for record in found:
-            proven = verify_evidence(
-                record["proof"], cluster_id=cluster.cluster_id, epoch=0, keys=keys(cluster)
-            )
-            assert proven.replica == liar
+            assert verify_evidence(record["proof"], cluster.anchor).replica == liar
         framed = found[0]["proof"] | {"replica": honest(cluster)[0]}
         with pytest.raises(EvidenceError):
-            verify_evidence(framed, cluster_id=cluster.cluster_id, epoch=0, keys=keys(cluster))
+            verify_evidence(framed, cluster.anchor)
 
 
 def test_proofs_outlive_a_crash_and_reach_a_node_that_was_away(with_liar):

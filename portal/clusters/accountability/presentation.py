@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from portal.clusters.accountability.services import EPOCH, pinned_keys
 from portal.clusters.models import Cluster, Evidence
 from portal.clusters.presentation import moment
 from portal.plans.types import FaultBudget
@@ -38,21 +37,15 @@ def evidence_json(evidence: Evidence, cluster: Cluster) -> dict[str, Any]:
         "seen_by": [
             {"node": report.node, "at": moment(report.seen_at)} for report in evidence.reports.all()
         ],
-        "public_key": pinned_keys(cluster).get(evidence.node),
+        "public_key": public_key_of(cluster, evidence.node),
         "proof": evidence.proof,
     }
 
 
-def anchor_json(cluster: Cluster) -> dict[str, Any]:
-    """Print whom to believe: the cluster's id and its nodes' public keys."""
-    return {
-        "version": 1,
-        "cluster_id": cluster.data_plane_id,
-        "epoch": EPOCH,
-        "validators": [
-            {"id": node, "public_key": key} for node, key in sorted(pinned_keys(cluster).items())
-        ],
-    }
+def public_key_of(cluster: Cluster, index: int) -> str | None:
+    """Return the key that the portal gave a node; None when the cluster has no such node."""
+    keys = {node.index: node.public_key for node in cluster.nodes.all()}
+    return keys.get(index) or None
 
 
 def place_words(evidence: Evidence) -> str:

@@ -10,11 +10,13 @@ from django.conf import settings
 from django.db import transaction
 from django.urls import reverse
 
+from dataplane.client.anchors import TrustAnchor
 from dataplane.client.errors import EvidenceError
-from dataplane.client.evidence import Equivocation, EvidenceDocument, verify_evidence
+from dataplane.client.evidence import FAULTS, Equivocation, verify_evidence
 from portal.audit.services import Actor, audit_record
 from portal.clusters.accountability.fetching import has_news, node_read
 from portal.clusters.accountability.types import EvidenceItem
+from portal.clusters.connections import trust_anchor
 from portal.clusters.models import Cluster, Evidence, EvidenceReport, Node
 from portal.clusters.operations.live import announce_cluster
 from portal.core import clock
@@ -27,14 +29,7 @@ logger = logging.getLogger(__name__)
 
 PER_NODE_MAX: Final = 250
 """Proofs kept against one node: one is enough, and a liar can sign as many as it likes."""
-EPOCH: Final = 0
-"""The nodes of a cluster and their keys do not change yet."""
 FUTURE_MAX: Final = timedelta(minutes=1)
-
-
-def pinned_keys(cluster: Cluster) -> dict[int, str]:
-    """Return the public keys that the portal itself gave the nodes."""
-    return {node.index: node.public_key for node in cluster.nodes.all() if node.public_key}
 
 
 def evidence_collect(cluster: Cluster) -> int:
@@ -54,7 +49,7 @@ def evidence_take(cluster: Cluster, reporter: Node, items: Iterable[EvidenceItem
     added, refused = 0, 0
     for item in items:
         try:
-            proven = _check(cluster, item.proof)
+            proven = verify_evidence(item.proof, _anchor(cluster))
         except EvidenceError:
             refused += 1
             continue
@@ -68,21 +63,21 @@ def evidence_take(cluster: Cluster, reporter: Node, items: Iterable[EvidenceItem
     return added
 
 
-def _check(cluster: Cluster, document: EvidenceDocument) -> Equivocation:
-    return verify_evidence(
-        document, cluster_id=cluster.data_plane_id, epoch=EPOCH, keys=pinned_keys(cluster)
-    )
-
-
 def evidence_verify(cluster: Cluster, evidence: Evidence) -> Equivocation:
     """Check a stored proof again with the pinned keys.
 
     Raises:
         EvidenceError: it proves nothing.
     """
-    return verify_evidence(
-        evidence.proof, cluster_id=cluster.data_plane_id, epoch=EPOCH, keys=pinned_keys(cluster)
-    )
+    return verify_evidence(evidence.proof, _anchor(cluster))
+
+
+def _anchor(cluster: Cluster) -> TrustAnchor:
+    """Return the keys that the portal itself gave the nodes; before there are any, none is good."""
+    anchor = trust_anchor(cluster)
+    if anchor is None:
+        raise EvidenceError("unknown_signer", FAULTS["unknown_signer"])
+    return anchor
 
 
 @transaction.atomic

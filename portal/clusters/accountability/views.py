@@ -13,13 +13,13 @@ from dataplane.client.errors import EvidenceError
 from portal.access.guards import require
 from portal.clusters.accountability.presentation import (
     KIND_WORDS,
-    anchor_json,
     place_words,
+    public_key_of,
     ring_of,
     verdict_of,
 )
 from portal.clusters.accountability.selectors import evidence_get, evidence_list
-from portal.clusters.accountability.services import evidence_verify, pinned_keys
+from portal.clusters.accountability.services import evidence_verify
 from portal.clusters.models import Cluster, Evidence
 from portal.clusters.pages import cluster_context
 from portal.clusters.selectors import cluster_get
@@ -66,7 +66,7 @@ def evidence_page(
     context = {
         **cluster_context(cluster, access, clock.now(), tab="accountability"),
         **_row(evidence),
-        "public_key": pinned_keys(cluster).get(evidence.node, ""),
+        "public_key": public_key_of(cluster, evidence.node),
         "statements": [evidence.proof["first"], evidence.proof["second"]],
     }
     if request.method == "POST":
@@ -82,15 +82,10 @@ def proof_download(
     require(request, "clusters:read")
     evidence = evidence_get(cluster_get(cluster_id), evidence_id)
     name = f"node-{evidence.node}-{evidence.kind}-{evidence.sequence}.json"
-    return _file(evidence.proof, name)
-
-
-@require_GET
-def keys_download(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpResponse:
-    """The public keys of the nodes as a file, to check proofs with."""
-    require(request, "clusters:read")
-    cluster = cluster_get(cluster_id)
-    return _file(anchor_json(cluster), "keys.json")
+    data = msgspec.json.format(msgspec.json.encode(evidence.proof), indent=2) + b"\n"
+    response = HttpResponse(data, content_type="application/json")
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
 
 
 def _row(evidence: Evidence) -> dict[str, Any]:
@@ -108,13 +103,6 @@ def _checked(cluster: Cluster, evidence: Evidence) -> dict[str, Any]:
     except EvidenceError as error:
         return {"checked_at": clock.now(), "fault": error.detail}
     return {"checked_at": clock.now(), "proven": proven}
-
-
-def _file(content: Any, name: str) -> HttpResponse:
-    data = msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
-    response = HttpResponse(data, content_type="application/json")
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response
 
 
 def _uuid(text: str) -> UUID:

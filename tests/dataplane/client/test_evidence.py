@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 
 from dataplane.client import EvidenceError, verify_evidence
 from dataplane.client.__main__ import main
+from dataplane.client.anchors import TrustAnchor, dump_anchor
 from dataplane.client.evidence import (
     EVIDENCE_BYTES_MAX,
     FAULTS,
-    KEYS_BYTES_MAX,
     document_of,
-    verify_with_keys,
 )
 from dataplane.consensus.evidence import KINDS, proof_from
 from dataplane.consensus.messages import (
@@ -77,10 +76,8 @@ def view_statement(kind: str, digest: bytes, cluster: str) -> Statement:
     return Statement(digest, SIGNERS[LIAR].sign(payload))
 
 
-def check(document, **options):
-    return verify_evidence(
-        document, **{"cluster_id": CLUSTER, "epoch": EPOCH, "keys": KEYS} | options
-    )
+def check(document, *, cluster_id=CLUSTER, epoch=EPOCH, keys=KEYS):
+    return verify_evidence(document, TrustAnchor.of_keys(cluster_id, epoch, sorted(keys.items())))
 
 
 def fault(document, **options) -> str:
@@ -183,7 +180,7 @@ def test_a_proof_of_another_cluster_does_not_pass_under_this_ones_name():
 def test_a_proof_is_refused_with_the_keys_of_another_epoch_or_cluster():
     assert fault(evidence(), epoch=EPOCH - 1) == "other_epoch"
     assert fault(evidence(), cluster_id=ELSEWHERE) == "other_cluster"
-    mixed = {**KEYS, LIAR: KEYS[0]}
+    mixed = {0: KEYS[1], 1: KEYS[2], 2: KEYS[3], 3: KEYS[0]}
     assert fault(evidence(), keys=mixed) == "bad_signature"
     assert fault(evidence(), keys={0: KEYS[0]}) == "unknown_signer"
 
@@ -212,44 +209,16 @@ def test_nothing_makes_the_verifier_fail_otherwise(data):
     fault(data)
 
 
-def anchor(**changes) -> bytes:
-    validators = [{"id": node, "public_key": key} for node, key in KEYS.items()]
-    return json.dumps(
-        {"version": 1, "cluster_id": CLUSTER, "epoch": EPOCH, "validators": validators} | changes
-    ).encode()
-
-
-def test_a_proof_is_checked_with_a_file_of_keys():
-    assert verify_with_keys(json.dumps(evidence()).encode(), anchor()).replica == LIAR
-
-
-@pytest.mark.parametrize(
-    "keys",
-    [
-        b"",
-        b"{}",
-        anchor(validators=[]),
-        anchor(validators=[{"id": 3, "public_key": "00"}]),
-        anchor(validators=[{"id": 3, "public_key": "zz" * 32}]),
-        anchor(validators=[{"id": 3, "public_key": KEYS[3]}] * 2),
-        anchor(cluster_id="nothing"),
-        anchor() + b" " * KEYS_BYTES_MAX,
-    ],
-)
-def test_a_file_of_keys_that_cannot_be_used_is_refused(keys):
-    with pytest.raises(EvidenceError) as refused:
-        verify_with_keys(json.dumps(evidence()).encode(), keys)
-    assert refused.value.code == "bad_keys"
-
-
 def test_the_command_says_in_words_what_is_proven(tmp_path, capsys):
     good, forged, keys = tmp_path / "good.json", tmp_path / "forged.json", tmp_path / "keys.json"
     good.write_text(json.dumps(evidence()))
     forged.write_text(json.dumps(changed("replica", 1)))
-    keys.write_bytes(anchor())
+    keys.write_bytes(dump_anchor(TrustAnchor.of_keys(CLUSTER, EPOCH, KEYS.items())))
     assert main(["verify-evidence", str(good), "--anchor", str(keys)]) == 0
     assert capsys.readouterr().out.startswith(f"PROVEN. Node {LIAR} of cluster {CLUSTER}")
     assert main(["verify-evidence", str(forged), "--anchor", str(keys)]) == 1
     assert capsys.readouterr().out.startswith("NOT PROVEN. bad_signature:")
     assert main(["verify-evidence", str(tmp_path / "none"), "--anchor", str(keys)]) == 1
     assert "none" in capsys.readouterr().err
+    assert main(["verify-evidence", str(good), "--anchor", str(good)]) == 1
+    assert "not a trust anchor" in capsys.readouterr().err

@@ -1,11 +1,15 @@
 """What a node keeps of evidence, tells to peers that connect, and looks at of what they send."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
+from dataplane.consensus.config import ReplicaConfig
 from dataplane.consensus.evidence import PROOFS_PER_MESSAGE_MAX, proof_from
 from dataplane.consensus.messages import Accusation, Commit, EquivocationProof, decode_message
 from dataplane.consensus.outcome import Evidence
+from dataplane.consensus.verification import is_of_another_epoch, verify_message
 from dataplane.replication.accountability import (
     ADMITTED_PER_WINDOW,
     TELL_EVERY_MS,
@@ -114,3 +118,29 @@ def test_of_what_a_peer_sends_only_so_much_is_looked_at_a_second(opened):
     assert answers == [True] * allowed + [False]
     assert kept.admits(2, message, START_MS)
     assert kept.admits(1, message, START_MS + TELL_EVERY_MS)
+
+
+def next_epoch(removed: int = 3) -> ReplicaConfig:
+    members = tuple(member for member in LAB.members if member.replica_id != removed)
+    return replace(LAB.config(0), epoch=1, members=members)
+
+
+def test_what_was_proven_stays_proven_in_later_epochs_and_after_a_restart(opened, tmp_path):
+    kept, links = opened(), Links()
+    kept.on_evidence(Evidence(proof(1), None), START_MS)
+    kept.set_config(next_epoch())
+    kept.on_evidence(Evidence(proof(2), None), START_MS)
+    assert [record.proof.sequence for record in kept.records] == [1]
+    assert kept.recall() == []
+    kept.on_tick(links, START_MS)
+    assert links.said == []
+    log = EvidenceLog(tmp_path / "evidence")
+    later = Accountability(next_epoch(), LAB.verifier, log, ReplicationMetrics())
+    assert [record.proof.replica for record in later.records] == [3]
+
+
+def test_proofs_of_another_epoch_are_no_fault_of_their_sender():
+    message = Accusation((proof(1),))
+    assert not is_of_another_epoch(message, 0)
+    assert is_of_another_epoch(message, 1)
+    assert not verify_message(message, 1, next_epoch(), LAB.verifier)

@@ -332,7 +332,10 @@ def test_the_downloads_check_offline(acme, client_for, alice, cluster, tmp_path,
     take(acme, cluster, 0, item(cluster))
     row, page = stored(acme, cluster), client_for(alice)
     base = f"{PAGES}{cluster.pk}/accountability/"
-    proof, keys = page.get(f"{base}{row.pk}/proof.json"), page.get(f"{base}keys.json")
+    proof, keys = (
+        page.get(f"{base}{row.pk}/proof.json"),
+        page.get(f"{API}{cluster.pk}/connection/anchor"),
+    )
     assert proof["Content-Disposition"] == 'attachment; filename="node-3-commit-1.json"'
     assert read_evidence(proof.content).replica == 3
     (tmp_path / "proof.json").write_bytes(proof.content)
@@ -371,7 +374,7 @@ def test_viewers_see_strangers_find_nothing(acme, globex, client_for, bob, charl
     take(acme, cluster, 0, item(cluster))
     row = stored(acme, cluster)
     Membership.objects.filter(user=bob, organization=acme).update(role="viewer")
-    paths = ["", f"{row.pk}/", f"{row.pk}/proof.json", "keys.json"]
+    paths = ["", f"{row.pk}/", f"{row.pk}/proof.json"]
     for path in paths:
         url = f"{PAGES}{cluster.pk}/accountability/{path}"
         assert client_for(bob).get(url).status_code == 200
