@@ -8,11 +8,13 @@ from dataplane.client.errors import (
     ApiError,
     ClientError,
     ClusterUnreachableError,
+    EvidenceError,
     OutboxError,
     OutboxFullError,
     ProofError,
     SpecError,
 )
+from dataplane.client.evidence import Equivocation, verify_evidence
 from dataplane.client.outbox import AsyncOutbox, FlushReport, Outbox
 from dataplane.client.proofs import Proven, verify_answer, verify_proof
 
@@ -24,6 +26,8 @@ __all__ = [
     "Client",
     "ClientError",
     "ClusterUnreachableError",
+    "Equivocation",
+    "EvidenceError",
     "FlushReport",
     "Outbox",
     "OutboxError",
@@ -33,5 +37,6 @@ __all__ = [
     "SpecError",
     "TrustAnchor",
     "verify_answer",
+    "verify_evidence",
     "verify_proof",
 ]

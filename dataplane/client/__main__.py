@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from dataplane.client import evidence_command
 from dataplane.client.anchors import TrustAnchor, dump_anchor, load_anchor_file
 from dataplane.client.client import Client
 from dataplane.client.errors import ClientError, ProofError
@@ -45,6 +46,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     verify.add_argument("--anchor", type=Path, required=True, help="the cluster's trust anchor")
     anchor = commands.add_parser("anchor", help="print the trust anchor of a specification")
     anchor.add_argument("spec", type=Path, help="the specification of one of the nodes")
+    evidence_command.add_to(commands)
     return parser.parse_args(arguments)
 
 
@@ -125,6 +127,8 @@ def main(arguments: list[str]) -> int:
         if options.command == "anchor":
             sys.stdout.write(dump_anchor(TrustAnchor.of_spec(load_spec(options.spec))).decode())
             return 0
+        if options.command == evidence_command.NAME:
+            return evidence_command.run(options)
         if options.token_file:
             with open(options.token_file, encoding="utf-8") as file:  # noqa: PTH123 - may be a pipe
                 token = file.read().strip()

@@ -268,6 +268,11 @@ class AsyncClient:
         status: dict[str, Any] = await self._run(Call("GET", "/api/v1/nodes/status"))
         return status
 
+    async def evidence(self, *, cursor: str = "0", limit: int = 50) -> dict[str, Any]:
+        """Return a page of the proofs that the node that answers keeps; see `verify_evidence`."""
+        page: dict[str, Any] = await self._run(calls.evidence(cursor, limit))
+        return page
+
     async def ready(self) -> bool:
         """Whether some node serves linearizable requests."""
         try:

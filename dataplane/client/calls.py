@@ -124,6 +124,11 @@ def query(collection: str, options: Json) -> Call:
     return Call("POST", f"{collection_path(collection)}/query", body)
 
 
+def evidence(cursor: str, limit: int) -> Call:
+    """List proofs that nodes lied."""
+    return Call("GET", "/api/v1/evidence", params={"cursor": cursor, "limit": str(limit)})
+
+
 def problem_of(response: httpx.Response) -> ApiError:
     """Return the error of an unsuccessful response."""
     try:

@@ -262,6 +262,11 @@ class Client:
         status: dict[str, Any] = self._run(Call("GET", "/api/v1/nodes/status"))
         return status
 
+    def evidence(self, *, cursor: str = "0", limit: int = 50) -> dict[str, Any]:
+        """Return a page of the proofs that the node that answers keeps; see `verify_evidence`."""
+        page: dict[str, Any] = self._run(calls.evidence(cursor, limit))
+        return page
+
     def ready(self) -> bool:
         """Whether some node serves linearizable requests."""
         try:

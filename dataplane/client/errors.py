@@ -24,6 +24,15 @@ class OutboxFullError(OutboxError):
     """The outbox is at a limit: flush it, or retry and discard what was refused."""
 
 
+class EvidenceError(ClientError):
+    """A proof does not prove that a node lied; `code` is stable and says which check failed."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
 class ApiError(ClientError):
     """A node answered with a problem (RFC 9457); `code` is stable, `fields` has the rest."""
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -60,8 +61,11 @@ class LocalCluster:
         calls_limit: int | None = None,
         storage_limit_bytes: int | None = None,
         usage_window_ms: int = 60_000,
+        liars: Mapping[int, str] | None = None,
     ) -> None:
+        """Write the files of `count` nodes; `liars` names how some of them lie (index -> how)."""
         self.directory = directory
+        self.liars = dict(liars or {})
         self.cluster_id = secrets.token_hex(16)
         self.base = 0
         self._admin_seed = secrets.token_bytes(32)
@@ -160,12 +164,17 @@ class LocalCluster:
             log_path = self.directory / f"node-{index}.log"
             with log_path.open("ab") as log_file:
                 self.processes[index] = subprocess.Popen(  # noqa: S603 - our own interpreter
-                    [sys.executable, "-m", "dataplane.node", "--spec", str(self.specs[index])],
+                    [sys.executable, *self._program(index), "--spec", str(self.specs[index])],
                     stdout=log_file,
                     stderr=log_file,
                     cwd=Path(__file__).resolve().parents[2],
                     env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 )
+
+    def _program(self, index: int) -> list[str]:
+        if index not in self.liars:
+            return ["-m", "dataplane.node"]
+        return ["-m", "dataplane.simulation.byzantine.node", "--behaviour", self.liars[index]]
 
     def kill(self, *indexes: int) -> None:
         """Kill the given nodes, or all, at once and without warning."""

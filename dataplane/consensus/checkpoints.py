@@ -1,5 +1,6 @@
 """Checkpoints: proof of the state, and the moving of the watermarks (OSDI'99, section 4.3)."""
 
+from dataplane.consensus.accountability import checkpoints_in
 from dataplane.consensus.messages import (
     Checkpoint,
     CheckpointCertificate,
@@ -19,6 +20,8 @@ class Checkpoints:
         self._votes: dict[int, dict[int, Checkpoint]] = {}
         self._certified: CheckpointCertificate | None = None
         self._roots: dict[int, bytes] = {}
+        self._last_votes: dict[int, Checkpoint] = {}
+        """What each replica said of the stable checkpoint: who says another thing is noticed."""
         self._sent_at_ms = 0
 
     @property
@@ -71,6 +74,8 @@ class Checkpoints:
         """Count a replica's checkpoint; a sender that lags gets the proof of the stable one."""
         state = self._state
         if vote.sequence <= state.stable:
+            if vote.sequence == state.stable:
+                state.accuse(self._last_votes.setdefault(vote.replica, vote), vote)
             if state.stable_certificate is not None:
                 state.send(vote.replica, state.stable_certificate)
             return
@@ -84,7 +89,7 @@ class Checkpoints:
         if vote.sequence <= state.stable:
             return
         votes = self._votes.setdefault(vote.sequence, {})
-        votes.setdefault(vote.replica, vote)
+        state.accuse(votes.setdefault(vote.replica, vote), vote)
         equal = [votes[r] for r in sorted(votes) if votes[r].root == vote.root]
         if len(equal) < state.config.quorum:
             return
@@ -99,11 +104,21 @@ class Checkpoints:
 
     def on_certificate(self, certificate: CheckpointCertificate) -> None:
         """Take a verified certificate; the watermark moves once this replica executed so far."""
+        self._compare_votes(certificate)
         newest = self._certified.sequence if self._certified else self._state.stable
         if certificate.sequence <= newest:
             return
         self._certified = certificate
         self.advance()
+
+    def _compare_votes(self, certificate: CheckpointCertificate) -> None:
+        """Compare what replicas signed in a certificate with what they said here."""
+        state = self._state
+        book = self._votes.get(certificate.sequence, {})
+        if certificate.sequence == state.stable:
+            book = self._last_votes
+        for vote in checkpoints_in(certificate):
+            state.accuse(book.get(vote.replica, vote), vote)
 
     def advance(self) -> None:
         """Make the newest certified checkpoint stable when it is executed here."""
@@ -139,6 +154,7 @@ class Checkpoints:
         assert certificate.sequence > state.stable
         state.stable = certificate.sequence
         state.stable_certificate = certificate
+        self._remember_votes(certificate)
         for book in (self._own, self._votes):
             for sequence in [s for s in book if s <= certificate.sequence]:
                 del book[sequence]
@@ -149,6 +165,11 @@ class Checkpoints:
             MadeStable(certificate),
             then=lambda _now: state.emit(Stable(certificate)),
         )
+
+    def _remember_votes(self, certificate: CheckpointCertificate) -> None:
+        """Keep one vote of each replica for the checkpoint that is stable now."""
+        self._last_votes = {vote.replica: vote for vote in checkpoints_in(certificate)}
+        self._last_votes |= self._votes.get(certificate.sequence, {})
 
     def retransmit(self, now_ms: int) -> None:
         """Send the newest own checkpoint again while it is not stable."""
@@ -184,6 +205,7 @@ class Checkpoints:
         if recovered.stable is not None:
             self._state.stable = recovered.stable.sequence
             self._state.stable_certificate = recovered.stable
+            self._remember_votes(recovered.stable)
         for sequence in sorted(recovered.checkpoints):
             vote = recovered.checkpoints[sequence]
             if sequence > self._state.stable:

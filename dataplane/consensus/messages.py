@@ -303,6 +303,54 @@ class CheckpointGone(Message, frozen=True):
     sequence: int
 
 
+class Statement(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """What one signed message said: its digest (or root), and the signature under it."""
+
+    digest: bytes
+    sig: bytes
+
+
+class EquivocationProof(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False
+):
+    """Two signed statements of one replica that no honest replica ever makes both.
+
+    It needs no batch and no context: signatures cover digests. `kind` is a name of
+    `dataplane.consensus.evidence.KINDS`; the statements are in the order of their digests, so that
+    one lie has one proof.
+    """
+
+    kind: str
+    epoch: int
+    view: int
+    sequence: int
+    replica: int
+    first: Statement
+    second: Statement
+
+    @property
+    def key(self) -> tuple[str, int, int, int, int]:
+        """What the lie was about: (kind, replica, epoch, view, sequence)."""
+        return (self.kind, self.replica, self.epoch, self.view, self.sequence)
+
+
+class Accusation(Message, frozen=True):
+    """Proofs that replicas lied, from whoever found them; each is checked before it is believed."""
+
+    proofs: tuple[EquivocationProof, ...]
+
+
+class Proposed(Message, frozen=True):
+    """A primary's signed proposal without its batch, shown to one who voted for another digest."""
+
+    epoch: int
+    view: int
+    sequence: int
+    digest: bytes
+    replica: int
+    sig: bytes
+
+
 type AnyMessage = (
     PrePrepare
     | Prepare
@@ -327,6 +375,8 @@ type AnyMessage = (
     | FetchRows
     | TreeRows
     | CheckpointGone
+    | Accusation
+    | Proposed
 )
 
 _message_encoder = msgspec.msgpack.Encoder()
@@ -406,13 +456,45 @@ def suspect_payload(cluster_id: bytes, *, epoch: int, view: int) -> bytes:
     return _payload(b"SU", cluster_id, (0, epoch, view), b"")
 
 
+def view_change_digest(change: ViewChange) -> bytes:
+    """Return the digest of what a ViewChange says besides its view and sender."""
+    return digest_of(_message_encoder.encode((change.timeout, change.checkpoint, change.prepared)))
+
+
+def new_view_digest(new_view: NewView) -> bytes:
+    """Return the digest of what a NewView says besides its view."""
+    return digest_of(_message_encoder.encode((new_view.changes, new_view.proposals)))
+
+
+def view_payload(
+    kind: bytes, cluster_id: bytes, *, epoch: int, view: int, replica: int, digest: bytes
+) -> bytes:
+    """Return what a replica signs for a view change (VC) or a new view (NV).
+
+    The signature covers a digest, so that two of them prove a lie without all that they carry.
+    """
+    return _payload(kind, cluster_id, (0, epoch, view, replica), digest)
+
+
 def view_change_payload(cluster_id: bytes, change: ViewChange) -> bytes:
     """Return what a replica signs for a view change: all of it but the signature."""
-    body = _message_encoder.encode((change.timeout, change.checkpoint, change.prepared))
-    return _payload(b"VC", cluster_id, (0, change.epoch, change.view, change.replica), body)
+    return view_payload(
+        b"VC",
+        cluster_id,
+        epoch=change.epoch,
+        view=change.view,
+        replica=change.replica,
+        digest=view_change_digest(change),
+    )
 
 
 def new_view_payload(cluster_id: bytes, new_view: NewView) -> bytes:
     """Return what the new primary signs: all of the NewView but the signature."""
-    body = _message_encoder.encode((new_view.changes, new_view.proposals))
-    return _payload(b"NV", cluster_id, (0, new_view.epoch, new_view.view), body)
+    return view_payload(
+        b"NV",
+        cluster_id,
+        epoch=new_view.epoch,
+        view=new_view.view,
+        replica=new_view.replica,
+        digest=new_view_digest(new_view),
+    )

@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from dataplane.consensus import accountability
 from dataplane.consensus.bodies import Bodies, Carried
 from dataplane.consensus.messages import (
     Batch,
@@ -65,21 +66,20 @@ class Ordering:
         if ahead:
             self._keep_early(message)
             return
-        if state.is_primary or message.sequence in state.archive:
+        if state.is_primary:
             return
         if message.sequence <= self._carried_last:
             self._on_carried_again(message, now_ms)
             return
         slot = state.slots.get(message.sequence)
         if slot is not None and slot.pre_prepare is not None:
-            if slot.pre_prepare.digest != message.digest:
-                state.accuse(slot.pre_prepare, message)
+            state.accuse(slot.pre_prepare, message)
             return
         if message.sequence > self._reach():
             # The primary's window may move first: keep it, dropping it would cost a view.
             self._keep_early(message)
-            return
-        self._accept(message, now_ms)
+        elif message.sequence not in state.archive:
+            self._accept(message, now_ms)
 
     def _reach(self) -> int:
         state = self._state
@@ -91,6 +91,8 @@ class Ordering:
         if message.view > state.view + 1 or not state.in_reach(message.sequence):
             return
         known = self._early.get(message.sequence)
+        if known is not None:
+            state.accuse(known, message)
         if known is None or known.view < message.view:
             self._early[message.sequence] = message
 
@@ -144,6 +146,7 @@ class Ordering:
         )
         barrier = self.take_proposal(message, vote, now_ms)
         state.broadcast(vote, barrier)
+        accountability.on_accepted(state, state.slot(message.sequence))
         self._try_decide(state.slot(message.sequence))
 
     def take_proposal(self, message: PrePrepare, vote: Prepare | None, now_ms: int) -> int:
@@ -178,6 +181,8 @@ class Ordering:
         if vote.replica == state.config.primary(vote.view):
             return
         slot = state.slot(vote.sequence)
+        if slot.pre_prepare is not None:
+            accountability.show_proposal(state, slot.pre_prepare, vote)
         known = slot.prepares.get(vote.replica)
         if known is not None and known.view == vote.view and known.digest != vote.digest:
             state.accuse(known, vote)
@@ -234,6 +239,7 @@ class Ordering:
         """Count a Commit; learning a decision needs no proposal and no current view."""
         state = self._state
         if not state.in_reach(vote.sequence) or vote.sequence in state.archive:
+            accountability.on_late_commit(state, vote)
             return
         slot = state.slot(vote.sequence)
         known = slot.commits.get(vote.replica)
@@ -286,6 +292,7 @@ class Ordering:
         """Take a decided batch from a peer; its certificate was verified."""
         state = self._state
         sequence = entry.certificate.sequence
+        accountability.on_commit_certificate(state, entry.certificate)
         if sequence <= state.requested or sequence in state.archive:
             return
         if sequence > state.executed + 2 * state.config.limits.window:
@@ -318,8 +325,8 @@ class Ordering:
                 )
                 self._carried[proposal.sequence] = Carried(header, selection.holders[index])
         # What an earlier view proposed and nobody carries is free again.
-        known = (selection.last, state.stable, state.requested, state.archive.last)
-        self.next_sequence = max(known) + 1
+        state_last = max(state.stable, state.requested, state.archive.last)
+        self.next_sequence = max(selection.last, state_last) + 1
 
     def carried_is_accepted(self, sequence: int) -> None:
         """Note that the log has the proposal of a carried sequence already."""
@@ -350,8 +357,7 @@ class Ordering:
                 continue
             del self._carried[sequence]
             header = replace(carried.header, batch=body)
-            # Time and version were judged when the batch was proposed first: judging them again
-            # would end every view that carries an old batch.
+            # Time and version were judged at first: again, they would end every view with old ones.
             self._vote_for(header, decode_batch(body), now_ms)
 
     def on_batch(self, message: BatchBody, now_ms: int) -> None:
@@ -443,9 +449,8 @@ class Ordering:
     def repeat_to(self, replica: int, first: int) -> None:
         """Repeat proposals and own votes that a laggard needs and no certificate here covers.
 
-        The record of a decision reaches the disk late, and nothing waits for it: when all crash at
-        once, what was executed may have no certificate left anywhere. The Commits behind it were
-        on disk before they were sent; a quorum of replicas that repeats them decides it again.
+        Nothing waits for the record of a decision: when all crash at once, there may be no
+        certificate left. The Commits behind it were on disk; a quorum of them decides it again.
         Where some gave theirs in a later view than others, that view must decide: with Prepares.
         """
         state = self._state
@@ -472,9 +477,12 @@ class Ordering:
     def is_surplus(self, vote: Prepare | Commit) -> bool:
         """Whether a vote adds nothing: its digest has its quorum here already.
 
-        Such a vote need not be verified. One with another digest must be: it may be evidence.
+        Such a vote need not be verified. One with another digest, or of a replica that said another
+        thing before, must be: it may be evidence.
         """
         state = self._state
+        if accountability.contradicts(state, vote):
+            return False
         if isinstance(vote, Commit):
             entry = state.archive.get(vote.sequence)
             return entry is not None and entry.certificate.digest == vote.digest

@@ -10,11 +10,9 @@ from dataplane.consensus.messages import (
     AnyMessage,
     Batch,
     CheckpointCertificate,
-    Commit,
+    EquivocationProof,
     FetchNodes,
     FetchRows,
-    Prepare,
-    PrePrepare,
 )
 
 
@@ -74,9 +72,14 @@ class EpochEnded:
 class Evidence:
     """One replica signed two conflicting messages: transferable proof that it lied."""
 
-    replica: int
-    first: PrePrepare | Prepare | Commit
-    second: PrePrepare | Prepare | Commit
+    proof: EquivocationProof
+    told_by: int | None = None
+    """The peer that sent the proof; None when this replica met both messages itself."""
+
+    @property
+    def replica(self) -> int:
+        """Who lied."""
+        return self.proof.replica
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,12 @@ view and carries over what may have been decided (section 4.4).
 All times are milliseconds of one clock that never runs backwards and starts near wall time.
 """
 
+from dataplane.consensus import accountability
 from dataplane.consensus.catch_up import CatchUp
 from dataplane.consensus.checkpoints import Checkpoints
 from dataplane.consensus.config import ReplicaConfig, Signer
 from dataplane.consensus.messages import (
+    Accusation,
     AnyMessage,
     BatchBody,
     Checkpoint,
@@ -37,6 +39,7 @@ from dataplane.consensus.messages import (
     NewView,
     Prepare,
     PrePrepare,
+    Proposed,
     Replies,
     Request,
     Status,
@@ -179,6 +182,8 @@ class Replica:
 
     def is_surplus(self, message: AnyMessage) -> bool:
         """Whether a message may be dropped unverified because it adds nothing."""
+        if isinstance(message, Accusation):
+            return not any(self._state.evidence.wants(proof) for proof in message.proofs)
         return isinstance(message, Prepare | Commit) and self._ordering.is_surplus(message)
 
     def on_message(self, now_ms: int, sender: int, message: AnyMessage) -> None:
@@ -190,7 +195,7 @@ class Replica:
         self._dispatch(now_ms, sender, message)
         self._after_event(now_ms)
 
-    def _dispatch(  # noqa: C901, PLR0912 - one flat branch per message
+    def _dispatch(  # noqa: C901, PLR0912, PLR0915 - one flat branch per message
         self, now_ms: int, sender: int, message: AnyMessage
     ) -> None:
         match message:
@@ -226,6 +231,10 @@ class Replica:
                 self._ordering.bodies.serve(sender, message)
             case BatchBody():
                 self._ordering.on_batch(message, now_ms)
+            case Accusation():
+                accountability.on_accusation(self._state, sender, message)
+            case Proposed():
+                accountability.on_proposed(self._state, message)
             case Replies():
                 raise AssertionError("replies are for the gateway, not for the core")
             case _:

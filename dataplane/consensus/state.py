@@ -4,14 +4,14 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from dataplane.consensus.config import ReplicaConfig, Signer
+from dataplane.consensus.evidence import Claim, EvidenceBook, proof_from
 from dataplane.consensus.messages import (
+    Accusation,
     AnyMessage,
     CheckpointCertificate,
-    Commit,
     CommittedEntry,
+    EquivocationProof,
     NewView,
-    Prepare,
-    PrePrepare,
     vote_payload,
 )
 from dataplane.consensus.outcome import Alarm, Broadcast, Effect, Evidence, Persist, Send
@@ -104,7 +104,7 @@ class ReplicaState:
         self._effects: list[Effect] = []
         self._waiting: deque[tuple[int, Callable[[int], None]]] = deque()
         self._accused: list[int] = []
-        self._evidence_seen: set[tuple[int, int, int, str]] = set()
+        self.evidence = EvidenceBook(limits.evidence_max, config.n)
 
     @property
     def primary(self) -> int:
@@ -150,7 +150,7 @@ class ReplicaState:
     @property
     def evidence_count(self) -> int:
         """How many accusations were made."""
-        return len(self._evidence_seen)
+        return len(self.evidence)
 
     def slot(self, sequence: int) -> Slot:
         """Return the slot of a sequence inside (h, h+2L], made when it is new."""
@@ -243,15 +243,19 @@ class ReplicaState:
         )
         return self.signer.sign(payload)
 
-    def accuse[V: (PrePrepare, Prepare, Commit)](self, first: V, second: V) -> None:
-        """Report two conflicting signed messages of one replica, once per replica and slot."""
-        assert first.replica == second.replica
-        assert first.digest != second.digest
-        key = (first.replica, first.view, first.sequence, type(first).__name__)
-        if key in self._evidence_seen or len(self._evidence_seen) >= (
-            self.config.limits.evidence_max
-        ):
-            return
-        self._evidence_seen.add(key)
-        self._accused.append(first.replica)
-        self.emit(Evidence(first.replica, first, second))
+    def accuse(self, first: Claim, second: Claim) -> None:
+        """Report two verified messages if they prove that their sender lied, and tell the others.
+
+        What does not contradict each other is no accusation: nobody honest is ever named here.
+        """
+        proof = proof_from(first, second)
+        if proof is not None and self.believe(proof, told_by=None):
+            self.broadcast(Accusation((proof,)))
+
+    def believe(self, proof: EquivocationProof, told_by: int | None) -> bool:
+        """Report a checked proof once; return whether it was news."""
+        if not self.evidence.note(proof):
+            return False
+        self._accused.append(proof.replica)
+        self.emit(Evidence(proof, told_by))
+        return True

@@ -5,9 +5,11 @@ counts against the peer) what does not pass.
 """
 
 from dataplane.consensus.config import ReplicaConfig, Verifier
+from dataplane.consensus.evidence import PROOFS_PER_MESSAGE_MAX, proof_fault
 from dataplane.consensus.messages import (
     DIGEST_BYTES,
     EXEC_VERSION,
+    Accusation,
     AnyMessage,
     Batch,
     BatchBody,
@@ -15,6 +17,7 @@ from dataplane.consensus.messages import (
     CheckpointCertificate,
     Commit,
     Committed,
+    EquivocationProof,
     FetchBatch,
     FetchCommitted,
     Forward,
@@ -22,6 +25,7 @@ from dataplane.consensus.messages import (
     NewView,
     Prepare,
     PrePrepare,
+    Proposed,
     Replies,
     Request,
     Status,
@@ -58,8 +62,9 @@ OF_ONE_EPOCH = (
     TimeoutCertificate,
     ViewChange,
     NewView,
+    Proposed,
 )
-VOTE_KINDS = {PrePrepare: b"PP", Prepare: b"P", Commit: b"C"}
+VOTE_KINDS = {PrePrepare: b"PP", Proposed: b"PP", Prepare: b"P", Commit: b"C"}
 
 
 def verify_request(request: Request, config: ReplicaConfig, verifier: Verifier) -> bool:
@@ -79,7 +84,7 @@ def verify_request(request: Request, config: ReplicaConfig, verifier: Verifier) 
 
 
 def verify_vote(
-    vote: PrePrepare | Prepare | Commit, config: ReplicaConfig, verifier: Verifier
+    vote: PrePrepare | Proposed | Prepare | Commit, config: ReplicaConfig, verifier: Verifier
 ) -> bool:
     """Return whether a member signed the vote."""
     key = config.public_key(vote.replica)
@@ -144,7 +149,26 @@ def is_of_another_epoch(message: AnyMessage, epoch: int) -> bool:
 
     A Status is heard whatever its epoch: whoever lags can be helped, whoever is ahead can help.
     """
+    if isinstance(message, Accusation):
+        return any(proof.epoch != epoch for proof in message.proofs)
     return isinstance(message, OF_ONE_EPOCH) and message.epoch != epoch
+
+
+def _verify_head(message: Proposed, config: ReplicaConfig, verifier: Verifier) -> bool:
+    is_primarys = message.replica == config.primary(message.view)
+    return is_primarys and message.epoch == config.epoch and verify_vote(message, config, verifier)
+
+
+def _proves(proof: EquivocationProof, config: ReplicaConfig, verifier: Verifier) -> bool:
+    key = config.public_key(proof.replica) if proof.epoch == config.epoch else None
+    return proof_fault(proof, config.cluster_id, key, verifier) is None
+
+
+def verify_accusation(message: Accusation, config: ReplicaConfig, verifier: Verifier) -> bool:
+    """Return whether every proof is of this epoch and proves what it says, whoever sends it."""
+    if not 1 <= len(message.proofs) <= PROOFS_PER_MESSAGE_MAX:
+        return False
+    return all(_proves(proof, config, verifier) for proof in message.proofs)
 
 
 def verify_message(  # noqa: C901, PLR0911, PLR0912 - one flat branch per message
@@ -200,5 +224,9 @@ def verify_message(  # noqa: C901, PLR0911, PLR0912 - one flat branch per messag
             return message.sequence >= 1 and len(message.digest) == DIGEST_BYTES
         case BatchBody():
             return message.sequence >= 1 and _parse_batch(message.batch, config) is not None
+        case Accusation():
+            return verify_accusation(message, config, verifier)
+        case Proposed():
+            return _verify_head(message, config, verifier)
         case _:
             return check_transfer(message, config.limits)

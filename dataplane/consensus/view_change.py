@@ -141,11 +141,23 @@ class ViewChanges:
     def on_view_change(self, change: ViewChange, now_ms: int) -> None:
         """Follow its timeout certificate; as the view's primary, count it."""
         state = self._state
+        self._compare(change)
         self.on_timeout(change.timeout, now_ms)
         if change.view < state.view or (change.view == state.view and state.active):
             self.help(change.replica, now_ms)
         elif change.view == state.view:
             self._count(change, now_ms)
+
+    def _compare(self, change: ViewChange) -> None:
+        """Notice a replica that says of one view what it prepared in two ways."""
+        state = self._state
+        known = self._changes.get(change.replica)
+        if known is not None:
+            state.accuse(known, change)
+        if state.new_view is not None:
+            for counted in state.new_view.changes:
+                if counted.replica == change.replica:
+                    state.accuse(counted, change)
 
     def _count(self, change: ViewChange, now_ms: int) -> None:
         """Keep the first ViewChange of each replica; with a quorum, begin the view."""
@@ -197,6 +209,10 @@ class ViewChanges:
     def on_new_view(self, new_view: NewView, now_ms: int) -> None:
         """Take part in a view that is proven to begin, however far ahead it is."""
         state = self._state
+        if state.new_view is not None:
+            state.accuse(state.new_view, new_view)
+        for change in new_view.changes:
+            self._compare(change)
         if new_view.view < state.view or (new_view.view == state.view and state.active):
             return
         selection = select(new_view.changes, state.config.base)

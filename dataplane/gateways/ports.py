@@ -9,6 +9,7 @@ from dataplane.replication.polls import Agreed
 from dataplane.replication.quorum_watch import QuorumWatch
 from dataplane.replication.status import NodeStatus
 from dataplane.replication.submissions import Submitted
+from dataplane.storage.evidence import StoredEvidence
 from dataplane.wire.proofs import Certificate, EpochChange
 
 
@@ -51,6 +52,20 @@ class Cluster(Protocol):
 
     def status(self) -> NodeStatus:
         """What this node knows of the cluster."""
+        ...
+
+    @property
+    def accountability(self) -> "Evidence":
+        """What this node keeps of proofs that others lied."""
+        ...
+
+
+class Evidence(Protocol):
+    """Proofs in the order in which the node got them; none is ever taken away."""
+
+    @property
+    def records(self) -> Sequence[StoredEvidence]:
+        """All of them."""
         ...
 
 

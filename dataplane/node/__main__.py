@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from dataplane.client.errors import SpecError
@@ -17,8 +18,8 @@ EXIT_USAGE = 2
 EXIT_STORAGE = 4
 
 
-async def _run(spec: NodeSpec) -> int:
-    return await Node(spec).run()
+async def _run(spec: NodeSpec, make_node: Callable[[NodeSpec], Node]) -> int:
+    return await make_node(spec).run()
 
 
 def _event_loop() -> asyncio.AbstractEventLoop:
@@ -29,16 +30,13 @@ def _event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-def main() -> int:
-    """Parse the command line and run the node."""
-    parser = argparse.ArgumentParser(prog="python -m dataplane.node", description=__doc__)
-    parser.add_argument("--spec", required=True, type=Path, help="the node's specification file")
-    arguments = parser.parse_args()
+def run(spec_path: Path, make_node: Callable[[NodeSpec], Node] = Node) -> int:
+    """Run the node of a specification to its end; return the exit code."""
     if not __debug__:
         sys.stderr.write("python -O removes the checks a node relies on; run it without\n")
         return EXIT_USAGE
     try:
-        spec = load_spec(arguments.spec)
+        spec = load_spec(spec_path)
     except SpecError as error:
         sys.stderr.write(f"the specification cannot be used: {error}\n")
         return EXIT_USAGE
@@ -48,10 +46,17 @@ def main() -> int:
     set_up_logs(spec.cluster_id, spec.node_id)
     try:
         with asyncio.Runner(loop_factory=_event_loop) as runner:
-            return runner.run(_run(spec))
+            return runner.run(_run(spec, make_node))
     except (KeyFileError, StorageError, OSError) as error:
         logging.getLogger(__name__).critical("node.cannot_run", extra={"reason": str(error)})
         return EXIT_STORAGE
+
+
+def main() -> int:
+    """Parse the command line and run the node."""
+    parser = argparse.ArgumentParser(prog="python -m dataplane.node", description=__doc__)
+    parser.add_argument("--spec", required=True, type=Path, help="the node's specification file")
+    return run(parser.parse_args().spec)
 
 
 if __name__ == "__main__":

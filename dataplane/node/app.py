@@ -26,9 +26,11 @@ from dataplane.replication.configuration import member_of
 from dataplane.replication.driver import ReplicationDriver
 from dataplane.replication.errors import ReplicationError
 from dataplane.replication.reads import ReadState
+from dataplane.replication.transport import MakeTransport, PeerTransport
 from dataplane.security.signing import load_signer
 from dataplane.storage.directory import DataDirectory
 from dataplane.storage.engine import RocksStore
+from dataplane.storage.evidence import EvidenceLog
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +67,12 @@ def genesis_of(spec: NodeSpec) -> Genesis:
 class Node:
     """One running node."""
 
-    def __init__(self, spec: NodeSpec) -> None:
+    def __init__(self, spec: NodeSpec, *, make_transport: MakeTransport = PeerTransport) -> None:
         self._spec = spec
         self._clock = SystemClock()
         self._directory = DataDirectory(Path(spec.data_dir))
         self._store = RocksStore(self._directory.state_path)
+        self._evidence_log = EvidenceLog(self._directory.evidence_path)
         self._state = StateMachine(self._store, genesis_of(spec))
         self._ended = asyncio.Event()
         self._exit_code = EXIT_CLEAN
@@ -81,10 +84,12 @@ class Node:
             flush=self._store.flush,
             wal=self._directory.wal,
             amnesia=self._directory.amnesia,
+            evidence_log=self._evidence_log,
             clock=self._clock,
             nonce=secrets.token_bytes(16),
             on_halt=self._halted,
             state=ReadState(self._state.view.row, CheckpointViews(self._store)),
+            make_transport=make_transport,
         )
         figures = NodeFigures(self._clock)
         figures.replication = self._driver.metrics
@@ -195,4 +200,5 @@ class Node:
         await self._driver.stop()
         self._state.copies.close()
         self._store.close()
+        self._evidence_log.close()
         self._directory.close()

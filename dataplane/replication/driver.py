@@ -8,9 +8,10 @@ than one that is down.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -19,7 +20,6 @@ from dataplane.consensus.config import ReplicaConfig
 from dataplane.consensus.messages import (
     Replies,
     Request,
-    decode_message,
     encode_message,
 )
 from dataplane.consensus.outcome import (
@@ -37,16 +37,18 @@ from dataplane.consensus.outcome import (
 )
 from dataplane.consensus.records import Recovered
 from dataplane.consensus.replica import Replica
-from dataplane.consensus.verification import is_of_another_epoch, verify_message
-from dataplane.documents.types import Configuration, Executor, RequestResult
+from dataplane.documents.types import Executor, RequestResult
 from dataplane.ports import Clock
+from dataplane.replication.accountability import Accountability
 from dataplane.replication.answers import replies_by_gateway
 from dataplane.replication.configuration import initial_configuration, replica_config
 from dataplane.replication.copying import carry_out_copy, checkpoint_root
 from dataplane.replication.errors import NoQuorumError, NotReadyError
 from dataplane.replication.handovers import open_handovers
+from dataplane.replication.intake import Intake
 from dataplane.replication.log_keeping import LogKeeping
 from dataplane.replication.metrics import ReplicationMetrics
+from dataplane.replication.notices import Notices
 from dataplane.replication.peer_messages import MARK
 from dataplane.replication.quorum_watch import QuorumWatch
 from dataplane.replication.reads import ReadPorts, Reads, ReadState
@@ -55,16 +57,15 @@ from dataplane.replication.scrub import Scrub
 from dataplane.replication.standing import Standing
 from dataplane.replication.status import NodeStatus
 from dataplane.replication.submissions import Submissions, Submitted
-from dataplane.replication.transport import PeerTransport
+from dataplane.replication.transport import MakeTransport, PeerTransport
 from dataplane.security.signing import Ed25519Signer, Ed25519Verifier, RememberingVerifier
+from dataplane.storage.evidence import EvidenceLog
 from dataplane.storage.wal import WriteAheadLog
-from dataplane.wire.errors import MalformedMessageError
 from dataplane.wire.proofs import EpochChange
 
 log = logging.getLogger(__name__)
 
 TICK_MIN_MS: Final = 1
-ALARM_LOG_EVERY: Final = 100
 
 
 class ReplicationDriver:
@@ -80,27 +81,30 @@ class ReplicationDriver:
         flush: Callable[[], None],
         wal: WriteAheadLog,
         amnesia: str | None,
+        evidence_log: EvidenceLog,
         clock: Clock,
         nonce: bytes,
         on_halt: Callable[[str], None],
         state: ReadState,
+        make_transport: MakeTransport = PeerTransport,
     ) -> None:
         self.spec = spec
         self._configuration = initial_configuration(spec, executor.configuration)
         self.config = self._config()
         self.metrics = ReplicationMetrics()
-        self._executor = executor
-        self._wal = wal
+        self.notices = Notices(self.metrics)
+        self._executor, self._wal = executor, wal
         retained = self.config.limits.retained_batches_max
         self._log = LogKeeping(wal, flush, executor, retained=retained)
-        self._clock = clock
-        self._on_halt = on_halt
+        self._clock, self._on_halt = clock, on_halt
         self._verifier = RememberingVerifier(Ed25519Verifier())
-        self._signer = signer
-        self._amnesia = amnesia
+        checks = (self.config, self._verifier)
+        self.accountability = Accountability(*checks, evidence_log, self.metrics)
+        self._intake = Intake(self._verifier, self.accountability, self.notices)
+        self._signer, self._amnesia = signer, amnesia
         self._recovered = self._recover()
         self._replica = Replica(self.config, signer, self._recovered)
-        self._transport = PeerTransport(spec, wal.incarnation, self.metrics, self._on_frames)
+        self._transport = make_transport(spec, wal.incarnation, self.metrics, self._on_frames)
         self._transport.set_members(self._configuration.members)
         self._standing = self._own_standing()
         self._submissions = Submissions(
@@ -118,9 +122,7 @@ class ReplicationDriver:
         self._sync_thread = ThreadPoolExecutor(1, "log")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._held: deque[tuple[int, Send | Broadcast]] = deque()
-        self._barrier = 0
-        self._urgent_barrier = 0
-        self._durable = 0
+        self._barrier = self._urgent_barrier = self._durable = 0
         self._syncing: asyncio.Future[None] | None = None
         self._epoch_over = False
         self._scrub = Scrub(executor.copies)
@@ -136,6 +138,7 @@ class ReplicationDriver:
             configuration=lambda: self._configuration,
             reachable=self._transport.reachable,
             metrics=self.metrics,
+            accused=self.accountability.accused,
         )
 
     def _read_ports(self, signer: Ed25519Signer, nonce: bytes, state: ReadState) -> ReadPorts:
@@ -162,9 +165,11 @@ class ReplicationDriver:
         self._loop = asyncio.get_running_loop()
         await self._transport.start()
         if self._amnesia is not None:
-            self._alarm("amnesia", self._amnesia)
+            self.notices.alarm("amnesia", self._amnesia)
         if self._standing.is_member:
             self._submissions.open(self._clock.now_ms())
+        for known in self.accountability.recall():
+            self._replica.on_message(self._clock.now_ms(), self.spec.node_id, known)
         self._tick()
 
     async def stop(self) -> None:
@@ -188,6 +193,15 @@ class ReplicationDriver:
         log.critical("node.halted", extra={"reason": reason})
         self._on_halt(reason)
 
+    @contextlib.contextmanager
+    def _halting(self) -> Iterator[None]:
+        """End the node when something happens that the protocol does not foresee."""
+        try:
+            yield
+        except Exception as error:
+            log.exception("node.invariant")
+            self._halt(f"{type(error).__name__}: {error}")
+
     # --- The gateway's side ---------------------------------------------------------------------
 
     async def submit(self, ops: Sequence[bytes], *, timeout_ms: int) -> Submitted:
@@ -203,7 +217,7 @@ class ReplicationDriver:
         self._schedule_turn()
 
     def _contradicted(self, detail: str) -> None:
-        self._alarm("own_result_differs", detail)
+        self.notices.alarm("own_result_differs", detail)
         self._replica.on_damaged(detail)
 
     # --- Messages in ----------------------------------------------------------------------------
@@ -212,30 +226,20 @@ class ReplicationDriver:
         if self._halted:
             return
         now_ms = self._clock.now_ms()
-        try:
+        with self._halting():
             for frame in frames:
                 self._on_frame(sender, frame, now_ms)
-        except Exception as error:
-            log.exception("node.invariant")
-            self._halt(f"{type(error).__name__}: {error}")
-            return
         self._schedule_turn()
 
     def _on_frame(self, sender: int, frame: bytes, now_ms: int) -> None:
         self.metrics.messages_received += 1
         if frame.startswith(MARK):
             if not self.reads.on_frame(sender, frame):
-                self._reject(sender, "read")
+                self.notices.reject(sender, "read")
             return
-        try:
-            message = decode_message(frame)
-        except MalformedMessageError:
-            self._reject(sender, "malformed")
-            return
-        if self._replica.is_surplus(message) or is_of_another_epoch(message, self.config.epoch):
-            return
-        if not verify_message(message, sender, self.config, self._verifier):
-            self._reject(sender, type(message).__name__)
+        replica, config = self._replica, self.config
+        message = self._intake.read(sender, frame, replica=replica, config=config, now_ms=now_ms)
+        if message is None:
             return
         self.watch.on_message(sender, message, len(frame), now_ms)
         if isinstance(message, Replies):
@@ -243,12 +247,6 @@ class ReplicationDriver:
                 self._submissions.on_reply(reply, now_ms)
             return
         self._replica.on_message(now_ms, sender, message)
-
-    def _reject(self, sender: int, what: str) -> None:
-        self.metrics.messages_rejected += 1
-        self.metrics.fault(sender)
-        if self.metrics.messages_rejected % ALARM_LOG_EVERY == 1:
-            log.warning("peer.message_rejected", extra={"peer": sender, "what": what})
 
     # --- Effects --------------------------------------------------------------------------------
 
@@ -261,13 +259,10 @@ class ReplicationDriver:
         self._turn_scheduled = False
         if self._halted:
             return
-        try:
+        with self._halting():
             self._carry_out_all()
-        except Exception as error:
-            log.exception("node.invariant")
-            self._halt(f"{type(error).__name__}: {error}")
-            return
-        self._arm_timer()
+        if not self._halted:
+            self._arm_timer()
 
     def _carry_out_all(self) -> None:
         while True:
@@ -308,11 +303,11 @@ class ReplicationDriver:
             case EpochEnded():
                 self._epoch_over = True
             case Evidence():
-                self._accuse(effect)
+                self.accountability.on_evidence(effect, self._clock.now_ms())
             case Alarm():
-                self._alarm(effect.code, effect.detail)
+                self.notices.alarm(effect.code, effect.detail)
             case PeerFault():
-                self._reject(effect.replica, effect.detail)
+                self.notices.reject(effect.replica, effect.detail)
             case _:
                 self._copy(effect)
 
@@ -321,18 +316,6 @@ class ReplicationDriver:
         answer = carry_out_copy(effect, executor, self._replica, limits=limits, now_ms=now_ms)
         if answer is not None:
             self._transmit(answer)
-
-    def _accuse(self, evidence: Evidence) -> None:
-        self.metrics.evidence += 1
-        self.metrics.fault(evidence.replica)
-        where = {"peer": evidence.replica, "sequence": evidence.first.sequence}
-        log.error("peer.equivocated", extra=where)
-
-    def _alarm(self, code: str, detail: str) -> None:
-        count = self.metrics.alarms.get(code, 0) + 1
-        self.metrics.alarms[code] = count
-        if count % ALARM_LOG_EVERY == 1:
-            log.error("node.alarm", extra={"code": code, "detail": detail, "count": count})
 
     def _transmit(self, effect: Send | Broadcast) -> None:
         payload = encode_message(effect.message)
@@ -395,6 +378,7 @@ class ReplicationDriver:
         self._transport.set_members(self._configuration.members)
         self._submissions.set_replica_count(self.config.n)
         self.reads.set_config(self.config)
+        self.accountability.set_config(self.config)
         if self._standing.is_member and not was_member:
             self._submissions.open(now_ms)
         log.info("epoch.began", extra={"epoch": self.config.epoch, "members": self.config.n})
@@ -416,12 +400,8 @@ class ReplicationDriver:
             return
         if self._halted:
             return
-        try:
+        with self._halting():
             self._persisted(barrier)
-        except Exception as failure:
-            log.exception("node.invariant")
-            self._halt(f"{type(failure).__name__}: {failure}")
-            return
         self._turn()
 
     def _persisted(self, barrier: int) -> None:
@@ -438,7 +418,7 @@ class ReplicationDriver:
         if self._halted:
             return
         now_ms = self._clock.now_ms()
-        try:
+        with self._halting():
             if damaged := self._scrub.look(now_ms):
                 self._replica.on_damaged(damaged)
             self._replica.on_tick(now_ms)
@@ -446,12 +426,9 @@ class ReplicationDriver:
             self.handovers.on_tick(now_ms, self.config.epoch)
             if self.watch.update(now_ms, self._replica.executed):
                 self._submissions.refuse_waiting(self.watch.explain())
+            self.accountability.on_tick(self._transport, now_ms)
             if self._barrier > self._durable and self._syncing is None:
                 self._start_sync()
-        except Exception as error:
-            log.exception("node.invariant")
-            self._halt(f"{type(error).__name__}: {error}")
-            return
         self._turn()
 
     def _arm_timer(self) -> None:
@@ -506,11 +483,6 @@ class ReplicationDriver:
     def watch(self) -> QuorumWatch:
         """Whether this node reaches a quorum."""
         return self._standing.watch
-
-    @property
-    def configuration(self) -> Configuration:
-        """The epoch this node is in and its members."""
-        return self._configuration
 
     @property
     def epoch_changes(self) -> tuple[EpochChange, ...]:

@@ -22,6 +22,7 @@ class Standing:
         configuration: Callable[[], Configuration],
         reachable: Callable[[int], bool],
         metrics: ReplicationMetrics,
+        accused: Callable[[], dict[int, int]],
     ) -> None:
         self._node_id = node_id
         self._replica = replica
@@ -29,6 +30,7 @@ class Standing:
         self._reachable = reachable
         self._metrics = metrics
         self.watch = QuorumWatch(node_id, self._member_ids, self.reaches, metrics)
+        self._accused = accused
 
     def reaches(self, replica_id: int) -> bool:
         """Whether the node has a link to a replica, or is it."""
@@ -60,7 +62,7 @@ class Standing:
     def status(self, *, ready: bool, now_ms: int) -> NodeStatus:
         """Return what this node knows of the cluster."""
         replica, current, heads = self._replica(), self._configuration(), self.heads()
-        newest = max(heads.values())
+        newest, accused = max(heads.values()), self._accused()
         members = tuple(
             MemberStatus(
                 id=member.id,
@@ -70,6 +72,7 @@ class Standing:
                 executed=heads.get(member.id),
                 lag=None if member.id not in heads else newest - heads[member.id],
                 faults=self._metrics.faults_by_replica.get(member.id, 0),
+                evidence=accused.get(member.id, 0),
             )
             for member in current.members
         )
@@ -89,6 +92,7 @@ class Standing:
             amnesia=replica.amnesia,
             diverged=replica.diverged,
             copying=replica.copying,
+            evidence=sum(accused.values()),
             members=members,
             partition=self.watch.status(now_ms),
         )

@@ -15,6 +15,8 @@ class MemberStatus(msgspec.Struct, frozen=True):
     executed: int | None
     lag: int | None
     faults: int
+    evidence: int
+    """How many proofs that it lied this node holds."""
 
 
 class PartitionStatus(msgspec.Struct, frozen=True):
@@ -54,5 +56,6 @@ class NodeStatus(msgspec.Struct, frozen=True):
     amnesia: bool
     diverged: bool
     copying: int | None
+    evidence: int
     members: tuple[MemberStatus, ...]
     partition: PartitionStatus

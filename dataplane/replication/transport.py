@@ -49,6 +49,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
 
 type OnFrames = Callable[[int, list[bytes]], None]
+type MakeTransport = Callable[[NodeSpec, int, ReplicationMetrics, OnFrames], "PeerTransport"]
 
 
 class PeerConnection(asyncio.Protocol):
@@ -157,6 +158,7 @@ class PeerTransport:
         self._incarnation = incarnation
         self._metrics = metrics
         self._peers: dict[int, PeerConnection] = {}
+        self._connection_counts: dict[int, int] = {}
         self._server: asyncio.Server | None = None
         self._dialers: dict[int, asyncio.Task[None]] = {}
         self._members: dict[int, Member] = {}
@@ -282,6 +284,8 @@ class PeerTransport:
             connection.abort()
             return False
         self._peers[connection.node_id] = connection
+        count = self._connection_counts.get(connection.node_id, 0) + 1
+        self._connection_counts[connection.node_id] = count
         if old is not None:
             old.abort()
         log.info("peer.connected", extra={"peer": connection.node_id})
@@ -296,6 +300,10 @@ class PeerTransport:
     def reachable(self, node_id: int) -> bool:
         """Whether there is a connection to the node now."""
         return node_id in self._peers
+
+    def connection_number(self, node_id: int) -> int:
+        """Return which connection to the node this is, counted from 1; 0 when there is none."""
+        return self._connection_counts[node_id] if node_id in self._peers else 0
 
     def send(self, node_id: int, payload: bytes) -> None:
         """Send to one peer, or drop the message when it is away or too slow."""

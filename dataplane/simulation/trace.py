@@ -6,6 +6,7 @@ from blake3 import blake3
 
 from dataplane.consensus.messages import (
     NULL_DIGEST,
+    Accusation,
     AnyMessage,
     BatchBody,
     BatchesGone,
@@ -23,6 +24,7 @@ from dataplane.consensus.messages import (
     NewView,
     Prepare,
     PrePrepare,
+    Proposed,
     Replies,
     Status,
     Suspect,
@@ -77,7 +79,7 @@ def describe(message: AnyMessage) -> str:
 
 
 def _describe_views(message: AnyMessage) -> str:
-    """Describe what moves views: what is prepared and carried as sequence, view and digest."""
+    """Describe accusations and what moves views: sequence, view and digest of what is carried."""
     match message:
         case Heartbeat() | Suspect() | TimeoutCertificate():
             return f"v{message.view}"
@@ -95,6 +97,8 @@ def _describe_views(message: AnyMessage) -> str:
             )
             backers = ",".join(str(change.replica) for change in message.changes)
             return f"v{message.view} by {backers} carries [{carried}]"
+        case Accusation():
+            return ",".join(f"{p.replica} {p.kind} s{p.sequence}" for p in message.proofs)
         case _:
             return ""
 
@@ -102,7 +106,7 @@ def _describe_views(message: AnyMessage) -> str:
 def _describe_rest(message: AnyMessage) -> str:
     said = ""
     match message:
-        case PrePrepare() | Prepare() | Commit():
+        case PrePrepare() | Proposed() | Prepare() | Commit():
             said = f"v{message.view} s{message.sequence} {message.digest[:3].hex()}"
         case Checkpoint() | CheckpointCertificate():
             said = f"s{message.sequence} {message.root[:3].hex()}"

@@ -62,6 +62,11 @@ class DataDirectory:
         """Where the key-value store of this node lives."""
         return self._path / "state"
 
+    @property
+    def evidence_path(self) -> Path:
+        """Where this node keeps proofs that others lied."""
+        return self._path / "evidence.jsonl"
+
     def close(self) -> None:
         """Close the log and give up the lock."""
         if self._lock_fd < 0:

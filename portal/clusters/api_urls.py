@@ -3,6 +3,7 @@
 from django.urls import path
 
 from portal.clusters import api
+from portal.clusters.accountability.api import EvidenceView
 
 ONE = "clusters/<uuid:cluster_id>"
 
@@ -15,6 +16,7 @@ urlpatterns = [
     path(f"{ONE}/undelete", api.RestoreView.as_view(), name="api-cluster-undelete"),
     path(f"{ONE}/nodes", api.NodesView.as_view(), name="api-nodes"),
     path(f"{ONE}/nodes/<int:index>/log", api.NodeLogView.as_view(), name="api-node-log"),
+    path(f"{ONE}/evidence", EvidenceView.as_view(), name="api-evidence"),
     path(f"{ONE}/connection", api.ConnectionView.as_view(), name="api-connection"),
     path(f"{ONE}/connection/anchor", api.AnchorView.as_view(), name="api-anchor"),
     path(f"{ONE}/keys", api.KeysView.as_view(), name="api-keys"),

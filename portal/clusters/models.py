@@ -89,6 +89,8 @@ class Node(models.Model):
     material = models.BinaryField(default=b"")
     state = models.CharField(max_length=16, default="new")
     observed = models.JSONField(default=dict)
+    # How many of the proofs that it keeps were read from it.
+    evidence_read = models.PositiveIntegerField(default=0)
 
     cluster_id: UUID
 
@@ -108,6 +110,59 @@ class Node(models.Model):
     def url(self) -> str:
         """Where its gateway answers; empty before it has an address."""
         return f"http://{self.host}:{self.http_port}" if self.http_port else ""
+
+
+class Evidence(models.Model):
+    """Proof that a node lied, checked by the portal; one for each lie."""
+
+    id: models.UUIDField[UUID, UUID] = models.UUIDField(
+        primary_key=True, default=uuid7, editable=False
+    )
+    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="evidence")
+    # The accused.
+    node = models.PositiveSmallIntegerField()
+    kind = models.CharField(max_length=24)
+    epoch = models.BigIntegerField()
+    view = models.BigIntegerField()
+    sequence = models.BigIntegerField()
+    proof = models.JSONField()
+    reported_at = models.DateTimeField()
+
+    class Meta:
+        """Newest first."""
+
+        ordering: ClassVar = ["-pk"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["cluster", "node", "kind", "epoch", "view", "sequence"],
+                name="evidence_once",
+            ),
+        ]
+        indexes: ClassVar = [models.Index(fields=["cluster", "-id"], name="evidence_recent")]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.kind} of node {self.node}"
+
+
+class EvidenceReport(models.Model):
+    """A node that keeps a proof, and when it says it got it."""
+
+    evidence = models.ForeignKey(Evidence, on_delete=models.CASCADE, related_name="reports")
+    node = models.PositiveSmallIntegerField()
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        """By node."""
+
+        ordering: ClassVar = ["node"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["evidence", "node"], name="evidence_report_once"),
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"node {self.node}"
 
 
 class ApiKey(models.Model):

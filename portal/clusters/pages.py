@@ -8,7 +8,7 @@ from portal.access.types import Access
 from portal.clusters.models import Cluster, ClusterStatus, Node, Operation
 from portal.clusters.models import OperationState as State
 from portal.clusters.models import StepStatus as Status
-from portal.clusters.selectors import operation_open, usual_duration
+from portal.clusters.selectors import accused_nodes, operation_open, usual_duration
 from portal.plans.presentation import estimate_json
 from portal.plans.selectors import estimate, fault_budget, plan_list
 from portal.plans.types import Estimate, FaultBudget, Offer
@@ -86,6 +86,7 @@ def cluster_context(cluster: Cluster, access: Access, now: datetime, *, tab: str
         "tab": tab,
         "panel": None if open_operation is None else panel_of(open_operation, access, now),
         "advice": advice_for(cluster),
+        "accused": accused_nodes(cluster),
         "is_usable": cluster.status in {ClusterStatus.RUNNING, ClusterStatus.DEGRADED},
         "nodes": list(cluster.nodes.all()),
     }

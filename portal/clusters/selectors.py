@@ -5,7 +5,7 @@ import hmac
 from datetime import timedelta
 from uuid import UUID
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Count, Prefetch, QuerySet
 
 from dataplane.client.anchors import TrustAnchor
 from portal.clusters.connections import trust_anchor
@@ -14,6 +14,7 @@ from portal.clusters.models import (
     UNFINISHED,
     ApiKey,
     Cluster,
+    Evidence,
     Node,
     Operation,
     OperationState,
@@ -79,6 +80,12 @@ def node_get(cluster: Cluster, index: int) -> Node:
         if node.index == index:
             return node
     raise NotFound(f"The cluster has no node {index}.")
+
+
+def accused_nodes(cluster: Cluster) -> dict[int, int]:
+    """Return how many proofs there are against each node that was caught lying."""
+    rows = Evidence.objects.filter(cluster=cluster).order_by().values("node")
+    return {row["node"]: row["count"] for row in rows.annotate(count=Count("pk"))}
 
 
 def operation_list() -> QuerySet[Operation]:

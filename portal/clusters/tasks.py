@@ -6,6 +6,8 @@ from uuid import UUID
 from celery import shared_task
 from celery.signals import worker_shutting_down
 
+from portal.clusters.accountability.fetching import has_news
+from portal.clusters.accountability.services import evidence_collect as collect
 from portal.clusters.models import Cluster, ClusterStatus
 from portal.clusters.operations.engine import cluster_lock, operation_advance, turns_end
 from portal.clusters.operations.observation import cluster_observe
@@ -67,6 +69,19 @@ def observe(cluster_id: str) -> None:
     with cluster_lock(cluster.pk) as is_mine:
         if is_mine:
             cluster_observe(cluster, driver())
+    if is_mine and any(has_news(node) for node in cluster.nodes.all()):
+        evidence_collect.apply_async(
+            kwargs={"schema": current_schema(), "cluster_id": cluster_id},
+            expires=MESSAGE_EXPIRES_S,
+        )
+
+
+@tenant_task(name="clusters.evidence_collect")
+def evidence_collect(cluster_id: str) -> None:
+    """Read from the nodes of a cluster what proofs they keep that the portal does not know."""
+    cluster = Cluster.objects.filter(pk=cluster_id).prefetch_related("nodes").first()
+    if cluster is not None and cluster.admin_key:
+        collect(cluster)
 
 
 @shared_task(name="clusters.observe_all")

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from portal.clusters import views
+from portal.clusters.accountability import views as accountability
 
 app_name = "clusters"
 ONE = "<uuid:cluster_id>/"
@@ -25,6 +26,13 @@ urlpatterns = [
     path(f"{ONE}connect/anchor.json", views.anchor_view, name="anchor"),
     path(f"{ONE}keys/", views.keys_page, name="keys"),
     path(f"{ONE}keys/<slug:key_id>/revoke/", views.key_revoke_view, name="key-revoke"),
+    path(f"{ONE}accountability/", accountability.accountability_page, name="accountability"),
+    path(f"{ONE}accountability/<uuid:evidence_id>/", accountability.evidence_page, name="evidence"),
+    path(
+        f"{ONE}accountability/<uuid:evidence_id>/proof.json",
+        accountability.proof_download,
+        name="evidence-proof",
+    ),
     path(f"{ONE}operations/", views.operations_page, name="operations"),
     path(f"{ONE}settings/", views.settings_page, name="settings"),
     path(f"{ONE}rename/", views.rename_view, name="rename"),

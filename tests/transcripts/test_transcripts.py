@@ -66,8 +66,11 @@ class Scribe:
         for sequence in range(self._executed[i] + 1, bench.app.applied + 1):
             self.lines.append(f"    {i} executes s{sequence}")
         for evidence in bench.evidence[self._evidence[i] :]:
-            kind = type(evidence.first).__name__
-            self.lines.append(f"    {i} has evidence against {evidence.replica}: two {kind}")
+            source = "" if evidence.told_by is None else f" from {evidence.told_by}"
+            kind = evidence.proof.kind
+            self.lines.append(
+                f"    {i} has evidence{source} against {evidence.replica}: two {kind}"
+            )
         for sequence in bench.stable[self._stable[i] :]:
             self.lines.append(f"    {i} has a stable checkpoint s{sequence}")
         self._executed[i], self._stable[i] = bench.app.applied, len(bench.stable)

@@ -179,6 +179,7 @@ async def stats(context: Context, _request: Request, caller: Caller) -> Response
         "members": len(status.members),
         "f": status.f,
         "quorum": status.quorum,
+        "evidence": status.evidence,
         **context.figures.live(),
         **quota_body(context),
     }
@@ -198,6 +199,7 @@ async def nodes_status(context: Context, _request: Request, caller: Caller) -> R
             "sequence": member.executed,
             "lag": member.lag,
             "faults": member.faults,
+            "evidence": member.evidence,
         }
         for member in status.members
     ]

@@ -81,6 +81,13 @@ OPERATIONS: tuple[Operation, ...] = (
     ("get", "/metrics", "Prometheus metrics", (200,), ()),
     ("get", "/api/v1/stats", "Totals and live figures", (200,), ("unauthenticated", "forbidden")),
     ("get", "/api/v1/nodes/status", "Every member", (200,), ("unauthenticated", "forbidden")),
+    (
+        "get",
+        "/api/v1/evidence",
+        "Proofs that nodes of the cluster lied (query: cursor, limit)",
+        (200,),
+        ("unauthenticated", "forbidden", "invalid"),
+    ),
     ("get", "/api/v1/collections", "Collections", (200,), ("unauthenticated", "forbidden")),
     ("put", "/api/v1/collections/{c}", "Create a collection", (201, 200), WRITE_ERRORS),
     ("delete", "/api/v1/collections/{c}", "Drop a collection", (204,), DOCUMENT_ERRORS),

@@ -5,6 +5,7 @@ from random import Random
 
 import msgspec
 
+from dataplane.consensus.config import Signer
 from dataplane.consensus.messages import (
     AnyMessage,
     Checkpoint,
@@ -15,9 +16,10 @@ from dataplane.consensus.messages import (
     digest_of,
     vote_payload,
 )
-from dataplane.simulation.signatures import FakeSigner
 from dataplane.wire.quorum import faults_tolerated
 
+SEQUENCES_REMEMBERED = 10_000
+"""A liar among real nodes lives long; what it forgets it tells the truth about."""
 KINDS = {PrePrepare: b"PP", Prepare: b"P", Commit: b"C"}
 
 
@@ -39,6 +41,8 @@ class Conspiracy:
     def learn(self, message: PrePrepare | Prepare | Commit) -> None:
         """Remember a digest that is about."""
         self.digests.setdefault(message.sequence, set()).add(message.digest)
+        if len(self.digests) > SEQUENCES_REMEMBERED:
+            del self.digests[next(iter(self.digests))]
 
     def side_of(self, replica: int) -> int:
         """Return which of two stories a replica is told."""
@@ -48,7 +52,7 @@ class Conspiracy:
 class Behaviour:
     """Passes everything on; attacks override `outgoing`."""
 
-    def __init__(self, signer: FakeSigner, conspiracy: Conspiracy) -> None:
+    def __init__(self, signer: Signer, conspiracy: Conspiracy) -> None:
         self._signer = signer
         self.conspiracy = conspiracy
 

@@ -1,5 +1,6 @@
 """Behaviours by the names that options draw."""
 
+from dataplane.consensus.config import Signer
 from dataplane.simulation.byzantine.behaviour import Behaviour, Conspiracy
 from dataplane.simulation.byzantine.delivery import (
     FalseCheckpoint,
@@ -11,7 +12,6 @@ from dataplane.simulation.byzantine.delivery import (
 from dataplane.simulation.byzantine.transfer import BadParts, NeverFinishes, StaleState
 from dataplane.simulation.byzantine.views import VIEW_LIARS
 from dataplane.simulation.byzantine.votes import DoubleVoter, EquivocatingPrimary, UnseenDigest
-from dataplane.simulation.signatures import FakeSigner
 
 _BEHAVIOURS: dict[str, type[Behaviour]] = {
     "silent": Silent,
@@ -29,6 +29,9 @@ _BEHAVIOURS: dict[str, type[Behaviour]] = {
 }
 
 
-def behaviour_of(name: str, signer: FakeSigner, conspiracy: Conspiracy) -> Behaviour:
+BEHAVIOUR_NAMES = tuple(_BEHAVIOURS)
+
+
+def behaviour_of(name: str, signer: Signer, conspiracy: Conspiracy) -> Behaviour:
     """Return a new liar."""
     return _BEHAVIOURS[name](signer, conspiracy)

@@ -6,6 +6,7 @@ from typing import override
 
 import msgspec
 
+from dataplane.consensus.config import Signer
 from dataplane.consensus.messages import (
     AnyMessage,
     Checkpoint,
@@ -16,7 +17,6 @@ from dataplane.consensus.messages import (
     digest_of,
 )
 from dataplane.simulation.byzantine.behaviour import Behaviour, Conspiracy
-from dataplane.simulation.signatures import FakeSigner
 
 
 class Silent(Behaviour):
@@ -39,7 +39,7 @@ class Selective(Behaviour):
 class StaleReplay(Behaviour):
     """Sends old messages again, to whomever."""
 
-    def __init__(self, signer: FakeSigner, conspiracy: Conspiracy) -> None:
+    def __init__(self, signer: Signer, conspiracy: Conspiracy) -> None:
         super().__init__(signer, conspiracy)
         self._said: deque[AnyMessage] = deque(maxlen=200)
 

@@ -2,13 +2,14 @@
 
 from typing import TYPE_CHECKING, override
 
+from dataplane.consensus.evidence import proof_fault
 from dataplane.consensus.messages import CheckpointCertificate, checkpoint_payload, vote_payload
 from dataplane.consensus.outcome import Evidence
 from dataplane.consensus.records import Accepted, Decided, MadeStable, Prepared, Record
 from dataplane.simulation.checkers.checker import Checker
 from dataplane.simulation.checkers.persistence import quorum_by_the_paper
 from dataplane.simulation.options import Options
-from dataplane.simulation.signatures import signer_of
+from dataplane.simulation.signatures import FakeVerifier, signer_of
 
 if TYPE_CHECKING:
     from dataplane.simulation.node import Node
@@ -137,9 +138,11 @@ class NoHonestAccused(Checker):
 
     @override
     def on_evidence(self, node: "Node", evidence: Evidence) -> None:
-        first, second = evidence.first, evidence.second
         if evidence.replica not in self.options.liars:
             self.fail(f"node {node.id} accuses honest node {evidence.replica}")
-        same_slot = (first.view, first.sequence) == (second.view, second.sequence)
-        if not same_slot or first.digest == second.digest or type(first) is not type(second):
-            self.fail(f"evidence against {evidence.replica} proves nothing")
+        signer = signer_of("vote", evidence.replica)
+        fault = proof_fault(
+            evidence.proof, node.config.cluster_id, signer.public_key, FakeVerifier([signer])
+        )
+        if fault is not None:
+            self.fail(f"evidence against {evidence.replica} proves nothing: {fault}")

@@ -29,6 +29,7 @@ class Observation:
     view: int | None = None
     primary: int | None = None
     version: str = ""
+    evidence: int = 0
     reason: str = ""
 
 
@@ -63,6 +64,7 @@ def _ask(http: httpx.Client, node: Node) -> Observation:
         view=_number(body.get("view")),
         primary=_number(body.get("primary")),
         version=str(body.get("version", "")),
+        evidence=_number(body.get("evidence")) or 0,
         reason="" if body.get("ready") is True else "it is catching up",
     )
 
@@ -124,6 +126,7 @@ def _write_nodes(cluster: Cluster, found: list[Observation], newest: int) -> Non
             "sequence": seen.sequence,
             "lag": None if seen.sequence is None else newest - seen.sequence,
             "version": seen.version,
+            "evidence": seen.evidence,
             "reason": seen.reason or None,
         }
     Node.objects.bulk_update(rows.values(), ["state", "observed"])

@@ -129,7 +129,8 @@ def test_equivocation_of_the_primary_is_evidence_and_the_first_proposal_stays():
     lab.give(1, second)
     lab.give(1, second)
     (evidence,) = lab.bench[1].evidence
-    assert (evidence.replica, evidence.first, evidence.second) == (0, first, second)
+    said = {evidence.proof.first.digest, evidence.proof.second.digest}
+    assert (evidence.replica, said) == (0, {first.digest, second.digest})
     assert [vote.digest for vote in lab.bench[1].votes(Prepare)] == [first.digest]
 
 
@@ -141,13 +142,14 @@ def test_two_votes_of_one_replica_are_evidence_once(kind):
     assert [evidence.replica for evidence in lab.bench[1].evidence] == [3]
 
 
-def test_evidence_is_bounded():
-    limits = Limits(checkpoint_interval=4, window=16, pipeline=8, evidence_max=3)
+def test_evidence_is_bounded_and_one_liar_leaves_room_for_another():
+    limits = Limits(checkpoint_interval=4, window=16, pipeline=8, evidence_max=12)
     lab = Lab(4, limits=limits)
-    for sequence in range(1, 10):
-        lab.give(1, lab.vote(Commit, 3, sequence, OTHER))
-        lab.give(1, lab.vote(Commit, 3, sequence, b"\2" * 32))
-    assert len(lab.bench[1].evidence) == 3
+    for liar in (3, 2):
+        for sequence in range(1, 10):
+            lab.give(1, lab.vote(Commit, liar, sequence, OTHER))
+            lab.give(1, lab.vote(Commit, liar, sequence, b"\2" * 32))
+    assert [evidence.replica for evidence in lab.bench[1].evidence] == [3, 3, 3, 2, 2, 2]
 
 
 def test_votes_outside_the_reach_of_the_window_are_not_kept():

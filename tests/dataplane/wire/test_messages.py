@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataplane.consensus.messages import (
+    Accusation,
     Batch,
     Checkpoint,
     CheckpointCertificate,
@@ -13,13 +14,16 @@ from dataplane.consensus.messages import (
     CommitCertificate,
     Committed,
     CommittedEntry,
+    EquivocationProof,
     FetchCommitted,
     Forward,
     Prepare,
     PrePrepare,
+    Proposed,
     Replies,
     Reply,
     Request,
+    Statement,
     Status,
     decode_batch,
     decode_message,
@@ -59,8 +63,21 @@ proposals = st.builds(
     st.tuples(numbers, numbers, numbers, replicas, blobs),
     batches,
 )
+statements = st.builds(Statement, blobs, st.binary(min_size=64, max_size=64) | blobs)
+proofs = st.builds(
+    EquivocationProof,
+    st.sampled_from(["pre_prepare", "prepare", "commit", "checkpoint", "view_change"]),
+    numbers,
+    numbers,
+    numbers,
+    replicas,
+    statements,
+    statements,
+)
 any_message = st.one_of(
     proposals,
+    st.builds(Accusation, st.lists(proofs, max_size=3).map(tuple)),
+    st.builds(Proposed, *votes),
     st.builds(Prepare, *votes),
     st.builds(Commit, *votes),
     st.builds(Checkpoint, numbers, numbers, blobs, replicas, blobs),

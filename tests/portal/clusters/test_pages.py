@@ -87,7 +87,7 @@ def test_the_free_plan_has_one_cluster(page, made, acme):
     assert "Free includes 1 cluster" in answer.content.decode()
 
 
-TABS = ("", "state/", "connect/", "keys/", "operations/", "settings/")
+TABS = ("", "state/", "connect/", "keys/", "accountability/", "operations/", "settings/")
 
 
 @pytest.mark.parametrize("tab", TABS)

@@ -1,0 +1,1 @@
+"""Evidence that nodes lied: fetched from nodes, checked here, shown and handed out."""
