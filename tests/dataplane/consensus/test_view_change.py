@@ -172,6 +172,20 @@ def test_votes_in_a_left_view_are_given_no_more_but_decisions_are_learned():
     assert views(lab)[3] == (1, False)
 
 
+def test_prepares_of_a_left_view_do_not_count_in_the_next():
+    lab = Lab(4)
+    first = lab.proposal(1, lab.request(0, 1))
+    for i in (1, 2):
+        lab.give(3, lab.vote(Prepare, i, 1, first.digest))
+    changes = [view_change(lab, i, 1, [proof(lab, 0, 1, first.digest)]) for i in (0, 1, 2)]
+    lab.give(3, new_view(lab, 1, changes))
+    lab.give(3, BatchBody(1, first.batch), 2)
+    assert [vote.view for vote in lab.bench[3].votes(Prepare)] == [1]
+    assert not lab.bench[3].votes(Commit)
+    lab.give(3, lab.vote(Prepare, 2, 1, first.digest, view=1))
+    assert [vote.view for vote in lab.bench[3].votes(Commit)] == [1]
+
+
 def test_a_view_change_message_takes_its_receiver_along():
     lab = Lab(4)
     lab.give(3, view_change(lab, 2, 5), sender=2)
