@@ -8,6 +8,9 @@ from dataplane.consensus.messages import (
     Checkpoint,
     CheckpointCertificate,
     Commit,
+    CommitCertificate,
+    Committed,
+    CommittedEntry,
     FetchBatch,
     Forward,
     NewView,
@@ -184,6 +187,19 @@ def test_prepares_of_a_left_view_do_not_count_in_the_next():
     assert not lab.bench[3].votes(Commit)
     lab.give(3, lab.vote(Prepare, 2, 1, first.digest, view=1))
     assert [vote.view for vote in lab.bench[3].votes(Commit)] == [1]
+
+
+def test_a_decision_of_a_later_view_and_a_copied_state_may_overtake_the_own_view():
+    lab = Lab(4)
+    mine, decided = (batch_of(lab, lab.request(0, cseq)) for cseq in (1, 2))
+    lab.give(3, proposal(lab, 0, 1, mine))
+    digest = digest_of(decided)
+    votes = tuple((i, lab.vote(Commit, i, 1, digest, view=2).sig) for i in (0, 1, 2))
+    entry = CommittedEntry(decided, CommitCertificate(0, 2, 1, digest, votes))
+    assert lab.give(3, Committed((entry,)), 0)
+    assert executed_cseqs(lab, 3) == [2]
+    lab.bench[3].replica._ordering.jumped(4)
+    assert lab.bench[3].replica.sizes()["in_flight"] == 0
 
 
 def test_a_view_change_message_takes_its_receiver_along():
