@@ -398,7 +398,7 @@ class Ordering:
         self.next_sequence = max(self.next_sequence, sequence + 1)
         for slot in state.slots.values():
             if slot.sequence <= sequence and slot.pre_prepare is not None:
-                batch = decode_batch(slot.bodies[slot.pre_prepare.digest])
+                batch = decode_batch(slot.pre_prepare.batch)
                 for request in batch.requests:
                     state.pending.release(request)
 

@@ -31,6 +31,7 @@ from dataplane.documents import copying
 from dataplane.documents.types import RequestResult, RequestView
 from dataplane.simulation import node
 from dataplane.simulation.application import MapApplication, Session
+from dataplane.simulation.plants_suspicion import SUSPICION_PLANTS
 from dataplane.wire.quorum import quorum_size
 
 type Patch = tuple[object, str, object]
@@ -238,7 +239,7 @@ PLANTS: dict[str, Callable[[], list[Patch]]] = {
         never_fetch,
         install_unchecked,
     )
-}
+} | SUSPICION_PLANTS
 
 
 @contextmanager

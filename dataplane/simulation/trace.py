@@ -78,6 +78,10 @@ def describe(message: AnyMessage) -> str:
     return f"{type(message).__name__} {_describe_views(message) or _describe_rest(message)}"
 
 
+def _short(digest: bytes) -> str:
+    return "null" if digest == NULL_DIGEST else digest[:3].hex()
+
+
 def _describe_views(message: AnyMessage) -> str:
     """Describe accusations and what moves views: sequence, view and digest of what is carried."""
     match message:
@@ -86,15 +90,12 @@ def _describe_views(message: AnyMessage) -> str:
         case ViewChange():
             stable = 0 if message.checkpoint is None else message.checkpoint.sequence
             proofs = " ".join(
-                f"s{proof.sequence}@v{proof.view}:{proof.digest[:3].hex()}"
+                f"s{proof.sequence}@v{proof.view}:{_short(proof.digest)}"
                 for proof in message.prepared
             )
             return f"v{message.view} h{stable} prepared [{proofs}]"
         case NewView():
-            carried = " ".join(
-                f"s{p.sequence}:{'null' if p.digest == NULL_DIGEST else p.digest[:3].hex()}"
-                for p in message.proposals
-            )
+            carried = " ".join(f"s{p.sequence}:{_short(p.digest)}" for p in message.proposals)
             backers = ",".join(str(change.replica) for change in message.changes)
             return f"v{message.view} by {backers} carries [{carried}]"
         case Accusation():
@@ -107,7 +108,7 @@ def _describe_rest(message: AnyMessage) -> str:
     said = ""
     match message:
         case PrePrepare() | Proposed() | Prepare() | Commit():
-            said = f"v{message.view} s{message.sequence} {message.digest[:3].hex()}"
+            said = f"v{message.view} s{message.sequence} {_short(message.digest)}"
         case Checkpoint() | CheckpointCertificate():
             said = f"s{message.sequence} {message.root[:3].hex()}"
         case Forward():

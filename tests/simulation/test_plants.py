@@ -25,7 +25,7 @@ CAUGHT_BY = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(PLANTS))
+@pytest.mark.parametrize("name", sorted(CAUGHT_BY))
 def test_a_planted_bug_is_caught(name):
     others = []
     with planted(name):

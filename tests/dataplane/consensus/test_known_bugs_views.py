@@ -13,6 +13,7 @@ from dataplane.consensus.messages import (
     Checkpoint,
     CheckpointCertificate,
     Commit,
+    Forward,
     Heartbeat,
     NewView,
     Prepare,
@@ -121,9 +122,8 @@ def test_fabric_1917_everything_said_during_a_view_change_may_be_lost(n):
     pass_time(lab, 700)
     assert not any(active for _, active in views(lab))
     join(lab)
-    pass_time(lab, 5_000)
-    assert all(active for _, active in views(lab))
-    assert len({view for view, _ in views(lab)}) == 1
+    pass_time(lab, 200)
+    assert views(lab) == [(1, True)] * n, "it is repeated, nobody must give up first"
     lab.order(2, gateway=n - 1)
     assert all(executed_cseqs(lab, i) == [1, 2] for i in range(n))
 
@@ -379,15 +379,16 @@ def test_fisco_704_after_an_hour_without_a_quorum_the_cluster_recovers_within_a_
 
 def test_sawtooth_140_drafts_of_an_old_primary_are_proposed_once_when_it_leads_again():
     lab = Lab(3)
-    lab.drop = lambda source, target, message: isinstance(message, PrePrepare) and source == 0
+    lab.drop = lambda source, target, message: (
+        isinstance(message, PrePrepare | Forward) and source == 0
+    )
     for cseq in (1, 2, 3):
         lab.ask(0, lab.request(0, cseq))
-    lab.run()
-    join(lab)
-    leave(lab, 0)
-    assert sorted(executed_cseqs(lab, 2)) == [1, 2, 3]
-    leave(lab, 1)
-    leave(lab, 2)
+    for view in (0, 1, 2):
+        assert not lab.bench[2].executed
+        leave(lab, view)
+        join(lab) if view == 1 else None
+        lab.wire.clear()
     assert views(lab) == [(3, True)] * 3
     lab.order(4)
     pass_time(lab, 1_000)

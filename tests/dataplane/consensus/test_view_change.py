@@ -8,6 +8,9 @@ from dataplane.consensus.messages import (
     Checkpoint,
     CheckpointCertificate,
     Commit,
+    CommitCertificate,
+    Committed,
+    CommittedEntry,
     FetchBatch,
     Forward,
     NewView,
@@ -170,6 +173,33 @@ def test_votes_in_a_left_view_are_given_no_more_but_decisions_are_learned():
         lab.give(3, lab.vote(Commit, replica, 1, first.digest))
     assert len(lab.bench[3].executed) == 1
     assert views(lab)[3] == (1, False)
+
+
+def test_prepares_of_a_left_view_do_not_count_in_the_next():
+    lab = Lab(4)
+    first = lab.proposal(1, lab.request(0, 1))
+    for i in (1, 2):
+        lab.give(3, lab.vote(Prepare, i, 1, first.digest))
+    changes = [view_change(lab, i, 1, [proof(lab, 0, 1, first.digest)]) for i in (0, 1, 2)]
+    lab.give(3, new_view(lab, 1, changes))
+    lab.give(3, BatchBody(1, first.batch), 2)
+    assert [vote.view for vote in lab.bench[3].votes(Prepare)] == [1]
+    assert not lab.bench[3].votes(Commit)
+    lab.give(3, lab.vote(Prepare, 2, 1, first.digest, view=1))
+    assert [vote.view for vote in lab.bench[3].votes(Commit)] == [1]
+
+
+def test_a_decision_of_a_later_view_and_a_copied_state_may_overtake_the_own_view():
+    lab = Lab(4)
+    mine, decided = (batch_of(lab, lab.request(0, cseq)) for cseq in (1, 2))
+    lab.give(3, proposal(lab, 0, 1, mine))
+    digest = digest_of(decided)
+    votes = tuple((i, lab.vote(Commit, i, 1, digest, view=2).sig) for i in (0, 1, 2))
+    entry = CommittedEntry(decided, CommitCertificate(0, 2, 1, digest, votes))
+    assert lab.give(3, Committed((entry,)), 0)
+    assert executed_cseqs(lab, 3) == [2]
+    lab.bench[3].replica._ordering.jumped(4)
+    assert lab.bench[3].replica.sizes()["in_flight"] == 0
 
 
 def test_a_view_change_message_takes_its_receiver_along():
