@@ -40,6 +40,9 @@ class Bodies:
         entry = self._state.archive.get(sequence)
         if entry is not None and entry.certificate.digest == digest:
             return entry.batch
+        past = self._state.past.get(sequence)
+        if past is not None and past[0].digest == digest:
+            return past[1]
         fetched = self._fetched.get(sequence)
         return fetched if fetched is not None and digest_of(fetched) == digest else None
 

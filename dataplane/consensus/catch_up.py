@@ -105,14 +105,21 @@ class CatchUp:
             entry = state.archive.get(sequence)
             if entry is None or len(entries) >= limits.fetch_batches_max:
                 break
+            if entries and entry.certificate.epoch != entries[0].certificate.epoch:
+                # Who lags behind the end of an epoch cannot check what the next one decided.
+                break
             size_bytes += len(entry.batch)
             if entries and size_bytes > limits.fetch_bytes_max:
                 break
             entries.append(entry)
         if entries:
             state.send(sender, Committed(tuple(entries)))
-        elif message.first <= state.executed and message.first not in state.slots:
+        elif message.first <= state.executed and not self._may_be_decided_again(message.first):
             state.send(sender, BatchesGone(message.first))
+
+    def _may_be_decided_again(self, sequence: int) -> bool:
+        """Whether a batch without a certificate is left to a quorum that repeats its Commits."""
+        return sequence in self._state.slots or sequence in self._state.past
 
     def on_committed(self, sender: int, message: Committed, now_ms: int) -> None:
         """Take decided batches and ask for the next ones while the sender has more."""

@@ -45,14 +45,9 @@ class Ordering:
         return self.next_sequence - 1
 
     @property
-    def early_count(self) -> int:
-        """How many proposals wait for the window to move."""
-        return len(self._early)
-
-    @property
-    def carried_count(self) -> int:
-        """How many proposals of the new view wait for their batch or for the window."""
-        return len(self._carried)
+    def sizes(self) -> dict[str, int]:
+        """How many proposals wait for the window, or of a new view for their batch."""
+        return {"early": len(self._early), "carried": len(self._carried)}
 
     # --- Every replica -------------------------------------------------------------------------
 
@@ -265,6 +260,8 @@ class Ordering:
             vote.digest,
             tuple((commit.replica, commit.sig) for commit in votes),
         )
+        # Also a decision whose proposal was never seen here is work that is not finished.
+        self.next_sequence = max(self.next_sequence, slot.sequence + 1)
         self._try_decide(slot)
 
     def _try_decide(self, slot: Slot) -> None:
@@ -457,6 +454,9 @@ class Ordering:
         last = min(state.executed, first + state.config.limits.pipeline - 1)
         for sequence in range(first, last + 1):
             slot = state.slots.get(sequence)
+            if sequence in state.past:
+                state.send(replica, state.past[sequence][0])
+                continue
             if slot is None or sequence in state.archive:
                 return
             own_commit = slot.commits.get(state.config.replica_id)

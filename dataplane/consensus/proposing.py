@@ -20,7 +20,7 @@ class Proposer:
     def propose(self, now_ms: int) -> None:
         """Propose what waits: at once when nothing is in flight, else a full or old batch."""
         state, limits = self._state, self._state.config.limits
-        if self._ordering.carried_count:
+        if self._ordering.sizes["carried"]:
             # What waits here may be in a carried batch that is not here yet.
             return
         while state.leads:

@@ -147,6 +147,8 @@ class Recovered:
     stable: CheckpointCertificate | None = None
     left: ViewChange | None = None
     entered: NewView | None = None
+    past_commits: dict[int, Commit] = field(default_factory=dict)
+    """The own Commits of earlier epochs, the newest of each sequence."""
     amnesia: bool = False
     """Votes may be missing from the log: never vote again."""
 
@@ -173,7 +175,20 @@ def recover(
             recovered.later_epoch = True
         if isinstance(record, Decided) or record.epoch == epoch:
             _recover_record(recovered, record)
+        elif record.epoch < epoch and isinstance(record, Accepted | Prepared):
+            _recover_past(recovered, record)
     return recovered
+
+
+def _recover_past(recovered: Recovered, record: Accepted | Prepared) -> None:
+    """Keep what an earlier epoch's laggards may need: batches, and the own Commits for them."""
+    match record:
+        case Accepted(pre_prepare=proposal) if proposal.batch:
+            recovered.bodies[proposal.sequence, proposal.digest] = proposal.batch
+        case Prepared(vote=vote):
+            recovered.past_commits[vote.sequence] = vote
+        case _:
+            pass
 
 
 def _recover_record(recovered: Recovered, record: Record) -> None:

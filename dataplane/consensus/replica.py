@@ -150,10 +150,9 @@ class Replica:
             "pending": len(state.pending),
             "in_flight": state.pending.in_flight_count,
             "evidence": state.evidence_count,
-            "early": self._ordering.early_count,
             "checkpoints": self._checkpoints.vote_book_count,
             "peers": len(self._catch_up.peers),
-            "carried": self._ordering.carried_count,
+            **self._ordering.sizes,
             **self._views.sizes,
             **self._transfer.sizes,
         }
@@ -171,14 +170,14 @@ class Replica:
             state.send(state.primary, Forward((request,)))
 
     def _is_left_behind(self) -> bool:
-        """Whether it is proved that the others executed what this replica has not.
+        """Whether it is proved that the others executed what this replica has not, or it left.
 
         Such a replica keeps its requests to itself: it may hold many that were executed long ago,
         and to have them ordered again and again would keep it behind for ever.
         """
         certified = self._checkpoints.certified
         is_behind = certified is not None and certified.sequence > self._state.executed
-        return is_behind or self._state.copying
+        return is_behind or self._state.copying or self._state.config.is_learner
 
     def is_surplus(self, message: AnyMessage) -> bool:
         """Whether a message may be dropped unverified because it adds nothing."""
@@ -324,9 +323,18 @@ class Replica:
 
     def hand_over(self, successor: "Replica", now_ms: int) -> None:
         """Give the next epoch's replica the decided batches, for laggards, and what waits."""
-        successor._state.archive = self._state.archive  # noqa: SLF001 - the same class
+        state, its = self._state, successor._state  # noqa: SLF001 - the same class
+        its.archive, its.past = state.archive, dict(state.past)
+        for sequence, slot in state.slots.items():
+            commit = slot.commits.get(state.config.replica_id)
+            if commit is None or sequence in its.archive or sequence > state.executed:
+                continue
+            if commit.digest in slot.bodies:
+                its.past[sequence] = (commit, slot.bodies[commit.digest])
+        for sequence in sorted(its.past)[: -state.config.limits.window]:
+            del its.past[sequence]
         for request in self._state.pending.all():
-            if successor._state.config.gateway_of(request.client) is not None:  # noqa: SLF001
+            if its.config.gateway_of(request.client) is not None:
                 successor.on_request(now_ms, request)
 
     def on_persisted(self, now_ms: int, barrier: int) -> None:

@@ -16,6 +16,10 @@ def restore_ordering(state: ReplicaState, ordering: Ordering, recovered: Recover
         batch = decided.batch or recovered.bodies.get((sequence, decided.certificate.digest))
         if batch is not None:
             state.archive.add(sequence, CommittedEntry(batch, decided.certificate))
+    for sequence, commit in recovered.past_commits.items():
+        body = recovered.bodies.get((sequence, commit.digest))
+        if sequence not in state.archive and sequence <= state.executed and body is not None:
+            state.past[sequence] = (commit, body)
     voted = {*recovered.accepted, *recovered.prepared}
     for (sequence, digest), batch in recovered.bodies.items():
         if sequence > state.stable and sequence in voted:

@@ -9,6 +9,7 @@ from dataplane.consensus.messages import (
     Accusation,
     AnyMessage,
     CheckpointCertificate,
+    Commit,
     CommittedEntry,
     EquivocationProof,
     NewView,
@@ -90,6 +91,11 @@ class ReplicaState:
         self.slots: dict[int, Slot] = {}
         limits = config.limits
         self.archive = Archive(limits.retained_batches_max, limits.retained_bytes_max)
+        self.past: dict[int, tuple[Commit, bytes]] = {}
+        """Batches of earlier epochs that were executed here and whose certificate a crash took.
+
+        The own Commit of each, and the batch: a quorum that repeats them helps a laggard on.
+        """
         self.pending = PendingRequests(limits)
         self.diverged = False
         self.view_record: ViewLeft | ViewEntered | None = None

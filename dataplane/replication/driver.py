@@ -381,6 +381,8 @@ class ReplicationDriver:
         self.accountability.set_config(self.config)
         if self._standing.is_member and not was_member:
             self._submissions.open(now_ms)
+        elif was_member and not self._standing.is_member:
+            self._submissions.refuse_waiting("this node is no member of the cluster any more")
         log.info("epoch.began", extra={"epoch": self.config.epoch, "members": self.config.n})
         self._replica.on_tick(now_ms)
 

@@ -44,11 +44,11 @@ def test_a_cluster_grows_and_shrinks_under_load(make_cluster):
     writers = Writers(cluster, 2)
     wait_for(lambda: writers.count >= 20, "20 acknowledged writes")
     members = [0]
-    for size in (3,):
+    for size in (3, 4, 6, 7, 4):
         if size > len(members):
             members += grow(cluster, size - len(members))
         else:
-            members = members[len(members) - size :]
+            members = members[:size]
         before = writers.count
         change(cluster, *members)
         wait_for(lambda before=before: writers.count >= before + 20, f"writes with {size} members")
@@ -58,6 +58,9 @@ def test_a_cluster_grows_and_shrinks_under_load(make_cluster):
     for member in cluster.members:
         body = httpx.get(f"{member.url}/api/v1/members", headers=headers).json()
         assert [m["id"] for m in body["members"]] == members
+    url = f"{cluster.nodes[6].url}/api/v1/collections/load/documents/x"
+    refused = httpx.put(url, json={}, headers=headers, timeout=20)
+    assert refused.status_code == 503, "a removed node serves nobody"
 
 
 def test_a_dead_node_is_replaced_by_a_new_one(make_cluster):

@@ -229,3 +229,32 @@ def test_a_backup_never_forwards_more_than_the_primary_takes_in_one_message():
         lab.tick(after_ms=limits.retransmit_ms)
         lab.run()
     assert sum(len(batch.requests) for batch in lab.bench[0].executed) == 6
+
+
+def test_an_answer_holds_batches_of_one_epoch_only():
+    lab = Lab(4)
+    lab.order(1, 2)
+    archive = lab.bench[0].replica._state.archive
+    second = archive._entries[2]
+    later = msgspec.structs.replace(second.certificate, epoch=1)
+    archive._entries[2] = msgspec.structs.replace(second, certificate=later)
+    lab.bench[0].said.clear()
+    assert lab.give(0, FetchCommitted(1, 2), 3)
+    (answer,) = lab.bench[0].votes(Committed)
+    assert [entry.certificate.epoch for entry in answer.entries] == [0]
+
+
+def test_a_decision_known_by_its_commits_alone_is_fetched():
+    lab = Lab(4)
+    _isolate(lab, 3)
+    lab.order(1)
+    _join(lab)
+    digest = lab.bench[0].replica._state.archive.get(1).certificate.digest
+    for replica in (0, 1, 2):
+        assert lab.give(3, lab.vote(Commit, replica, 1, digest))
+    assert not lab.bench[3].executed
+    for _ in range(4):
+        lab.tick(3, after_ms=LIMITS.retransmit_ms)
+        lab.drop = lambda source, target, message: isinstance(message, Status | Committed)
+        lab.run()
+    assert len(lab.bench[3].executed) == 1
