@@ -401,12 +401,17 @@ class Ordering:
                 batch = decode_batch(slot.pre_prepare.batch)
                 for request in batch.requests:
                     state.pending.release(request)
+        # Which of the others' requests the copied state holds is not known here. To have them all
+        # ordered again would drive the cluster on faster than this replica can follow; who still
+        # waits for an answer forwards its request itself.
+        for request in state.pending.all():
+            if state.config.gateway_of(request.client) != state.config.replica_id:
+                state.pending.executed(request)
 
     def window_moved(self, now_ms: int) -> None:
         """The window or the view moved: look at proposals kept for later."""
         state = self._state
-        # A replica that copies the state of the stable checkpoint needs every batch behind it.
-        state.archive.trim(min(state.executed, state.stable))
+        state.archive.trim(state.superseded)
         if self._carried:
             self.take_carried(now_ms)
         reach = self._reach() if state.active else 0
