@@ -392,22 +392,6 @@ class Ordering:
             self.waited_since_ms[state.requested] = max(known, default=None)
             state.emit(Execute(state.requested, batch, state.requested % interval == 0))
 
-    def jumped(self, sequence: int) -> None:
-        """The state is now that after `sequence`: what came before is no longer of interest."""
-        state = self._state
-        self.next_sequence = max(self.next_sequence, sequence + 1)
-        for slot in state.slots.values():
-            if slot.sequence <= sequence and slot.pre_prepare is not None:
-                batch = decode_batch(slot.pre_prepare.batch)
-                for request in batch.requests:
-                    state.pending.release(request)
-        # Which of the others' requests the copied state holds is not known here. To have them all
-        # ordered again would drive the cluster on faster than this replica can follow; who still
-        # waits for an answer forwards its request itself.
-        for request in state.pending.all():
-            if state.config.gateway_of(request.client) != state.config.replica_id:
-                state.pending.executed(request)
-
     def window_moved(self, now_ms: int) -> None:
         """The window or the view moved: look at proposals kept for later."""
         state = self._state
