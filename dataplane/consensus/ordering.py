@@ -389,21 +389,10 @@ class Ordering:
             self.waited_since_ms[state.requested] = max(known, default=None)
             state.emit(Execute(state.requested, batch, state.requested % interval == 0))
 
-    def jumped(self, sequence: int) -> None:
-        """The state is now that after `sequence`: what came before is no longer of interest."""
-        state = self._state
-        self.next_sequence = max(self.next_sequence, sequence + 1)
-        for slot in state.slots.values():
-            if slot.sequence <= sequence and slot.pre_prepare is not None:
-                batch = decode_batch(slot.pre_prepare.batch)
-                for request in batch.requests:
-                    state.pending.release(request)
-
     def window_moved(self, now_ms: int) -> None:
         """The window or the view moved: look at proposals kept for later."""
         state = self._state
-        # A replica that copies the state of the stable checkpoint needs every batch behind it.
-        state.archive.trim(min(state.executed, state.stable))
+        state.archive.trim(state.superseded)
         if self._carried:
             self.take_carried(now_ms)
         reach = self._reach() if state.active else 0

@@ -41,7 +41,7 @@ def restore_ordering(state: ReplicaState, ordering: Ordering, recovered: Recover
         *recovered.decided,
     ]
     ordering.next_sequence = max(known) + 1
-    state.archive.trim(min(state.executed, state.stable))
+    state.archive.trim(state.superseded)
 
 
 def _restore_slot(

@@ -154,6 +154,15 @@ class ReplicaState:
         return high if self.epoch_end is None else min(high, self.epoch_end)
 
     @property
+    def superseded(self) -> int:
+        """The last sequence whose batch nobody needs who copies the stable state.
+
+        A replica that catches up executes far beyond its own stable checkpoint before it hears of a
+        newer one; what it keeps must have a bound all the same.
+        """
+        return min(self.executed, max(self.stable, self.executed - self.config.limits.window))
+
+    @property
     def evidence_count(self) -> int:
         """How many accusations were made."""
         return len(self.evidence)

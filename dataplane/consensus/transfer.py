@@ -27,6 +27,7 @@ from dataplane.consensus.messages import (
     FetchRows,
     TreeNodes,
     TreeRows,
+    decode_batch,
 )
 from dataplane.consensus.ordering import Ordering
 from dataplane.consensus.outcome import (
@@ -334,8 +335,23 @@ class Transfer:
         self._out_of_reach = set()
         state.copying = state.diverged = False
         state.executed = state.requested = target.sequence
-        self._ordering.jumped(target.sequence)
+        self.jumped(target.sequence)
         self._checkpoints.jumped(target)
+
+    def jumped(self, sequence: int) -> None:
+        """Go on behind `sequence`: what came before is no longer of interest."""
+        state, ordering = self._state, self._ordering
+        ordering.next_sequence = max(ordering.next_sequence, sequence + 1)
+        for slot in state.slots.values():
+            if slot.sequence <= sequence and slot.pre_prepare is not None:
+                for request in decode_batch(slot.pre_prepare.batch).requests:
+                    state.pending.release(request)
+        # Which of the others' requests the copied state holds is not known here. To have them all
+        # ordered again would drive the cluster on faster than this replica can follow; who still
+        # waits for an answer forwards its request itself.
+        for request in state.pending.all():
+            if state.config.gateway_of(request.client) != state.config.replica_id:
+                state.pending.executed(request)
 
     # --- Serving --------------------------------------------------------------------------------
 

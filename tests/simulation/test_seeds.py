@@ -13,6 +13,9 @@ REGRESSIONS = {
     161: "the same while it held no proof yet",
     185: "the same with a correlated crash",
     271: "a laggard out of retention and a liar left no quorum, before states were copied",
+    129: "a copied state met a proposal whose batch a decision of a later view had replaced",
+    403: "after every copy of the state a replica had the others' old requests ordered again",
+    794: "the same without a liar",
 }
 
 

@@ -114,7 +114,7 @@ class Bounds(Checker):
             "slots": 2 * limits.window,
             "early": 2 * limits.window,
             "pending": limits.pending_requests_max,
-            "archive": limits.retained_batches_max + 2 * limits.window,
+            "archive": max(limits.retained_batches_max, 3 * limits.window),
             "checkpoints": 2 * limits.window // limits.checkpoint_interval + 1,
             "evidence": limits.evidence_max,
             "peers": self.options.n,

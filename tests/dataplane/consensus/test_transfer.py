@@ -8,6 +8,7 @@ import pytest
 from dataplane.consensus.config import Limits
 from dataplane.consensus.messages import (
     BatchesGone,
+    Checkpoint,
     CheckpointCertificate,
     CheckpointGone,
     Commit,
@@ -254,6 +255,39 @@ def test_bft_smart_27_a_resumed_replica_floods_nobody_with_requests_done_long_ag
     assert lab.bench[3].replica.copying is not None
     assert lab.bench[0].replica.executed <= before + 12
     assert lab.bench[3].replica.sizes()["copy_asked"] <= 3
+
+
+def test_after_a_copy_nobody_elses_requests_are_ordered_again():
+    lab = behind()
+    for cseq in range(1, 12):
+        lab.ask(0, lab.request(0, cseq, b"key"))
+    for gateway in (0, 3):
+        for cseq in range(1, 12):
+            lab.ask(3, lab.request(gateway, cseq, b"key"))
+    lab.run()
+    assert lab.bench[3].replica.pending_count == 22
+    quiet(lab, rounds=1)
+    while not lab.bench[3].replica.copies_completed:
+        quiet(lab, rounds=1, step_ms=LIMITS.retransmit_ms)
+    assert lab.bench[3].replica.pending_count <= 11
+
+
+def test_a_laggard_without_certificates_keeps_a_bounded_number_of_batches():
+    limits = replace(LIMITS, retained_batches_max=64)
+    lab = Lab(4, limits=limits)
+    open_session(lab)
+    isolate(lab, 3)
+    order(lab, *range(1, 60))
+    lab.bench[3].replica._state.archive._count_max = LIMITS.retained_batches_max
+    lab.drop = lambda source, target, message: (
+        target == 3 and isinstance(message, Checkpoint | CheckpointCertificate)
+    )
+    lab.wire.clear()
+    quiet(lab, rounds=20)
+    three = lab.bench[3].replica
+    assert three.executed == 60
+    assert three.stable == 0
+    assert three.sizes()["archive"] <= 3 * limits.window
 
 
 def test_a_peer_gets_so_many_answers_a_second():

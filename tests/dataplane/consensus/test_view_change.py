@@ -198,7 +198,7 @@ def test_a_decision_of_a_later_view_and_a_copied_state_may_overtake_the_own_view
     entry = CommittedEntry(decided, CommitCertificate(0, 2, 1, digest, votes))
     assert lab.give(3, Committed((entry,)), 0)
     assert executed_cseqs(lab, 3) == [2]
-    lab.bench[3].replica._ordering.jumped(4)
+    lab.bench[3].replica._transfer.jumped(4)
     assert lab.bench[3].replica.sizes()["in_flight"] == 0
 
 
