@@ -46,9 +46,11 @@ class Limits:
     batch_ops_max: int = 256
     batch_bytes_max: int = 1024 * 1024
     batch_delay_ms: int = 2
-    batches_eager: int = 2
-    """With so many batches in flight, further requests wait for a full batch or `batch_wait_ms`."""
+    """With nothing in flight, requests wait at least so long for company that is likely."""
     batch_wait_ms: int = 20
+    """While a batch is in flight, further requests wait for a full batch or so long."""
+    batch_wait_max_ms: int = 50
+    """They may wait for as long as an instance takes here, but no longer than this."""
     pending_requests_max: int = 10_000
     pending_bytes_max: int = 64 * 1024 * 1024
     pending_per_client_max: int = 256
