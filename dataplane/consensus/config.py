@@ -46,9 +46,11 @@ class Limits:
     batch_ops_max: int = 256
     batch_bytes_max: int = 1024 * 1024
     batch_delay_ms: int = 2
-    batches_eager: int = 2
-    """With so many batches in flight, further requests wait for a full batch or `batch_wait_ms`."""
+    """With nothing in flight, requests wait at least so long for company that is likely."""
     batch_wait_ms: int = 20
+    """While a batch is in flight, further requests wait for a full batch or so long."""
+    batch_wait_max_ms: int = 50
+    """They may wait for as long as an instance takes here, but no longer than this."""
     pending_requests_max: int = 10_000
     pending_bytes_max: int = 64 * 1024 * 1024
     pending_per_client_max: int = 256
@@ -94,32 +96,36 @@ class ReplicaConfig:
     base: int = 0
     """The sequence the epoch before ended at: agreed by its members, not voted on again."""
     limits: Limits = field(default_factory=Limits)
+    # Worked out once: each is asked for several times a message.
+    n: int = field(init=False)
+    """The number of replicas."""
+    quorum: int = field(init=False)
+    """How many make a certificate."""
+    is_learner: bool = field(init=False)
+    """Whether this replica is no member of the epoch."""
+    _public_keys: dict[int, bytes] = field(init=False, repr=False)
+    _gateways: dict[bytes, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         ids = [member.replica_id for member in self.members]
         assert 1 <= len(ids) <= REPLICA_COUNT_MAX
         assert ids == sorted(set(ids)), "members are sorted by id and distinct"
         assert len(self.cluster_id) == 16
-
-    @property
-    def is_learner(self) -> bool:
-        """Whether this replica is no member of the epoch."""
-        return self.public_key(self.replica_id) is None
-
-    @property
-    def n(self) -> int:
-        """The number of replicas."""
-        return len(self.members)
+        members = reversed(self.members)  # Of two with one gateway key the first counts.
+        derived = {
+            "n": len(ids),
+            "quorum": quorum_size(len(ids)),
+            "is_learner": self.replica_id not in ids,
+            "_public_keys": {member.replica_id: member.public_key for member in self.members},
+            "_gateways": {member.gateway_key: member.replica_id for member in members},
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     @property
     def f(self) -> int:
         """How many of them may lie."""
         return faults_tolerated(self.n)
-
-    @property
-    def quorum(self) -> int:
-        """How many make a certificate."""
-        return quorum_size(self.n)
 
     @property
     def blocking(self) -> int:
@@ -132,14 +138,8 @@ class ReplicaConfig:
 
     def public_key(self, replica_id: int) -> bytes | None:
         """Return a member's vote key, or None for a stranger."""
-        for member in self.members:
-            if member.replica_id == replica_id:
-                return member.public_key
-        return None
+        return self._public_keys.get(replica_id)
 
     def gateway_of(self, client: bytes) -> int | None:
         """Return the replica whose gateway signs with this client key, if there is one."""
-        for member in self.members:
-            if member.gateway_key == client:
-                return member.replica_id
-        return None
+        return self._gateways.get(client)

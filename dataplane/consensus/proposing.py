@@ -7,6 +7,7 @@ from dataplane.consensus.messages import (
     encode_batch,
 )
 from dataplane.consensus.ordering import Ordering
+from dataplane.consensus.pacing import Pace
 from dataplane.consensus.state import ReplicaState
 
 
@@ -16,9 +17,10 @@ class Proposer:
     def __init__(self, state: ReplicaState, ordering: Ordering) -> None:
         self._state = state
         self._ordering = ordering
+        self._pace = Pace(state.config.limits)
 
     def propose(self, now_ms: int) -> None:
-        """Propose what waits: at once when nothing is in flight, else a full or old batch."""
+        """Propose what waits as soon as it is enough, or has waited long enough."""
         state, limits = self._state, self._state.config.limits
         if self._ordering.sizes["carried"]:
             # What waits here may be in a carried batch that is not here yet.
@@ -30,28 +32,33 @@ class Proposer:
                 return
             self._propose_batch(now_ms)
 
+    @property
+    def _is_idle(self) -> bool:
+        return self._ordering.proposed <= self._state.executed
+
     def _is_due(self, now_ms: int) -> bool:
         """Whether to propose now: what waits, or nothing at all to come to the epoch's end."""
         pending, limits = self._state.pending, self._state.config.limits
         if self._state.is_ending:
             return True
-        since = pending.oldest_unproposed_ms()
-        if since is None:
+        since_ms = pending.oldest_unproposed_ms()
+        if since_ms is None:
             return False
-        old = now_ms - since >= self.batch_delay_ms()
-        return old or pending.unproposed_ops(limits.batch_ops_max) >= limits.batch_ops_max
+        is_idle = self._is_idle
+        if now_ms >= self._pace.due_ms(since_ms, is_idle=is_idle):
+            return True
+        enough = self._pace.company if is_idle else limits.batch_ops_max
+        return pending.unproposed_ops(enough) >= enough
 
-    def batch_delay_ms(self) -> int:
-        """Return how long a request may wait for company.
+    def due_ms(self, since_ms: int) -> int:
+        """Return when to propose, full or not, what waits since `since_ms`."""
+        return self._pace.due_ms(since_ms, is_idle=self._is_idle)
 
-        Nothing when idle; a moment while little is in flight; while much is, what is in flight
-        sets the pace: an instance costs the same whatever it carries.
-        """
+    def executed(self, now_ms: int, sequence: int) -> None:
+        """A batch executed, of whomever."""
         limits = self._state.config.limits
-        in_flight = self._ordering.next_sequence - 1 - self._state.executed
-        if in_flight <= 0:
-            return 0
-        return limits.batch_delay_ms if in_flight < limits.batches_eager else limits.batch_wait_ms
+        unproposed = self._state.pending.unproposed_ops(limits.batch_ops_max)
+        self._pace.executed(sequence, now_ms, unproposed)
 
     def _propose_batch(self, now_ms: int) -> None:
         state = self._state
@@ -61,6 +68,7 @@ class Proposer:
         data = encode_batch(batch)
         sequence, digest = self._ordering.next_sequence, digest_of(data)
         self._ordering.next_sequence += 1
+        self._pace.proposed(sequence, now_ms, sum(len(request.ops) for request in batch.requests))
         signature = state.sign_vote(b"PP", view=state.view, sequence=sequence, digest=digest)
         proposal = PrePrepare(
             state.config.epoch,

@@ -302,6 +302,8 @@ class Replica:
             view=entry.certificate.view,
             waited_since_ms=self._ordering.waited_since_ms.pop(sequence),
         )
+        if state.leads:
+            self._proposer.executed(now_ms, sequence)
         if root is not None and not state.config.is_learner:
             self._checkpoints.on_root(sequence, root, now_ms)
         self._checkpoints.advance()
@@ -427,7 +429,7 @@ class Replica:
         if state.leads and state.is_ending and self._ordering.proposed < state.high:
             return now_ms + 1
         if since is not None and self._ordering.proposed < state.executed + limits.pipeline:
-            return max(now_ms + 1, since + self._proposer.batch_delay_ms())
+            return max(now_ms + 1, self._proposer.due_ms(since))
         if self._transfer.is_hungry:
             return now_ms + 1
         if state.config.is_learner:

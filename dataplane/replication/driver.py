@@ -40,7 +40,7 @@ from dataplane.consensus.replica import Replica
 from dataplane.documents.types import Executor, RequestResult
 from dataplane.ports import Clock
 from dataplane.replication.accountability import Accountability
-from dataplane.replication.answers import replies_by_gateway
+from dataplane.replication.answers import send_replies
 from dataplane.replication.configuration import initial_configuration, replica_config
 from dataplane.replication.copying import carry_out_copy, checkpoint_root
 from dataplane.replication.errors import NoQuorumError, NotReadyError
@@ -58,7 +58,12 @@ from dataplane.replication.standing import Standing
 from dataplane.replication.status import NodeStatus
 from dataplane.replication.submissions import Submissions, Submitted
 from dataplane.replication.transport import MakeTransport, PeerTransport
-from dataplane.security.signing import Ed25519Signer, Ed25519Verifier, RememberingVerifier
+from dataplane.security.signing import (
+    Ed25519Signer,
+    Ed25519Verifier,
+    RememberedSigner,
+    RememberingVerifier,
+)
 from dataplane.storage.evidence import EvidenceLog
 from dataplane.storage.wal import WriteAheadLog
 from dataplane.wire.proofs import EpochChange
@@ -111,7 +116,7 @@ class ReplicationDriver:
             cluster_id=self.config.cluster_id,
             node_id=spec.node_id,
             replica_count=self.config.n,
-            signer=gateway_signer,
+            signer=RememberedSigner(gateway_signer, self._verifier),
             public_key=gateway_signer.public_key,
             nonce=nonce,
             order=self._order,
@@ -345,8 +350,7 @@ class ReplicationDriver:
         for result in results:
             if result.client == own_key:
                 self._submissions.on_own_result(result, now_ms)
-        for gateway, message in replies_by_gateway(results, self.config).items():
-            self._transport.send(gateway, encode_message(message))
+        send_replies(results, self.config, self._transport)
 
     # --- Epochs ---------------------------------------------------------------------------------
 

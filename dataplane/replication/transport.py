@@ -33,8 +33,8 @@ SILENCE_S: Final = 5.0
 """Every replica states its position each second: one that says nothing for so long is gone."""
 BACKOFF_MIN_S: Final = 0.05
 BACKOFF_MAX_S: Final = 2.0
-
-
+LATER_S: Final = 0.005
+"""How long a frame that nobody waits for may wait for others to the same peer."""
 REMOVED_GRACE_S: Final = 60.0
 """A removed node learns meanwhile that it was."""
 
@@ -61,6 +61,8 @@ class PeerConnection(asyncio.Protocol):
         self._decoder = FrameDecoder()
         self._transport: asyncio.Transport | None = None
         self._outgoing: list[bytes] = []
+        self._is_flush_due = False
+        self._later_timer: asyncio.TimerHandle | None = None
         self._hello_timer: asyncio.TimerHandle | None = None
         self.node_id: int | None = None
         self.incarnation = 0
@@ -113,8 +115,9 @@ class PeerConnection(asyncio.Protocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._hello_timer is not None:
-            self._hello_timer.cancel()
+        for timer in (self._hello_timer, self._later_timer):
+            if timer is not None:
+                timer.cancel()
         self._owner.disconnected(self)
         if not self.closed.done():
             self.closed.set_result(None)
@@ -124,19 +127,34 @@ class PeerConnection(asyncio.Protocol):
         """Bytes that wait for the peer to read."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
-    def send(self, frame: bytes) -> bool:
-        """Queue a frame; return False when the peer reads too slowly and it was dropped."""
+    def send(self, frame: bytes, *, later: bool = False) -> bool:
+        """Queue a frame; return False when the peer reads too slowly and it was dropped.
+
+        One to go `later` leaves with the next that is not, after `LATER_S` at the latest.
+        """
         transport = self._transport
         if transport is None or transport.is_closing():
             return False
         if transport.get_write_buffer_size() > QUEUE_BYTES_MAX:
             return False
-        if not self._outgoing:
-            self._loop.call_soon(self._flush)
         self._outgoing.append(frame)
+        if self._is_flush_due:
+            return True
+        if not later:
+            self._is_flush_due = True
+            self._loop.call_soon(self._flush)
+        elif self._later_timer is None:
+            self._later_timer = self._loop.call_later(LATER_S, self._flush_late)
         return True
 
+    def _flush_late(self) -> None:
+        # Set once and left to run out: arming a timer for every frame costs more than it saves.
+        self._later_timer = None
+        if self._outgoing and not self._is_flush_due:
+            self._flush()
+
     def _flush(self) -> None:
+        self._is_flush_due = False
         outgoing, self._outgoing = self._outgoing, []
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"".join(outgoing))
@@ -305,9 +323,9 @@ class PeerTransport:
         """Return which connection to the node this is, counted from 1; 0 when there is none."""
         return self._connection_counts[node_id] if node_id in self._peers else 0
 
-    def send(self, node_id: int, payload: bytes) -> None:
+    def send(self, node_id: int, payload: bytes, *, later: bool = False) -> None:
         """Send to one peer, or drop the message when it is away or too slow."""
-        self.send_frame(node_id, encode_frame(payload))
+        self.send_frame(node_id, encode_frame(payload), later=later)
 
     def broadcast(self, payload: bytes) -> None:
         """Send to every peer."""
@@ -315,10 +333,10 @@ class PeerTransport:
         for node_id in tuple(self._peers):
             self.send_frame(node_id, frame)
 
-    def send_frame(self, node_id: int, frame: bytes) -> None:
+    def send_frame(self, node_id: int, frame: bytes, *, later: bool = False) -> None:
         """Send an encoded frame to one peer."""
         connection = self._peers.get(node_id)
-        if connection is not None and connection.send(frame):
+        if connection is not None and connection.send(frame, later=later):
             self._metrics.messages_sent += 1
         else:
             self._metrics.messages_dropped += 1

@@ -48,12 +48,12 @@ class LyingTransport(PeerTransport):
         self._behaviour = behaviour
 
     @override
-    def send(self, node_id: int, payload: bytes) -> None:
+    def send(self, node_id: int, payload: bytes, *, later: bool = False) -> None:
         if payload.startswith(MARK):
-            super().send(node_id, payload)
+            super().send(node_id, payload, later=later)
             return
         for said in self._behaviour.outgoing(node_id, decode_message(payload)):
-            super().send(node_id, encode_message(said))
+            super().send(node_id, encode_message(said), later=later)
 
     @override
     def broadcast(self, payload: bytes) -> None:
