@@ -134,7 +134,7 @@ class ClusterEstimateView(APIView):
         require(request, "clusters:read")
         cluster = cluster_get(cluster_id)
         data = _valid(inputs.ResizeEstimateInput, request)
-        plan, nodes = data.get("plan", cluster.plan), data.get("nodes", cluster.desired_nodes)
+        plan, nodes = data.get("plan", cluster.plan), data.get("nodes", cluster.size)
         return Response(estimate_json(estimate(plan, nodes)))
 
 
@@ -168,7 +168,7 @@ class NodesView(APIView):
         """List them as they were last seen."""
         require(request, "clusters:read")
         cluster = cluster_get(cluster_id)
-        found = [shapes.node_json(node) for node in cluster.nodes.all()]
+        found = [shapes.node_json(node) for node in cluster.present_nodes]
         return Response({"results": found, "next": None})
 
 

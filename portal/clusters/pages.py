@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from portal.access.types import Access
-from portal.clusters.models import Cluster, ClusterStatus, Node, Operation
+from portal.clusters.models import SERVING, Cluster, ClusterStatus, Node, Operation
 from portal.clusters.models import OperationState as State
 from portal.clusters.models import StepStatus as Status
 from portal.clusters.selectors import accused_nodes, operation_open, usual_duration
@@ -48,15 +48,15 @@ class OperationPanel:
 def card_of(cluster: Cluster) -> ClusterCard:
     """Gather what the list and the header show of a cluster."""
     try:
-        price = estimate(cluster.plan, cluster.desired_nodes)
+        price = estimate(cluster.plan, cluster.size)
     except Exception:  # noqa: BLE001 - a plan that is no longer sold must not hide its cluster.
         price = None
     return ClusterCard(
         cluster=cluster,
         price=price,
-        budget=fault_budget(cluster.desired_nodes),
+        budget=fault_budget(cluster.size),
         tone=TONES.get(ClusterStatus(cluster.status), "azure"),
-        ready_count=sum(1 for node in cluster.nodes.all() if node.state == "ready"),
+        ready_count=sum(1 for node in cluster.members if node.state == "ready"),
     )
 
 
@@ -87,20 +87,20 @@ def cluster_context(cluster: Cluster, access: Access, now: datetime, *, tab: str
         "panel": None if open_operation is None else panel_of(open_operation, access, now),
         "advice": advice_for(cluster),
         "accused": accused_nodes(cluster),
-        "is_usable": cluster.status in {ClusterStatus.RUNNING, ClusterStatus.DEGRADED},
-        "nodes": list(cluster.nodes.all()),
+        "is_usable": cluster.status in SERVING,
+        "nodes": cluster.present_nodes,
     }
 
 
 def advice_for(cluster: Cluster) -> str:
     """Say in words what a state means and what to do next; empty when all is well."""
     seen = cluster.observed or {}
-    down = [node.index for node in cluster.nodes.all() if node.state not in {"ready", "new"}]
+    down = [node.index for node in cluster.members if node.state not in {"ready", "new"}]
     match cluster.status:
         case ClusterStatus.DEGRADED if not seen.get("has_quorum", True):
             return (
-                f"Only {seen.get('ready', 0)} of {cluster.desired_nodes} nodes are ready and a "
-                f"quorum is {fault_budget(cluster.desired_nodes).quorum}: writes are refused with "
+                f"Only {seen.get('ready', 0)} of {cluster.size} nodes are ready and a "
+                f"quorum is {fault_budget(cluster.size).quorum}: writes are refused with "
                 "503 until enough nodes are back. Nothing that was acknowledged is lost. The "
                 "supervisor restarts nodes by itself; read their logs if they do not come back."
             )

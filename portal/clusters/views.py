@@ -13,6 +13,7 @@ from dataplane.client.anchors import dump_anchor
 from portal.access.guards import require
 from portal.access.types import Access
 from portal.clusters import services
+from portal.clusters.connections import node_urls
 from portal.clusters.forms import ClusterForm, KeyForm
 from portal.clusters.models import Cluster, Operation
 from portal.clusters.pages import (
@@ -149,7 +150,7 @@ def _key_page(request: HttpRequest, cluster_id: UUID, *, tab: str, template: str
         "form": form,
         "secret": secret,
         "keys": list(key_list(cluster)),
-        "snippets": snippets([n.url for n in cluster.nodes.all() if n.url], secret or "adk_…"),
+        "snippets": snippets(node_urls(cluster), secret or "adk_…"),
         "can_write": access.can("keys:write"),
         "now": clock.now(),
     }

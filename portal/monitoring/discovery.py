@@ -22,7 +22,7 @@ from portal.monitoring.types import Frame, NodeAddress, Target
 logger = logging.getLogger(__name__)
 
 # A cluster is worth watching from the moment its nodes have addresses until it is gone.
-WATCHED = ("running", "degraded", "provisioning", "needs_operator")
+WATCHED = ("running", "degraded", "scaling", "provisioning", "needs_operator")
 
 
 def targets_find() -> list[Target]:
