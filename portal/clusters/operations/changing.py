@@ -43,6 +43,7 @@ from portal.clusters.operations.specs import (
     member_spec,
 )
 from portal.clusters.operations.types import Context, Outcome, Waiting
+from portal.clusters.selectors import accused_nodes
 
 LEARN_LAG_MAX: Final = 64
 ORDER_TIMEOUT_S: Final = 6.0
@@ -89,6 +90,7 @@ def _leaving(cluster: Cluster, count: int) -> list[int]:
         return []
     members = cluster.members
     seen = standings(members, admin_key(cluster))
+    proven = accused_nodes(cluster)
     # Up to f may accuse falsely; one more than that may not.
     liars_max = faults_tolerated(len(members))
     accusers = Counter(index for standing in seen.values() for index in standing.accused)
@@ -99,7 +101,7 @@ def _leaving(cluster: Cluster, count: int) -> list[int]:
     def rank(node: Node) -> tuple[bool, bool, bool, bool, int]:
         standing = seen.get(node.index)
         return (
-            accusers[node.index] > liars_max,
+            node.index in proven or accusers[node.index] > liars_max,
             standing is None,
             standing is not None and newest - standing.sequence > LEARN_LAG_MAX,
             node.index != primary,

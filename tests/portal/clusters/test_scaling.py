@@ -189,3 +189,15 @@ def test_an_answer_that_was_lost_is_asked_for_again(made, monkeypatch):
     check_members(cluster, secret, [1], 1)
     with Client(urls_of(cluster), secret) as client:
         assert client.get("notes", "first")["text"] == "kept"
+
+
+def test_members_change_again_and_again(made):
+    access, make = made
+    cluster, secret = make(1)
+    with Writer(urls_of(cluster), secret) as writer:
+        finish(services.cluster_scale(access, cluster, nodes=3)[1])
+        finish(services.cluster_scale(access, cluster_get(cluster.pk), nodes=4)[1])
+        finish(services.cluster_replace_node(access, cluster_get(cluster.pk), node=2)[1])
+        finish(services.cluster_scale(access, cluster_get(cluster.pk), nodes=3)[1])
+    assert (writer.failure, writer.retries_max <= 1) == ("", True), writer.retries_max
+    check_members(cluster_get(cluster.pk), secret, [0, 1, 3], 4)
