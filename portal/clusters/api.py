@@ -33,7 +33,7 @@ from portal.clusters.selectors import (
 from portal.core.errors import Invalid
 from portal.core.pagination import NewestFirst
 from portal.core.serializers import StrictSerializer
-from portal.plans.presentation import estimate_json
+from portal.plans.presentation import estimate_json, resize_json
 from portal.plans.selectors import estimate
 
 OBJECT = OpenApiTypes.OBJECT
@@ -130,12 +130,12 @@ class ClusterEstimateView(APIView):
 
     @extend_schema(request=inputs.ResizeEstimateInput, responses=OBJECT)
     def post(self, request: Request, slug: str, cluster_id: UUID) -> Response:
-        """Answer price and fault budget."""
+        """Answer price and fault budget, and how they differ from the present ones."""
         require(request, "clusters:read")
         cluster = cluster_get(cluster_id)
         data = _valid(inputs.ResizeEstimateInput, request)
-        plan, nodes = data.get("plan", cluster.plan), data.get("nodes", cluster.desired_nodes)
-        return Response(estimate_json(estimate(plan, nodes)))
+        plan, nodes = data.get("plan", cluster.plan), data.get("nodes", cluster.size)
+        return Response(resize_json(estimate(cluster.plan, cluster.size), estimate(plan, nodes)))
 
 
 class RestoreView(APIView):
@@ -160,6 +160,29 @@ class RestartView(APIView):
         return _accepted(*services.cluster_restart_node(access, cluster, **data))
 
 
+class ScaleView(APIView):
+    """Another size."""
+
+    @extend_schema(request=inputs.ScaleInput, responses={202: OBJECT})
+    def post(self, request: Request, slug: str, cluster_id: UUID) -> Response:
+        """Add or remove nodes while the cluster serves."""
+        access = require(request, "clusters:write")
+        cluster = cluster_get(cluster_id)
+        data = _valid(inputs.ScaleInput, request)
+        return _accepted(*services.cluster_scale(access, cluster, **data))
+
+
+class ReplaceView(APIView):
+    """Replacing a node."""
+
+    @extend_schema(request=None, responses={202: OBJECT})
+    def post(self, request: Request, slug: str, cluster_id: UUID, index: int) -> Response:
+        """Have a new node take the place of one, which may be dead."""
+        access = require(request, "clusters:write")
+        cluster = cluster_get(cluster_id)
+        return _accepted(*services.cluster_replace_node(access, cluster, node=index))
+
+
 class NodesView(APIView):
     """The nodes of a cluster."""
 
@@ -168,7 +191,7 @@ class NodesView(APIView):
         """List them as they were last seen."""
         require(request, "clusters:read")
         cluster = cluster_get(cluster_id)
-        found = [shapes.node_json(node) for node in cluster.nodes.all()]
+        found = [shapes.node_json(node) for node in cluster.present_nodes]
         return Response({"results": found, "next": None})
 
 

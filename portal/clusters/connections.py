@@ -15,15 +15,15 @@ def admin_key(cluster: Cluster) -> str:
 
 
 def node_urls(cluster: Cluster) -> list[str]:
-    """Return where the cluster's nodes answer."""
-    return [node.url for node in cluster.nodes.all() if node.http_port]
+    """Return where the cluster's members answer."""
+    return [node.url for node in cluster.members if node.http_port]
 
 
 def trust_anchor(cluster: Cluster) -> TrustAnchor | None:
     """Return whose signatures prove what the cluster holds; None before its nodes have keys."""
-    keys = [(node.index, node.public_key) for node in cluster.nodes.all()]
+    keys = [(node.index, node.public_key) for node in cluster.members]
     try:
-        return TrustAnchor.of_keys(cluster.data_plane_id, 0, keys)
+        return TrustAnchor.of_keys(cluster.data_plane_id, cluster.epoch, keys)
     except AnchorError:
         return None
 

@@ -22,6 +22,10 @@ class ClusterStatus(models.TextChoices):
     NEEDS_OPERATOR = "needs_operator", "Needs attention"
 
 
+# What answers reads and writes, or says itself why it cannot at the moment.
+SERVING = (ClusterStatus.RUNNING, ClusterStatus.DEGRADED, ClusterStatus.SCALING)
+
+
 class Cluster(models.Model):
     """One replicated database; secrets are sealed under the installation's key."""
 
@@ -41,6 +45,13 @@ class Cluster(models.Model):
     data_plane_id = models.CharField(max_length=32, unique=True)
     admin_key = models.BinaryField(default=b"")
     authority = models.BinaryField(default=b"")
+    # The seed whose signature changes the members; empty in clusters made before there was one.
+    control_seed = models.BinaryField(default=b"")
+    # The state before sequence 1, the same for every node there will ever be; empty until made.
+    genesis = models.JSONField(default=dict)
+    # How often the members changed, and the sequence at which they did last.
+    epoch = models.PositiveIntegerField(default=0)
+    base = models.PositiveBigIntegerField(default=0)
     usage_token = models.BinaryField(default=b"")
     usage_token_hash = models.CharField(max_length=64, unique=True)
     created_by = models.CharField(max_length=254)
@@ -74,12 +85,41 @@ class Cluster(models.Model):
         """Tell whether it is in the recycle bin."""
         return self.deleted_at is not None and self.purged_at is None
 
+    @property
+    def members(self) -> "list[Node]":
+        """The nodes that vote."""
+        return [node for node in self.nodes.all() if node.membership == Membership.MEMBER]
+
+    @property
+    def present_nodes(self) -> "list[Node]":
+        """The members, and those that learn to become one."""
+        return [node for node in self.nodes.all() if node.membership != Membership.REMOVED]
+
+    @property
+    def size(self) -> int:
+        """How many members it has, or is to have as long as none is chosen."""
+        return len(self.members) or self.desired_nodes
+
+
+class Membership(models.TextChoices):
+    """What a node is to the cluster; an id that was removed is never used again."""
+
+    LEARNER = "learner", "Learner"
+    MEMBER = "member", "Member"
+    REMOVED = "removed", "Removed"
+
 
 class Node(models.Model):
     """One node of a cluster: where it is, who it is, how it was last seen."""
 
     cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="nodes")
+    # Its id in the data plane.
     index = models.PositiveSmallIntegerField()
+    membership = models.CharField(
+        max_length=8, choices=Membership.choices, default=Membership.MEMBER
+    )
+    # Epoch, base and members when it was added; empty for those of the genesis.
+    joined = models.JSONField(default=dict)
     name = models.CharField(max_length=64)
     host = models.CharField(max_length=253, default="")
     peer_port = models.PositiveIntegerField(default=0)
@@ -100,6 +140,9 @@ class Node(models.Model):
         ordering: ClassVar = ["index"]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["cluster", "index"], name="node_once"),
+            models.CheckConstraint(
+                condition=models.Q(membership__in=Membership.values), name="node_membership_known"
+            ),
         ]
 
     @override
@@ -220,6 +263,13 @@ class OperationKind(models.TextChoices):
     RESTORE_DELETED = "restore_deleted", "Restore from recycle bin"
     PURGE = "purge", "Delete for good"
     RESTART_NODE = "restart_node", "Restart node"
+    SCALE = "scale", "Change size"
+    REPLACE_NODE = "replace_node", "Replace node"
+
+
+# The cluster serves while these are at work, and also when they stop.
+SERVING_KINDS = (OperationKind.RESTART_NODE, OperationKind.SCALE, OperationKind.REPLACE_NODE)
+CHANGING_KINDS = (OperationKind.SCALE, OperationKind.REPLACE_NODE)
 
 
 class Operation(models.Model):

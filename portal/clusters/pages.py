@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from portal.access.types import Access
-from portal.clusters.models import Cluster, ClusterStatus, Node, Operation
+from portal.clusters.models import SERVING, Cluster, ClusterStatus, Node, Operation
 from portal.clusters.models import OperationState as State
 from portal.clusters.models import StepStatus as Status
+from portal.clusters.scaling import change_refusal
 from portal.clusters.selectors import accused_nodes, operation_open, usual_duration
+from portal.core.errors import PortalError
 from portal.plans.presentation import estimate_json
-from portal.plans.selectors import estimate, fault_budget, plan_list
+from portal.plans.selectors import estimate, fault_budget, plan_get, plan_list
 from portal.plans.types import Estimate, FaultBudget, Offer
 
 TONES = {
@@ -33,6 +36,22 @@ class ClusterCard:
 
 
 @dataclass(frozen=True, slots=True)
+class SizeChoice:
+    """A size that the cluster could have, and what it would change."""
+
+    nodes: int
+    price: Estimate
+    budget: FaultBudget
+    change: Decimal | None
+    is_present: bool
+
+    @property
+    def difference(self) -> Decimal | None:
+        """Return by how much the price changes, up or down."""
+        return None if self.change is None else abs(self.change)
+
+
+@dataclass(frozen=True, slots=True)
 class OperationPanel:
     """An operation as its panel shows it."""
 
@@ -41,6 +60,8 @@ class OperationPanel:
     usual_s: int | None
     percent: int
     can_cancel: bool
+    # The members change: it goes on to its end.
+    is_ordered: bool
     can_retry: bool
     is_over: bool
 
@@ -48,16 +69,55 @@ class OperationPanel:
 def card_of(cluster: Cluster) -> ClusterCard:
     """Gather what the list and the header show of a cluster."""
     try:
-        price = estimate(cluster.plan, cluster.desired_nodes)
+        price = estimate(cluster.plan, cluster.size)
     except Exception:  # noqa: BLE001 - a plan that is no longer sold must not hide its cluster.
         price = None
     return ClusterCard(
         cluster=cluster,
         price=price,
-        budget=fault_budget(cluster.desired_nodes),
+        budget=fault_budget(cluster.size),
         tone=TONES.get(ClusterStatus(cluster.status), "azure"),
-        ready_count=sum(1 for node in cluster.nodes.all() if node.state == "ready"),
+        ready_count=sum(1 for node in cluster.members if node.state == "ready"),
     )
+
+
+def sizes_of(cluster: Cluster) -> list[SizeChoice]:
+    """Return the sizes of the cluster's plan; none when the plan is not sold any more."""
+    try:
+        counts = plan_get(cluster.plan).node_counts
+        present = estimate(cluster.plan, cluster.size)
+    except PortalError:
+        return []
+    return [_size_of(count, estimate(cluster.plan, count), present) for count in counts]
+
+
+def _size_of(count: int, price: Estimate, present: Estimate) -> SizeChoice:
+    change = None
+    if price.per_month is not None and present.per_month is not None:
+        change = price.per_month - present.per_month
+    return SizeChoice(count, price, price.budget, change, count == present.nodes)
+
+
+def size_chosen(cluster: Cluster, text: str) -> SizeChoice | None:
+    """Return the size that somebody asks for, unless it is the present one or not offered."""
+    found = (choice for choice in sizes_of(cluster) if str(choice.nodes) == text)
+    return next((choice for choice in found if not choice.is_present), None)
+
+
+def size_refusal(cluster: Cluster, *, is_busy: bool, choices: list[SizeChoice]) -> str:
+    """Say why the size cannot be changed now; empty when it can."""
+    if is_busy:
+        return "Another operation is not over yet: wait for it, or cancel it."
+    reason = change_refusal(cluster)
+    if reason:
+        return reason
+    if not choices:
+        return "The plan of this cluster is not sold any more, so it keeps its size."
+    if len(choices) == 1:
+        count = choices[0].nodes
+        words = "node" if count == 1 else "nodes"
+        return f"{choices[0].price.plan.name} is offered with {count} {words} only."
+    return ""
 
 
 def panel_of(operation: Operation, access: Access, now: datetime) -> OperationPanel:
@@ -66,41 +126,53 @@ def panel_of(operation: Operation, access: Access, now: datetime) -> OperationPa
     done = sum(1 for step in steps if step.status == Status.SUCCEEDED)
     usual: timedelta | None = usual_duration(operation.kind)
     can_cancel = access.can("operations:cancel") and not operation.is_final
+    is_ordered = bool(operation.params.get("ordered")) and not operation.is_final
     return OperationPanel(
         operation=operation,
         elapsed_s=operation.elapsed_s(now),
         usual_s=None if usual is None else max(1, round(usual.total_seconds())),
         percent=100 if operation.is_final else done * 100 // len(steps) if steps else 0,
-        can_cancel=can_cancel and not operation.cancel_requested,
+        can_cancel=can_cancel and not operation.cancel_requested and not is_ordered,
+        is_ordered=is_ordered,
         can_retry=access.can("clusters:write") and operation.state == State.NEEDS_OPERATOR,
         is_over=operation.is_final,
     )
 
 
+def accused_members(cluster: Cluster) -> dict[int, int]:
+    """Return the proofs against present members: who left can do no more harm."""
+    present = {node.index for node in cluster.members}
+    return {index: n for index, n in accused_nodes(cluster).items() if index in present}
+
+
 def cluster_context(cluster: Cluster, access: Access, now: datetime, *, tab: str) -> dict[str, Any]:
     """Gather what every page of a cluster shows."""
     open_operation = operation_open(cluster)
+    sizes = sizes_of(cluster)
     return {
         "cluster": cluster,
         "card": card_of(cluster),
         "tab": tab,
         "panel": None if open_operation is None else panel_of(open_operation, access, now),
         "advice": advice_for(cluster),
-        "accused": accused_nodes(cluster),
-        "is_usable": cluster.status in {ClusterStatus.RUNNING, ClusterStatus.DEGRADED},
-        "nodes": list(cluster.nodes.all()),
+        "accused": accused_members(cluster),
+        "is_usable": cluster.status in SERVING,
+        "nodes": cluster.present_nodes,
+        "sizes": sizes,
+        "size_refusal": size_refusal(cluster, is_busy=open_operation is not None, choices=sizes),
+        "can_replace": open_operation is None and not change_refusal(cluster),
     }
 
 
 def advice_for(cluster: Cluster) -> str:
     """Say in words what a state means and what to do next; empty when all is well."""
     seen = cluster.observed or {}
-    down = [node.index for node in cluster.nodes.all() if node.state not in {"ready", "new"}]
+    down = [node.index for node in cluster.members if node.state not in {"ready", "new"}]
     match cluster.status:
         case ClusterStatus.DEGRADED if not seen.get("has_quorum", True):
             return (
-                f"Only {seen.get('ready', 0)} of {cluster.desired_nodes} nodes are ready and a "
-                f"quorum is {fault_budget(cluster.desired_nodes).quorum}: writes are refused with "
+                f"Only {seen.get('ready', 0)} of {cluster.size} nodes are ready and a "
+                f"quorum is {fault_budget(cluster.size).quorum}: writes are refused with "
                 "503 until enough nodes are back. Nothing that was acknowledged is lost. The "
                 "supervisor restarts nodes by itself; read their logs if they do not come back."
             )

@@ -1,6 +1,6 @@
 """What the portal needs of whoever places and runs nodes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -31,7 +31,12 @@ class Blueprint:
     cluster_name: str
     organization: str
     index: int
+    # Those of the epoch in which the node was added, and where the epoch before ended.
     members: tuple[MemberSpec, ...]
+    epoch: int
+    base: int
+    # The node itself when it was added later: it learns from the members before it is one.
+    learner: MemberSpec | None
     genesis: GenesisSpec
     authority: Authority = field(repr=False)
     material: NodeMaterial = field(repr=False)
@@ -58,8 +63,8 @@ class Placed:
 class Driver(Protocol):
     """Places nodes. Every call is idempotent; `cluster` is the portal's id."""
 
-    def reserve(self, cluster: str, count: int) -> Sequence[Address]:
-        """Choose addresses for a cluster; a second call answers the same ones."""
+    def reserve(self, cluster: str, indexes: Sequence[int]) -> Mapping[int, Address]:
+        """Choose addresses for nodes; a node that has one keeps it."""
         ...
 
     def place(self, blueprint: Blueprint) -> None:
@@ -79,7 +84,7 @@ class Driver(Protocol):
         ...
 
     def remove(self, cluster: str, index: int) -> None:
-        """Stop a node and delete its data."""
+        """Stop a node, delete its data and keys, and give its address back."""
         ...
 
     def release(self, cluster: str) -> None:

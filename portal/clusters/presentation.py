@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from portal.clusters.connections import node_urls, trust_anchor
-from portal.clusters.models import ApiKey, Cluster, Node, Operation, OperationStep
+from portal.clusters.models import SERVING, ApiKey, Cluster, Node, Operation, OperationStep
 from portal.clusters.snippets import snippets
 from portal.plans.presentation import budget_json, money
 from portal.plans.selectors import fault_budget
@@ -14,7 +14,7 @@ from portal.plans.selectors import fault_budget
 
 def cluster_json(cluster: Cluster) -> dict[str, Any]:
     """Print a cluster; what is wanted and what was seen are apart."""
-    budget = fault_budget(cluster.desired_nodes)
+    budget = fault_budget(cluster.size)
     seen = cluster.observed or {}
     return {
         "id": str(cluster.pk),
@@ -23,6 +23,7 @@ def cluster_json(cluster: Cluster) -> dict[str, Any]:
         "region": cluster.region,
         "status": cluster.status,
         "desired": {"nodes": cluster.desired_nodes},
+        "epoch": cluster.epoch,
         "observed": {
             "nodes": seen.get("nodes", 0),
             "ready": seen.get("ready", 0),
@@ -50,6 +51,7 @@ def node_json(node: Node) -> dict[str, Any]:
         "id": node.index,
         "name": node.name,
         "url": node.url,
+        "membership": node.membership,
         "state": node.state,
         "role": seen.get("role"),
         "sequence": seen.get("sequence"),
@@ -117,7 +119,7 @@ def connection_json(cluster: Cluster) -> dict[str, Any]:
     urls = node_urls(cluster)
     return {
         "endpoints": urls,
-        "ready": cluster.status in {"running", "degraded"},
+        "ready": cluster.status in SERVING,
         "status": cluster.status,
         "authentication": "Authorization: Bearer adk_…",
         "trust_anchor": msgspec.to_builtins(trust_anchor(cluster)),

@@ -76,7 +76,7 @@ def node_get(cluster: Cluster, index: int) -> Node:
     Raises:
         NotFound: it has no node of that index.
     """
-    for node in cluster.nodes.all():
+    for node in cluster.present_nodes:
         if node.index == index:
             return node
     raise NotFound(f"The cluster has no node {index}.")

@@ -9,6 +9,7 @@ from portal.clusters.keys import NAME_LENGTH_MAX as KEY_NAME_LENGTH_MAX
 from portal.core.serializers import StrictSerializer
 
 NODES_MAX = 31
+NODE_ID_MAX = 32_767
 
 
 class EstimateInput(StrictSerializer):
@@ -41,10 +42,16 @@ class ClusterPatch(StrictSerializer):
     name = serializers.CharField(max_length=NAME_LENGTH_MAX)
 
 
+class ScaleInput(StrictSerializer):
+    """How many nodes the cluster is to have."""
+
+    nodes = serializers.IntegerField(min_value=1, max_value=NODES_MAX)
+
+
 class RestartInput(StrictSerializer):
     """Which node to restart; `force` also when the others are no quorum."""
 
-    node = serializers.IntegerField(min_value=0, max_value=NODES_MAX)
+    node = serializers.IntegerField(min_value=0, max_value=NODE_ID_MAX)
     force = serializers.BooleanField(default=False)
 
 

@@ -4,15 +4,13 @@ import hashlib
 import re
 import secrets
 from datetime import datetime
-from decimal import Decimal
 
-from celery import current_app
 from django.db import IntegrityError, connection, transaction
 from django.utils.text import slugify
 
 from dataplane.client.keys import new_api_key
 from portal.access.types import Access
-from portal.audit.services import Actor, audit_record
+from portal.audit.services import Actor
 from portal.clusters.constants import (
     CLUSTERS_PER_ORGANIZATION_MAX,
     DOUBLE_SUBMIT_WINDOW,
@@ -30,6 +28,7 @@ from portal.clusters.errors import (
 from portal.clusters.keys import key_create, key_revoke
 from portal.clusters.models import (
     FINAL,
+    SERVING,
     Cluster,
     ClusterStatus,
     Operation,
@@ -38,21 +37,33 @@ from portal.clusters.models import (
 )
 from portal.clusters.operations.engine import operation_retry_in_place
 from portal.clusters.operations.live import announce, announce_cluster
-from portal.clusters.operations.plans import operation_budget
+from portal.clusters.operations.opening import (
+    STATUS_WHILE,
+    cluster_locked,
+    cluster_record,
+    operation_begin,
+    operation_enqueue,
+    operation_insert,
+    operation_record,
+    operation_unfinished,
+)
+from portal.clusters.scaling import cluster_replace_node, cluster_scale
 from portal.clusters.selectors import node_get
 from portal.core import clock
 from portal.core.crypto import seal
 from portal.core.errors import Invalid
 from portal.core.tenancy import current_schema
-from portal.plans.selectors import estimate, node_hour_price, region_get
+from portal.plans.selectors import estimate, region_get
 from portal.plans.types import Estimate
 
 __all__ = [
     "cluster_create",
     "cluster_delete",
     "cluster_rename",
+    "cluster_replace_node",
     "cluster_restart_node",
     "cluster_restore",
+    "cluster_scale",
     "clusters_purge_due",
     "key_create",
     "key_revoke",
@@ -61,14 +72,8 @@ __all__ = [
 ]
 
 _NAME = re.compile(r"^[^\W_](?:[\w .-]*[^\W_])?$")
+CONTROL_SEED_BYTES = 32
 _LOCK = 0x636C_7573  # "clus": one creator at a time in each schema, so that limits hold.
-IN_USE = (ClusterStatus.RUNNING, ClusterStatus.DEGRADED)
-_STATUS_WHILE = {
-    OperationKind.CREATE: ClusterStatus.PROVISIONING,
-    OperationKind.DELETE: ClusterStatus.DELETING,
-    OperationKind.RESTORE_DELETED: ClusterStatus.PROVISIONING,
-    OperationKind.PURGE: ClusterStatus.DELETING,
-}
 
 
 def cluster_create(
@@ -101,11 +106,11 @@ def cluster_create(
             return found
         _check_room(price, slug)
         cluster = _insert(access, name, slug=slug, region=region, price=price)
-        operation = _operation_insert(
+        operation = operation_insert(
             access, cluster, OperationKind.CREATE, {"form_token": form_token}
         )
         after = {"plan": plan, "region": region, "nodes": nodes, "operation": str(operation.pk)}
-        _record(access, "cluster.created", cluster, after=after)
+        cluster_record(access, "cluster.created", cluster, after=after)
     return cluster, operation
 
 
@@ -122,16 +127,16 @@ def cluster_delete(
     """
     if confirm != cluster.name:
         raise NameNotConfirmed(f"Type the name of the cluster, {cluster.name}, to delete it.")
-    making = _open_operation(cluster, OperationKind.CREATE)
+    making = operation_unfinished(cluster, OperationKind.CREATE)
     if making is not None:
         return cluster, operation_cancel(access, making)
     kind = OperationKind.PURGE if cluster.is_recoverable else OperationKind.DELETE
     if kind == OperationKind.PURGE and not now_for_good:
         raise UnableToChangeCluster("The cluster is in the recycle bin already.")
     with transaction.atomic():
-        locked = _locked(cluster)
+        locked = cluster_locked(cluster)
         _abandon_stopped(access, locked)
-        return _begin(access, locked, kind, "cluster.delete_requested", confirmed=True)
+        return operation_begin(access, locked, kind, "cluster.delete_requested", confirmed=True)
 
 
 def cluster_restore(access: Access, cluster: Cluster) -> tuple[Cluster, Operation]:
@@ -143,8 +148,10 @@ def cluster_restore(access: Access, cluster: Cluster) -> tuple[Cluster, Operatio
     if not cluster.is_recoverable:
         raise UnableToChangeCluster("The cluster is not in the recycle bin.")
     with transaction.atomic():
-        locked = _locked(cluster)
-        return _begin(access, locked, OperationKind.RESTORE_DELETED, "cluster.restore_requested")
+        locked = cluster_locked(cluster)
+        return operation_begin(
+            access, locked, OperationKind.RESTORE_DELETED, "cluster.restore_requested"
+        )
 
 
 def cluster_restart_node(
@@ -157,12 +164,12 @@ def cluster_restart_node(
         NotFound: it has no such node.
     """
     node_get(cluster, node)
-    if cluster.status not in {*IN_USE, ClusterStatus.NEEDS_OPERATOR} or cluster.deleted_at:
+    if cluster.status not in {*SERVING, ClusterStatus.NEEDS_OPERATOR} or cluster.deleted_at:
         raise UnableToChangeCluster(f"The cluster is {cluster.status}: nothing to restart.")
     with transaction.atomic():
-        locked = _locked(cluster)
+        locked = cluster_locked(cluster)
         params: dict[str, object] = {"node": node, "force": force}
-        return _begin(
+        return operation_begin(
             access, locked, OperationKind.RESTART_NODE, "cluster.restart_requested", params=params
         )
 
@@ -176,14 +183,16 @@ def cluster_rename(access: Access, cluster: Cluster, *, name: str) -> Cluster:
     """
     name, slug = _checked_name(name)
     with transaction.atomic():
-        locked = _locked(cluster)
+        locked = cluster_locked(cluster)
         before = locked.name
         others = Cluster.objects.filter(slug=slug, purged_at=None).exclude(pk=locked.pk)
         if others.exists():
             raise NameTaken(f"Another cluster is called {name}.")
         locked.name, locked.slug = name, slug
         locked.save(update_fields=["name", "slug"])
-        _record(access, "cluster.renamed", locked, before={"name": before}, after={"name": name})
+        cluster_record(
+            access, "cluster.renamed", locked, before={"name": before}, after={"name": name}
+        )
     return locked
 
 
@@ -203,14 +212,19 @@ def operation_cancel(access: Access, operation: Operation) -> Operation:
         )
         if has_begun_purge:
             raise UnableToCancel("Data is being deleted for good; retry instead.")
+        if locked.params.get("ordered"):
+            raise UnableToCancel(
+                "The order to change the members was sent, and the cluster may have taken it. It "
+                "goes on to its end; if it stops there, retry it."
+            )
         if not locked.cancel_requested:
             locked.cancel_requested = True
             locked.save(update_fields=["cancel_requested"])
-            _record_operation(access, "operation.cancel_requested", locked)
+            operation_record(access, "operation.cancel_requested", locked)
         if locked.state == OperationState.NEEDS_OPERATOR:
             _retry(locked)
         announce(locked)
-        _enqueue(locked)
+        operation_enqueue(locked)
     return locked
 
 
@@ -225,8 +239,8 @@ def operation_retry(access: Access, operation: Operation) -> Operation:
         if locked.state != OperationState.NEEDS_OPERATOR:
             raise UnableToRetry(f"The operation is {locked.state}; only a stopped one is retried.")
         _retry(locked)
-        _record_operation(access, "operation.retried", locked)
-        _enqueue(locked)
+        operation_record(access, "operation.retried", locked)
+        operation_enqueue(locked)
     return locked
 
 
@@ -236,9 +250,11 @@ def clusters_purge_due(*, now: datetime) -> int:
     count = 0
     for cluster in due:
         with transaction.atomic():
-            locked = _locked(cluster)
-            if _open_operation(locked) is None:
-                _begin(Actor(label="recycle bin"), locked, OperationKind.PURGE, "cluster.purge_due")
+            locked = cluster_locked(cluster)
+            if operation_unfinished(locked) is None:
+                operation_begin(
+                    Actor(label="recycle bin"), locked, OperationKind.PURGE, "cluster.purge_due"
+                )
                 count += 1
     return count
 
@@ -302,81 +318,12 @@ def _insert(access: Access, name: str, *, slug: str, region: str, price: Estimat
         desired_nodes=price.nodes,
         data_plane_id=secrets.token_hex(16),
         admin_key=seal(new_api_key().token.encode()),
+        control_seed=seal(secrets.token_bytes(CONTROL_SEED_BYTES)),
         usage_token=seal(usage_token.encode()),
         usage_token_hash=hashlib.sha256(usage_token.encode()).hexdigest(),
         created_by=access.user.email,
         created_at=clock.now(),
     )
-
-
-def _begin(
-    who: Access | Actor,
-    cluster: Cluster,
-    kind: OperationKind,
-    action: str,
-    *,
-    params: dict[str, object] | None = None,
-    confirmed: bool = False,
-) -> tuple[Cluster, Operation]:
-    """Write an operation down, behind the one at work if there is one."""
-    at_work = _open_operation(cluster)
-    if at_work is not None and not (confirmed and at_work.kind == OperationKind.RESTART_NODE):
-        raise UnableToChangeCluster(
-            f"Another operation is not over yet: {at_work.get_kind_display().lower()}, "
-            f"{at_work.state}. Wait for it, or cancel it.",
-            operation=str(at_work.pk),
-        )
-    operation = _operation_insert(who, cluster, kind, params or {})
-    if kind in _STATUS_WHILE:
-        cluster.status = _STATUS_WHILE[kind]
-        cluster.save(update_fields=["status"])
-        announce_cluster(cluster)
-    _record(who, action, cluster, after={"operation": str(operation.pk), **(params or {})})
-    return cluster, operation
-
-
-def _operation_insert(
-    who: Access | Actor, cluster: Cluster, kind: OperationKind, params: dict[str, object]
-) -> Operation:
-    now = clock.now()
-    operation = Operation.objects.create(
-        cluster=cluster,
-        kind=kind,
-        params=params,
-        deadline_at=now + operation_budget(kind),
-        requested_by=who.label if isinstance(who, Actor) else who.user.email,
-        created_at=now,
-        cost_delta=_cost_delta(cluster, kind),
-    )
-    _enqueue(operation)
-    return operation
-
-
-def _cost_delta(cluster: Cluster, kind: OperationKind) -> Decimal | None:
-    """Return by how much the organization's cost of an hour changes."""
-    price = node_hour_price(cluster.plan)
-    match kind:
-        case OperationKind.CREATE | OperationKind.RESTORE_DELETED:
-            return None if price is None else price * cluster.desired_nodes
-        case OperationKind.DELETE:
-            return None if price is None else -price * cluster.desired_nodes
-        case OperationKind.PURGE | OperationKind.RESTART_NODE:
-            return Decimal(0)
-
-
-def _enqueue(operation: Operation) -> None:
-    """Wake a worker at commit; should the broker be away, the sweep does it later."""
-    schema, operation_id = current_schema(), str(operation.pk)
-
-    def send() -> None:
-        current_app.send_task(
-            "clusters.operation_run",
-            kwargs={"schema": schema, "operation_id": operation_id},
-            expires=60,
-            retry=False,
-        )
-
-    transaction.on_commit(send, robust=True)
 
 
 def _retry(operation: Operation) -> None:
@@ -385,9 +332,9 @@ def _retry(operation: Operation) -> None:
             operation_retry_in_place(operation)
     except IntegrityError as error:
         raise UnableToRetry("Another operation is at work on the cluster.") from error
-    if operation.kind in _STATUS_WHILE:
+    if operation.kind in STATUS_WHILE:
         cluster = operation.cluster
-        cluster.status = _STATUS_WHILE[OperationKind(operation.kind)]
+        cluster.status = STATUS_WHILE[OperationKind(operation.kind)]
         cluster.save(update_fields=["status"])
         announce_cluster(cluster)
 
@@ -398,40 +345,7 @@ def _abandon_stopped(access: Access, cluster: Cluster) -> None:
     for operation in stopped.exclude(kind=OperationKind.CREATE):
         operation.state, operation.finished_at = OperationState.CANCELLED, clock.now()
         operation.save(update_fields=["state", "finished_at"])
-        _record_operation(access, "operation.abandoned", operation)
-
-
-def _open_operation(cluster: Cluster, kind: OperationKind | None = None) -> Operation | None:
-    rows = Operation.objects.filter(cluster=cluster).exclude(state__in=FINAL).order_by("pk")
-    return (rows.filter(kind=kind) if kind else rows).first()
-
-
-def _locked(cluster: Cluster) -> Cluster:
-    return Cluster.objects.select_for_update().get(pk=cluster.pk)
-
-
-def _record(
-    who: Access | Actor,
-    action: str,
-    cluster: Cluster,
-    *,
-    before: dict[str, object] | None = None,
-    after: dict[str, object] | None = None,
-) -> None:
-    audit_record(
-        access_or_actor=who,
-        action=action,
-        target_type="cluster",
-        target_id=cluster.pk,
-        target_label=cluster.name,
-        before=before,
-        after=after,
-    )
-
-
-def _record_operation(access: Access, action: str, operation: Operation) -> None:
-    after: dict[str, object] = {"operation": str(operation.pk), "kind": operation.kind}
-    _record(access, action, operation.cluster, after=after)
+        operation_record(access, "operation.abandoned", operation)
 
 
 def form_token_new() -> str:

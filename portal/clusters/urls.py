@@ -39,5 +39,7 @@ urlpatterns = [
     path(f"{ONE}delete/", views.delete_view, name="delete"),
     path(f"{ONE}undelete/", views.restore_view, name="undelete"),
     path(f"{ONE}nodes/<int:index>/restart/", views.restart_view, name="restart"),
+    path(f"{ONE}scale/", views.scale_page, name="scale"),
+    path(f"{ONE}nodes/<int:index>/replace/", views.replace_view, name="replace"),
     path(f"{ONE}nodes/<int:index>/log/", views.log_page, name="log"),
 ]

@@ -13,12 +13,14 @@ from dataplane.client.anchors import dump_anchor
 from portal.access.guards import require
 from portal.access.types import Access
 from portal.clusters import services
+from portal.clusters.connections import node_urls
 from portal.clusters.forms import ClusterForm, KeyForm
 from portal.clusters.models import Cluster, Operation
 from portal.clusters.pages import (
     card_of,
     cluster_context,
     panel_of,
+    size_chosen,
     wizard_catalogue,
 )
 from portal.clusters.ports import DriverError
@@ -149,7 +151,7 @@ def _key_page(request: HttpRequest, cluster_id: UUID, *, tab: str, template: str
         "form": form,
         "secret": secret,
         "keys": list(key_list(cluster)),
-        "snippets": snippets([n.url for n in cluster.nodes.all() if n.url], secret or "adk_…"),
+        "snippets": snippets(node_urls(cluster), secret or "adk_…"),
         "can_write": access.can("keys:write"),
         "now": clock.now(),
     }
@@ -241,6 +243,41 @@ def restart_view(request: HttpRequest, slug: str, cluster_id: UUID, index: int) 
     cluster = cluster_get(cluster_id)
     _try(request, lambda: services.cluster_restart_node(access, cluster, node=index))
     return redirect("clusters:cluster", slug, cluster_id)
+
+
+@require_http_methods(["GET", "POST"])
+@never_cache
+def scale_page(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpResponse:
+    """What another size costs and survives, to be confirmed."""
+    access = require(request, "clusters:write")
+    cluster = cluster_get(cluster_id)
+    asked = request.POST if request.method == "POST" else request.GET
+    context = cluster_context(cluster, access, clock.now(), tab="overview")
+    choice = size_chosen(cluster, asked.get("nodes", ""))
+    if choice is None:
+        messages.error(request, "Choose one of the sizes that the plan offers.")
+        return redirect("clusters:cluster", slug, cluster_id)
+    if request.method == "POST":
+        try:
+            _, operation = services.cluster_scale(access, cluster, nodes=choice.nodes)
+        except PortalError as error:
+            messages.error(request, error.detail)
+            return redirect("clusters:cluster", slug, cluster_id)
+        return redirect("clusters:operation", slug, operation.pk)
+    return render(request, "clusters/scale.html", {**context, "choice": choice})
+
+
+@require_POST
+def replace_view(request: HttpRequest, slug: str, cluster_id: UUID, index: int) -> HttpResponse:
+    """Replace a node."""
+    access = require(request, "clusters:write")
+    cluster = cluster_get(cluster_id)
+    try:
+        _, operation = services.cluster_replace_node(access, cluster, node=index)
+    except PortalError as error:
+        messages.error(request, error.detail)
+        return redirect("clusters:cluster", slug, cluster_id)
+    return redirect("clusters:operation", slug, operation.pk)
 
 
 @require_POST

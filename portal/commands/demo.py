@@ -63,10 +63,10 @@ class Demo:
             with tenant_context(access.organization.schema_name):
                 cluster = self._cluster(access)
                 self._keys(access, cluster)
-                urls = [node.url for node in cluster.nodes.all()]
+                nodes = {node.index: node.url for node in cluster.members}
         except PortalError as error:
             raise DemoError(f"{error.code}: {error.detail}") from error
-        with Client(urls, str(self._known["api_key"])) as client:
+        with Client(list(nodes.values()), str(self._known["api_key"])) as client:
             self._wait_ready(client)
             if not self._known.get("complete"):
                 self._load(client)
@@ -75,7 +75,7 @@ class Demo:
             "complete": True,
             "cluster": {
                 "id": str(cluster.pk),
-                "nodes": [{"id": number, "url": url} for number, url in enumerate(urls)],
+                "nodes": [{"id": number, "url": url} for number, url in nodes.items()],
                 "api_key": self._known["api_key"],
             },
         }

@@ -87,7 +87,7 @@ def _steps(access: Access, clusters: list[Cluster], members: list[Membership]) -
             "Wait until it runs",
             "Nodes start, agree, and a probe is written and read back.",
             first,
-            any(cluster.status == "running" for cluster in clusters),
+            any(cluster.ready_at is not None for cluster in clusters),
         ),
         Step(
             "Create an API key",

@@ -16,7 +16,7 @@ from django.db.models import Sum
 from portal.billing.forecast import forecast
 from portal.billing.rating import rate
 from portal.billing.types import Forecast, Item, Statement
-from portal.clusters.models import Cluster
+from portal.clusters.models import SERVING, Cluster
 from portal.clusters.selectors import cluster_by_usage_token
 from portal.core.tenancy import tenant_context
 from portal.metering.constants import API_CALLS, NODE_SECONDS, STORAGE_BYTES
@@ -262,7 +262,7 @@ def items_of(usage: Usage, prices: Mapping[str, Decimal]) -> Iterable[Item]:
 def cost_per_hour_now() -> Decimal:
     """Answer what everything that runs at this moment costs in an hour."""
     running: dict[str, int] = dict(
-        Cluster.objects.filter(status__in=["running", "degraded"], deleted_at=None)
+        Cluster.objects.filter(status__in=SERVING, deleted_at=None)
         .values_list("plan")
         .annotate(node_count=Sum("desired_nodes"))
         .order_by("plan")

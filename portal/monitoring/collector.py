@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -61,6 +61,7 @@ class _Watch:
     """One watched cluster and the switch that ends its watch."""
 
     target: Target
+    polls: list[_Poll]
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -101,28 +102,27 @@ class Collector:
     def _reconcile(self, group: asyncio.TaskGroup, targets: Sequence[Target]) -> None:
         """Start watches of new clusters, restart changed ones, end those of vanished ones."""
         wanted = {target.cluster_id: target for target in targets}
+        earlier: dict[UUID, list[_Poll]] = {}
         for cluster_id, watch in list(self._watches.items()):
             if wanted.get(cluster_id) != watch.target:
                 watch.ended.set()
+                earlier[cluster_id] = watch.polls
                 del self._watches[cluster_id]
+        now = asyncio.get_running_loop().time()
         for cluster_id, target in wanted.items():
             if cluster_id not in self._watches:
-                watch = _Watch(target)
+                watch = _Watch(target, _polls_of(target, earlier.get(cluster_id, []), now))
                 self._watches[cluster_id] = watch
                 group.create_task(self._run_watch(watch), name=f"watch-{cluster_id}")
 
     async def _run_watch(self, watch: _Watch) -> None:
         """Poll, publish and store one cluster each second."""
         clock = asyncio.get_running_loop().time
-        polls = [
-            _Poll(address, NodeTrack(address.index, started_at=clock()))
-            for address in watch.target.nodes
-        ]
         frames: list[Frame] = []
         due = clock()
         while not watch.ended.is_set():
             try:
-                await self._round(watch.target, polls, frames)
+                await self._round(watch.target, watch.polls, frames)
             except Exception:  # A failed second must not end the watch.
                 logger.exception(
                     "collector.round_failed", extra={"cluster": str(watch.target.cluster_id)}
@@ -200,6 +200,21 @@ class Collector:
             except Exception:  # Housekeeping is made up by the next run.
                 logger.exception("collector.maintenance_failed")
             await _wait(self._stopped, MAINTENANCE_INTERVAL_S)
+
+
+def _polls_of(target: Target, earlier: Sequence[_Poll], now: float) -> list[_Poll]:
+    """Begin to poll a target's nodes, going on with those that were polled already.
+
+    When members change, the figures of those that stay must not begin anew.
+    """
+    known = {(poll.address.index, poll.address.url): poll for poll in earlier}
+    polls = []
+    for address in target.nodes:
+        old = known.get((address.index, address.url))
+        track = NodeTrack(address.index, started_at=now) if old is None else replace(old.track)
+        track.is_learner = address.is_learner
+        polls.append(_Poll(address, track))
+    return polls
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

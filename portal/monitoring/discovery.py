@@ -10,7 +10,7 @@ from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
 
-from portal.clusters.models import Cluster, Node
+from portal.clusters.models import Cluster, Membership, Node
 from portal.core import clock
 from portal.core.crypto import unseal
 from portal.core.live import cluster_group
@@ -22,7 +22,7 @@ from portal.monitoring.types import Frame, NodeAddress, Target
 logger = logging.getLogger(__name__)
 
 # A cluster is worth watching from the moment its nodes have addresses until it is gone.
-WATCHED = ("running", "degraded", "provisioning", "needs_operator")
+WATCHED = ("running", "degraded", "scaling", "provisioning", "needs_operator")
 
 
 def targets_find() -> list[Target]:
@@ -38,8 +38,10 @@ def _targets_of(schema: str) -> list[Target]:
     """Answer the clusters to watch of one organization."""
     clusters = list(Cluster.objects.filter(status__in=WATCHED, deleted_at=None))
     addresses: dict[UUID, list[NodeAddress]] = {}
-    for node in Node.objects.filter(cluster__in=clusters, http_port__gt=0).order_by("index"):
-        address = NodeAddress(node.index, node.url)
+    nodes = Node.objects.filter(cluster__in=clusters, http_port__gt=0)
+    for node in nodes.exclude(membership=Membership.REMOVED).order_by("index"):
+        is_learner = node.membership == Membership.LEARNER
+        address = NodeAddress(node.index, node.url, is_learner)
         addresses.setdefault(node.cluster_id, []).append(address)
     return [
         Target(

@@ -24,6 +24,7 @@ class NodeTrack:
     """What is known of one node: its last two answers and when they came."""
 
     index: int
+    is_learner: bool = False
     stats: NodeStats | None = None
     answered_at: float | None = None
     previous: NodeStats | None = None
@@ -43,7 +44,13 @@ class NodeTrack:
             return "down"
         if age >= STALE_AFTER_S or self.stats is None:
             return "stale"
+        if self.is_learner:
+            return "learning"
         return "up" if self.stats.ready else "not_ready"
+
+    def is_heard(self, now: float) -> bool:
+        """Tell whether its last answer is of now."""
+        return self.health(now) in {"up", "not_ready", "learning"}
 
     def rate(self, now: float, counter: Callable[[Ops], int]) -> float:
         """Answer events a second between the last two answers; 0 when they are too old."""
@@ -68,23 +75,25 @@ def make_frame(
     known = [track.stats for track in tracks if track.stats is not None]
     if not known:
         return None
-    # The node that executed most knows the replicated figures best.
-    best = max(known, key=lambda stats: (stats.sequence, stats.ready))
-    nodes = [_node_frame(track, now=now, sequence=best.sequence) for track in tracks]
+    best = _best(tracks, now)
+    newest = max(stats.sequence for stats in known)
+    nodes = [_node_frame(track, now=now, newest=newest, primary=best.primary) for track in tracks]
     ready = sum(1 for node in nodes if node["health"] == "up")
+    members = sum(1 for track in tracks if not track.is_learner)
     return {
         "type": "metrics",
         "cluster": str(cluster_id),
         "at": at.isoformat(timespec="milliseconds"),
-        "status": _status(ready, len(tracks), best.quorum),
+        "status": _status(ready, members, best.quorum),
         "throughput": _throughput(tracks, now),
         "latency_ms": _latency(tracks, now),
-        "sequence": best.sequence,
+        "sequence": newest,
         "view": best.view,
         "primary": best.primary,
         "f": best.f,
         "quorum": best.quorum,
         "ready_count": ready,
+        "member_count": members,
         "documents": best.documents,
         "collections": best.collections,
         "calls": {
@@ -97,6 +106,29 @@ def make_frame(
     }
 
 
+def _best(tracks: list[NodeTrack], now: float) -> NodeStats:
+    """Return the answer that knows the replicated figures best.
+
+    A node that is silent may have been the primary: its last answer would still say so after the
+    others chose another one. So those that are heard come first, then who executed most.
+    """
+
+    def rank(track: NodeTrack) -> tuple[bool, bool, int, bool, int]:
+        stats = track.stats
+        assert stats is not None, "only nodes that answered are ranked"
+        return (
+            track.is_heard(now),
+            not track.is_learner,
+            stats.sequence,
+            stats.ready,
+            stats.view,
+        )
+
+    found = max((track for track in tracks if track.stats is not None), key=rank).stats
+    assert found is not None
+    return found
+
+
 def _status(ready: int, count: int, quorum: int) -> Status:
     """A cluster serves while a quorum is ready; it is whole only with every node."""
     if ready < quorum:
@@ -104,18 +136,29 @@ def _status(ready: int, count: int, quorum: int) -> Status:
     return "ok" if ready == count else "degraded"
 
 
-def _node_frame(track: NodeTrack, *, now: float, sequence: int) -> NodeFrame:
+def _node_frame(track: NodeTrack, *, now: float, newest: int, primary: int | None) -> NodeFrame:
     """Describe one node."""
     stats = track.stats
     return {
         "id": track.index,
         "health": track.health(now),
-        "role": stats.role if stats is not None else "unknown",
+        "role": _role(track, primary),
         "sequence": stats.sequence if stats is not None else None,
-        "lag": sequence - stats.sequence if stats is not None else None,
+        "lag": newest - stats.sequence if stats is not None else None,
         "version": stats.version if stats is not None else "",
         "uptime_s": stats.uptime_s if stats is not None else None,
     }
+
+
+def _role(track: NodeTrack, primary: int | None) -> str:
+    """Say what a node is to the others, not what it last said of itself."""
+    if track.is_learner:
+        return "learner"
+    if track.stats is None:
+        return "unknown"
+    if primary is None:
+        return track.stats.role
+    return "primary" if track.index == primary else "backup"
 
 
 def _throughput(tracks: list[NodeTrack], now: float) -> Throughput:
@@ -137,7 +180,7 @@ def _latency(tracks: list[NodeTrack], now: float) -> LatencyFrame:
     fresh = [
         track.stats.latency_ms
         for track in tracks
-        if track.stats is not None and track.health(now) in {"up", "not_ready"}
+        if track.stats is not None and track.is_heard(now)
     ]
 
     def slowest(pick: Callable[[Latency], float | None]) -> float | None:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-type Health = Literal["up", "not_ready", "stale", "down"]
+type Health = Literal["up", "not_ready", "learning", "stale", "down"]
 type Status = Literal["ok", "degraded", "down"]
 
 
@@ -67,6 +67,7 @@ class NodeAddress(msgspec.Struct, frozen=True):
 
     index: int
     url: str
+    is_learner: bool = False
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -135,6 +136,7 @@ class Frame(TypedDict):
     f: int
     quorum: int
     ready_count: int
+    member_count: int
     documents: int
     collections: int
     calls: Meter

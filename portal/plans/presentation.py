@@ -57,6 +57,23 @@ def region_json(region: Region) -> dict[str, str]:
     return {"code": region.code, "name": region.name}
 
 
+def resize_json(present: Estimate, wanted: Estimate) -> dict[str, Any]:
+    """Print the price of another size, beside what is paid and survived now."""
+    difference = None
+    if present.per_month is not None and wanted.per_month is not None:
+        difference = wanted.per_month - present.per_month
+    return {
+        **estimate_json(wanted),
+        "present": {
+            "nodes": present.nodes,
+            "per_hour": money(present.per_hour, places="0.0001"),
+            "per_month": money(present.per_month),
+            "fault_budget": budget_json(present.budget),
+        },
+        "difference_per_month": money(difference),
+    }
+
+
 def estimate_json(estimate: Estimate) -> dict[str, Any]:
     """Print a price before it is paid, with the line it will be on the bill."""
     lines = []

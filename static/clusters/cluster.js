@@ -63,9 +63,31 @@ function receive(event) {
   if (event.type === "metrics" || event.type === "last") nodes(event);
 }
 
-const HEALTH = { up: ["ready", "green"], not_ready: ["not ready", "yellow"], stale: ["silent", "yellow"], down: ["unreachable", "red"] };
+const learning = ["learning", "azure"];
+const HEALTH = { learning, up: ["ready", "green"], not_ready: ["not ready", "yellow"], stale: ["silent", "yellow"], down: ["unreachable", "red"] };
+
+// Nodes come and go while members change: the table is fetched anew when it lacks one or has one
+// too many.
+let isTableAsked = false;
+
+async function table(frame) {
+  const shown = [...document.querySelectorAll("[data-node-table] tr[data-node]")].map((row) => Number(row.dataset.node));
+  const wanted = frame.nodes.map((node) => node.id);
+  if (root.dataset.tab !== "overview" || isTableAsked || String(shown) === String(wanted)) return;
+  isTableAsked = true;
+  try {
+    const answer = await fetch(location.href, { credentials: "same-origin" });
+    const parsed = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const found = parsed.querySelector("[data-node-table]");
+    if (answer.ok && found) document.querySelector("[data-node-table]")?.replaceWith(found);
+  } catch {
+    // The next frame asks again.
+  }
+  setTimeout(() => (isTableAsked = false), POLL_BUSY_MS);
+}
 
 function nodes(frame) {
+  table(frame);
   for (const node of frame.nodes) {
     const row = document.querySelector(`[data-node-table] tr[data-node="${Number(node.id)}"]`);
     if (!row) continue;

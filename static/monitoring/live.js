@@ -191,7 +191,7 @@ class LiveChart {
     put("value-documents", frame.documents.toLocaleString("en"));
     put("value-storage", bytes(frame.storage.used));
     put("value-sequence", frame.sequence.toLocaleString("en"));
-    put("value-ready", `${frame.ready_count} of ${frame.nodes.length}`);
+    put("value-ready", `${frame.ready_count} of ${frame.member_count ?? frame.nodes.length}`);
     for (const node of frame.nodes) this.key(node);
     this.summarize(frame);
   }
@@ -209,7 +209,7 @@ class LiveChart {
       `${compact(frame.throughput.total)} operations a second, ` +
       `95 percent answered within ${milliseconds(frame.latency_ms.p95)}, ` +
       `sequence ${frame.sequence.toLocaleString("en")}, ` +
-      `${frame.ready_count} of ${frame.nodes.length} nodes ready.`;
+      `${frame.ready_count} of ${frame.member_count ?? frame.nodes.length} nodes ready.`;
     this.part("throughput").setAttribute("aria-label", `Throughput, last 15 minutes. Now: ${text}`);
     this.part("latency").setAttribute("aria-label", `Latency, last 15 minutes. Now 95 percent within ${milliseconds(frame.latency_ms.p95)}.`);
     this.part("sequence").setAttribute("aria-label", `Executed sequence of each node. Now ${frame.sequence.toLocaleString("en")}.`);
@@ -235,7 +235,7 @@ class LiveChart {
   }
 }
 
-const isHeard = (node) => node.health === "up" || node.health === "not_ready";
+const isHeard = (node) => ["up", "not_ready", "learning"].includes(node.health);
 const dashOf = (index) => (index === 0 ? undefined : [10, 4 + index * 4]);
 
 function sequenceRange(_plot, low, high) {

@@ -77,7 +77,7 @@ class Verdict:
 
 def ring_of(cluster: Cluster, counts: Mapping[int, int]) -> list[RingNode]:
     """Place the nodes on a circle, the first one on top."""
-    nodes = list(cluster.nodes.all())
+    nodes = cluster.members
     placed = []
     for position, node in enumerate(nodes):
         angle = 2 * math.pi * position / len(nodes) - math.pi / 2

@@ -11,12 +11,17 @@ from django.db import transaction
 from django.urls import reverse
 
 from dataplane.client.anchors import TrustAnchor
-from dataplane.client.errors import EvidenceError
-from dataplane.client.evidence import FAULTS, Equivocation, verify_evidence
+from dataplane.client.errors import AnchorError, EvidenceError
+from dataplane.client.evidence import (
+    FAULTS,
+    Equivocation,
+    EvidenceDocument,
+    read_evidence,
+    verify_evidence,
+)
 from portal.audit.services import Actor, audit_record
 from portal.clusters.accountability.fetching import has_news, node_read
 from portal.clusters.accountability.types import EvidenceItem
-from portal.clusters.connections import trust_anchor
 from portal.clusters.models import Cluster, Evidence, EvidenceReport, Node
 from portal.clusters.operations.live import announce_cluster
 from portal.core import clock
@@ -35,7 +40,7 @@ FUTURE_MAX: Final = timedelta(minutes=1)
 def evidence_collect(cluster: Cluster) -> int:
     """Read what nodes have news of; return how many proofs were new."""
     added = 0
-    for node in cluster.nodes.all():
+    for node in cluster.present_nodes:
         if not has_news(node) or not node.url:
             continue
         for items in node_read(cluster, node):
@@ -49,7 +54,7 @@ def evidence_take(cluster: Cluster, reporter: Node, items: Iterable[EvidenceItem
     added, refused = 0, 0
     for item in items:
         try:
-            proven = verify_evidence(item.proof, _anchor(cluster))
+            proven = verify_evidence(item.proof, _anchor(cluster, item.proof))
         except EvidenceError:
             refused += 1
             continue
@@ -69,15 +74,22 @@ def evidence_verify(cluster: Cluster, evidence: Evidence) -> Equivocation:
     Raises:
         EvidenceError: it proves nothing.
     """
-    return verify_evidence(evidence.proof, _anchor(cluster))
+    proof = read_evidence(evidence.proof)
+    return verify_evidence(proof, _anchor(cluster, proof))
 
 
-def _anchor(cluster: Cluster) -> TrustAnchor:
-    """Return the keys that the portal itself gave the nodes; before there are any, none is good."""
-    anchor = trust_anchor(cluster)
-    if anchor is None:
-        raise EvidenceError("unknown_signer", FAULTS["unknown_signer"])
-    return anchor
+def _anchor(cluster: Cluster, proof: EvidenceDocument) -> TrustAnchor:
+    """Return the key that the portal itself gave the accused.
+
+    A node has one key for all its life, and what it signed names the epoch: its proofs stay good
+    after it left, and after the members changed.
+    """
+    keys = [(node.index, node.public_key) for node in cluster.nodes.all()]
+    try:
+        accused = [key for key in keys if key[0] == proof.replica]
+        return TrustAnchor.of_keys(cluster.data_plane_id, proof.epoch, accused)
+    except AnchorError as error:
+        raise EvidenceError("unknown_signer", FAULTS["unknown_signer"]) from error
 
 
 @transaction.atomic

@@ -41,7 +41,7 @@ def accountability_page(request: HttpRequest, slug: str, cluster_id: UUID) -> Ht
     if before is not None:
         found = found.filter(pk__lt=_uuid(before))
     rows = list(found[: SHOWN_MAX + 1])
-    budget, counts = fault_budget(cluster.desired_nodes), context["accused"]
+    budget, counts = fault_budget(cluster.size), context["accused"]
     context |= {
         "rows": [_row(row) for row in rows[:SHOWN_MAX]],
         "next_before": rows[SHOWN_MAX - 1].pk if len(rows) > SHOWN_MAX else None,

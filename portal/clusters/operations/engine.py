@@ -26,6 +26,7 @@ from portal.clusters.errors import StepFailed
 from portal.clusters.models import (
     ACTIVE,
     FINAL,
+    SERVING_KINDS,
     Cluster,
     ClusterStatus,
     Operation,
@@ -205,8 +206,11 @@ def _stop(operation: Operation, row: OperationStep, error: StepFailed) -> None:
         operation.error_code, operation.error = error.code, error.detail
         operation.next_action = error.next_action
         operation.save(update_fields=["state", "error_code", "error", "next_action"])
-        if operation.kind != OperationKind.RESTART_NODE:
+        if operation.kind not in SERVING_KINDS:
             _set_status(operation.cluster, ClusterStatus.NEEDS_OPERATOR)
+        elif operation.cluster.status == ClusterStatus.SCALING:
+            # It serves as before: what is observed decides.
+            _set_status(operation.cluster, ClusterStatus.RUNNING)
         _record(operation, "operation.stopped", {"error": error.detail, "code": error.code})
         announce(operation)
 

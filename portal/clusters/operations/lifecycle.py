@@ -1,8 +1,10 @@
 """Steps that stop, recycle, purge and restart."""
 
+from portal.clusters.connections import admin_key
 from portal.clusters.constants import RECYCLE_PERIOD
 from portal.clusters.errors import StepFailed
-from portal.clusters.models import ClusterStatus, Node
+from portal.clusters.models import ClusterStatus, Membership, Node
+from portal.clusters.operations.changing import leftovers_remove
 from portal.clusters.operations.observation import nodes_observe
 from portal.clusters.operations.types import Context, Outcome, Waiting
 from portal.core import clock
@@ -26,11 +28,14 @@ def recycle(context: Context) -> Outcome:
     """Note when the cluster was deleted and until when that can be undone."""
     cluster = context.cluster
     now = clock.now()
+    leftovers_remove(context)
     cluster.status = ClusterStatus.DELETED
     cluster.deleted_at = cluster.deleted_at or now
     cluster.purge_at = cluster.purge_at or now + RECYCLE_PERIOD
-    cluster.save(update_fields=["status", "deleted_at", "purge_at"])
-    Node.objects.filter(cluster=cluster).update(state="stopped", observed={})
+    cluster.desired_nodes = cluster.size
+    cluster.save(update_fields=["status", "deleted_at", "purge_at", "desired_nodes"])
+    present = Node.objects.filter(cluster=cluster).exclude(membership=Membership.REMOVED)
+    present.update(state="stopped", observed={})
     return None
 
 
@@ -42,7 +47,8 @@ def recycle_again(context: Context) -> Outcome:
 def remove_nodes(context: Context) -> Outcome:
     """Delete processes and data, and wait until the driver knows none of them."""
     key = str(context.cluster.pk)
-    for index in range(context.cluster.desired_nodes):
+    known = {node.index for node in context.cluster.nodes.all()}
+    for index in sorted(known | set(context.driver.observe(key))):
         context.driver.remove(key, index)
     left = context.driver.observe(key)
     if left:
@@ -59,9 +65,17 @@ def close(context: Context) -> Outcome:
     cluster.deleted_at = cluster.deleted_at or now
     cluster.purged_at = cluster.purged_at or now
     cluster.purge_at = None
-    cluster.admin_key = cluster.authority = b""
+    cluster.admin_key = cluster.authority = cluster.control_seed = b""
     cluster.save(
-        update_fields=["status", "deleted_at", "purged_at", "purge_at", "admin_key", "authority"]
+        update_fields=[
+            "status",
+            "deleted_at",
+            "purged_at",
+            "purge_at",
+            "admin_key",
+            "authority",
+            "control_seed",
+        ]
     )
     cluster.nodes.all().delete()
     return None
@@ -71,10 +85,10 @@ def restart_check(context: Context) -> Outcome:
     """Note which process is to go, unless the others could not do without it."""
     operation, cluster = context.operation, context.cluster
     index = int(operation.params["node"])
-    budget = fault_budget(cluster.desired_nodes)
-    others = [o for o in nodes_observe(cluster) if o.index != index]
-    ready = sum(1 for o in others if o.is_ready)
-    if ready < budget.quorum and cluster.desired_nodes > 1 and not operation.params.get("force"):
+    budget = fault_budget(cluster.size)
+    others = [node for node in cluster.members if node.index != index]
+    ready = sum(1 for o in nodes_observe(others, admin_key(cluster)) if o.is_ready)
+    if ready < budget.quorum and cluster.size > 1 and not operation.params.get("force"):
         raise StepFailed(
             "would_lose_quorum",
             f"Without node {index} only {ready} nodes would be ready; a quorum is "
@@ -103,7 +117,7 @@ def restart(context: Context) -> Outcome:
 def restart_ready(context: Context) -> Outcome:
     """Wait until the node serves and has executed what the others have."""
     index = int(context.operation.params["node"])
-    found = nodes_observe(context.cluster)
+    found = nodes_observe(context.cluster.members, admin_key(context.cluster))
     own = next(o for o in found if o.index == index)
     newest = max((o.sequence or 0 for o in found), default=0)
     if not own.is_ready:

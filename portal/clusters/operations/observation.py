@@ -1,6 +1,7 @@
 """Seeing what is: every node of a cluster is asked from outside, by several at once."""
 
 import logging
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import httpx
 from dataplane.client.quorum import faults_tolerated, quorum_size
 from portal.clusters.connections import admin_key
 from portal.clusters.constants import OBSERVE_TIMEOUT_S
-from portal.clusters.models import Cluster, ClusterStatus, Node
+from portal.clusters.models import Cluster, ClusterStatus, Membership, Node
 from portal.clusters.operations.live import announce_cluster
 from portal.clusters.ports import Driver, DriverError
 from portal.core import clock
@@ -33,17 +34,54 @@ class Observation:
     reason: str = ""
 
 
-def nodes_observe(cluster: Cluster) -> list[Observation]:
-    """Ask all nodes at once; a node that does not answer in time is not ready."""
-    nodes = list(cluster.nodes.all())
-    if not nodes or not cluster.admin_key:
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a node says the cluster and itself stand; `accused` is whom it caught at faults."""
+
+    index: int
+    epoch: int
+    is_member: bool
+    sequence: int
+    primary: int | None
+    accused: frozenset[int]
+
+
+def nodes_observe(nodes: Sequence[Node], key: str) -> list[Observation]:
+    """Ask nodes at once; one that does not answer in time is not ready."""
+    return _ask_all(nodes, key, _ask)
+
+
+def standings(nodes: Sequence[Node], key: str) -> dict[int, Standing]:
+    """Ask nodes at once where they stand; those that do not answer are missing."""
+    found = _ask_all(nodes, key, _ask_standing)
+    return {standing.index: standing for standing in found if standing is not None}
+
+
+def _ask_all[T](nodes: Sequence[Node], key: str, ask: Callable[[httpx.Client, Node], T]) -> list[T]:
+    if not nodes:
         return []
-    headers = {"Authorization": f"Bearer {admin_key(cluster)}"}
+    headers = {"Authorization": f"Bearer {key}"}
     with (
         httpx.Client(timeout=OBSERVE_TIMEOUT_S, trust_env=False, headers=headers) as http,
         ThreadPoolExecutor(max_workers=len(nodes)) as pool,
     ):
-        return list(pool.map(lambda node: _ask(http, node), nodes))
+        return list(pool.map(lambda node: ask(http, node), nodes))
+
+
+def _ask_standing(http: httpx.Client, node: Node) -> Standing | None:
+    try:
+        response = http.get(f"{node.url}/api/v1/nodes/status")
+        body: Any = response.json()
+        return Standing(
+            index=node.index,
+            epoch=int(body["epoch"]),
+            is_member=body["is_member"] is True,
+            sequence=int(body["sequence"]),
+            primary=_number(body["primary"]),
+            accused=frozenset(int(peer["id"]) for peer in body["nodes"] if int(peer["faults"])),
+        )
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _ask(http: httpx.Client, node: Node) -> Observation:
@@ -75,18 +113,23 @@ def _number(value: object) -> int | None:
 
 def cluster_observe(cluster: Cluster, driver: Driver) -> None:
     """Write down what is seen of a cluster in use, and start processes that should be there."""
-    found = nodes_observe(cluster)
+    if not cluster.admin_key:
+        return
+    answers = nodes_observe(cluster.present_nodes, admin_key(cluster))
     _wake(cluster, driver)
+    nodes_write(cluster, answers)
+    voting = {node.index for node in cluster.members}
+    found = [o for o in answers if o.index in voting]
     ready = [o for o in found if o.is_ready]
-    newest = max((o.sequence or 0 for o in found), default=0)
-    _write_nodes(cluster, found, newest)
-    best = max(ready, key=lambda o: o.sequence or 0, default=None)
+    # Of those who executed the same, the one in the newest view knows who leads it.
+    best = max(ready, key=lambda o: (o.sequence or 0, o.view or 0), default=None)
+    size = cluster.size
     observed = {
         "nodes": len(found),
         "ready": len(ready),
-        "f": faults_tolerated(cluster.desired_nodes),
-        "quorum": quorum_size(cluster.desired_nodes),
-        "has_quorum": len(ready) >= quorum_size(cluster.desired_nodes),
+        "f": faults_tolerated(size),
+        "quorum": quorum_size(size),
+        "has_quorum": len(ready) >= quorum_size(size),
         "view": None if best is None else best.view,
         "primary": None if best is None else best.primary,
     }
@@ -106,7 +149,7 @@ def _wake(cluster: Cluster, driver: Driver) -> None:
     key = str(cluster.pk)
     try:
         placed = driver.observe(key)
-        for node in cluster.nodes.all():
+        for node in cluster.present_nodes:
             if node.index not in placed:
                 driver.start(key, node.index)
             elif placed[node.index].state == "stopped":
@@ -116,13 +159,15 @@ def _wake(cluster: Cluster, driver: Driver) -> None:
         logger.warning("cluster.driver_failed", extra={"cluster": key, "reason": str(error)})
 
 
-def _write_nodes(cluster: Cluster, found: list[Observation], newest: int) -> None:
-    rows = {node.index: node for node in cluster.nodes.all()}
+def nodes_write(cluster: Cluster, found: Sequence[Observation]) -> None:
+    """Write down how nodes answered."""
+    rows = {node.index: node for node in cluster.present_nodes}
+    newest = max((o.sequence or 0 for o in found), default=0)
     for seen in found:
         node = rows[seen.index]
-        node.state = "ready" if seen.is_ready else "unreachable" if not seen.role else "starting"
+        node.state = _state_of(node, seen)
         node.observed = {
-            "role": seen.role or None,
+            "role": "learner" if node.state == "learning" else seen.role or None,
             "sequence": seen.sequence,
             "lag": None if seen.sequence is None else newest - seen.sequence,
             "version": seen.version,
@@ -130,3 +175,11 @@ def _write_nodes(cluster: Cluster, found: list[Observation], newest: int) -> Non
             "reason": seen.reason or None,
         }
     Node.objects.bulk_update(rows.values(), ["state", "observed"])
+
+
+def _state_of(node: Node, seen: Observation) -> str:
+    if not seen.role:
+        return "unreachable"
+    if node.membership == Membership.LEARNER:
+        return "learning"
+    return "ready" if seen.is_ready else "starting"

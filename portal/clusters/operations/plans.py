@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from portal.clusters.models import OperationKind
-from portal.clusters.operations import creation, lifecycle
+from portal.clusters.operations import changing, creation, lifecycle
 from portal.clusters.operations.types import Step
 
 _LOGS = "Read the logs of the nodes on the Overview tab, then retry or cancel."
@@ -11,6 +11,23 @@ _START = Step("start", "Start the nodes", 60, creation.start, _LOGS)
 _QUORUM = Step("quorum", "Wait for a quorum, seen from outside", 90, creation.quorum, _LOGS)
 _PROBE = Step("probe", "Write to the cluster and read it back", 60, creation.probe, _LOGS)
 _OPEN = Step("open", "Open for use", 30, creation.finish)
+
+_CHANGE = (
+    Step("choose", "Choose who comes and who leaves", 30, changing.choose),
+    Step("material", "Make the keys of added nodes", 30, changing.material),
+    Step("place", "Hand added nodes their specification", 60, changing.place),
+    Step("start", "Start added nodes beside the members", 60, changing.start, _LOGS),
+    Step("learn", "Wait until added nodes have caught up", 1_800, changing.learn, _LOGS),
+    Step("order", "Order the change, signed by the control plane", 60, changing.order),
+    Step("epoch", "Wait for the new members to serve", 120, changing.epoch, _LOGS),
+    Step("probe", "Write through a new member and read it back", 60, changing.probe),
+    Step("retire", "Stop the nodes that left and destroy their keys", 60, changing.retire),
+    Step("settle", "Settle size, price and status", 30, changing.settle),
+)
+_UNDO_CHANGE = (
+    Step("undo_leave", "Remove the added nodes", 60, changing.undo_leave),
+    Step("undo_settle", "Go on with the members there were", 30, changing.settle),
+)
 
 STEPS: dict[OperationKind, tuple[Step, ...]] = {
     OperationKind.CREATE: (
@@ -44,6 +61,8 @@ STEPS: dict[OperationKind, tuple[Step, ...]] = {
         Step("restart", "Restart the process", 90, lifecycle.restart),
         Step("ready", "Wait until it has caught up", 180, lifecycle.restart_ready, _LOGS),
     ),
+    OperationKind.SCALE: _CHANGE,
+    OperationKind.REPLACE_NODE: _CHANGE,
 }
 
 UNDO: dict[OperationKind, tuple[Step, ...]] = {
@@ -66,6 +85,8 @@ UNDO: dict[OperationKind, tuple[Step, ...]] = {
     OperationKind.RESTART_NODE: (
         Step("undo_start", "Make sure that the node runs", 60, lifecycle.restart_undo),
     ),
+    OperationKind.SCALE: _UNDO_CHANGE,
+    OperationKind.REPLACE_NODE: _UNDO_CHANGE,
 }
 
 UNDO_BUDGET = timedelta(minutes=5)

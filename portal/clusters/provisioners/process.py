@@ -5,10 +5,10 @@ import json
 import shutil
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, override
+from typing import Any, Final, override
 from zlib import crc32
 
 from django.conf import settings
@@ -37,14 +37,15 @@ class ProcessDriver(Driver):
         self._supervisor = supervisor or SupervisorClient(self._home)
 
     @override
-    def reserve(self, cluster: str, count: int) -> Sequence[Address]:
+    def reserve(self, cluster: str, indexes: Sequence[int]) -> Mapping[int, Address]:
         with self._reservations() as taken:
-            known = taken.get(cluster, [])
-            if len(known) != 2 * count:
-                used = {port for ports in taken.values() for port in ports}
-                known = _free_ports(2 * count, used, crc32(cluster.encode()))
-                taken[cluster] = known
-        return [Address(HOST, known[2 * i], known[2 * i + 1]) for i in range(count)]
+            known = taken.setdefault(cluster, {})
+            new = [index for index in indexes if str(index) not in known]
+            used = {port for nodes in taken.values() for ports in nodes.values() for port in ports}
+            ports = _free_ports(2 * len(new), used, crc32(cluster.encode()))
+            for place, index in enumerate(new):
+                known[str(index)] = ports[2 * place : 2 * place + 2]
+        return {index: Address(HOST, *known[str(index)]) for index in indexes}
 
     @override
     def place(self, blueprint: Blueprint) -> None:
@@ -59,6 +60,9 @@ class ProcessDriver(Driver):
             organization=blueprint.organization,
             node_id=blueprint.index,
             members=blueprint.members,
+            epoch=blueprint.epoch,
+            base=blueprint.base,
+            learner=blueprint.learner,
             data_dir=str(home / "data"),
             signing_key_file=str(home / "signing.key"),
             gateway_key_file=str(home / "gateway.key"),
@@ -102,6 +106,8 @@ class ProcessDriver(Driver):
     def remove(self, cluster: str, index: int) -> None:
         self._call(lambda: self._supervisor.remove_unit(_unit(cluster, index)))
         shutil.rmtree(self._node(cluster, index), ignore_errors=True)
+        with self._reservations() as taken:
+            taken.get(cluster, {}).pop(str(index), None)
 
     @override
     def release(self, cluster: str) -> None:
@@ -151,13 +157,14 @@ class ProcessDriver(Driver):
             raise DriverError(f"the supervisor: {error.detail or error.code}") from error
 
     @contextmanager
-    def _reservations(self) -> Iterator[dict[str, list[int]]]:
+    def _reservations(self) -> Iterator[dict[str, dict[str, list[int]]]]:
         """Hold the list of reserved ports, which all workers of this machine share."""
         self._clusters.mkdir(parents=True, exist_ok=True)
         path = self._clusters / "ports.json"
         with (self._clusters / "ports.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            taken: dict[str, list[int]] = json.loads(path.read_text()) if path.exists() else {}
+            stored: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+            taken = {cluster: _by_node(ports) for cluster, ports in stored.items()}
             yield taken
             draft = path.with_suffix(".tmp")
             draft.write_text(json.dumps(taken))
@@ -168,15 +175,22 @@ def _unit(cluster: str, index: int) -> str:
     return f"node-{cluster}-{index}"
 
 
+def _by_node(ports: dict[str, list[int]] | list[int]) -> dict[str, list[int]]:
+    """Read what an installation wrote that could not change a cluster's nodes yet: a list."""
+    if isinstance(ports, dict):
+        return ports
+    return {str(index): ports[2 * index : 2 * index + 2] for index in range(len(ports) // 2)}
+
+
 def _free_ports(count: int, used: set[int], seed: int) -> list[int]:
     """Probe from a place of the cluster's own, so that two installations seldom meet."""
     found: list[int] = []
     for step in range(len(PORTS)):
+        if len(found) == count:
+            return found
         port = PORTS[(seed + step) % len(PORTS)]
         if port not in used and _is_free(port):
             found.append(port)
-            if len(found) == count:
-                return found
     raise DriverError("this machine has no free ports left")
 
 

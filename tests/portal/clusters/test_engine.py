@@ -206,9 +206,24 @@ def test_a_defect_in_a_step_becomes_words_and_not_an_endless_run(made, lonely, m
 
 
 def test_ports_are_remembered_and_never_given_twice(lonely):
-    first, second = lonely.reserve("a", 4), lonely.reserve("b", 7)
-    assert lonely.reserve("a", 4) == first
-    ports = [p for a in (*first, *second) for p in (a.peer_port, a.http_port)]
-    assert len(set(ports)) == 22
+    first, second = lonely.reserve("a", range(4)), lonely.reserve("b", range(7))
+    assert lonely.reserve("a", range(4)) == first
+    both = (*first.values(), *second.values())
+    assert len({port for found in both for port in (found.peer_port, found.http_port)}) == 22
     lonely.release("a")
-    assert lonely.reserve("b", 7) == second
+    assert lonely.reserve("b", range(7)) == second
+
+
+def test_an_added_node_gets_ports_beside_those_that_are_kept(lonely):
+    first = lonely.reserve("a", [0, 1, 2])
+    added = lonely.reserve("a", [3])
+    assert added[3] not in first.values()
+    assert lonely.reserve("a", [0, 1, 2]) == first
+
+
+def test_ports_reserved_by_an_older_version_are_kept(lonely, tmp_path):
+    (tmp_path / "clusters").mkdir()
+    (tmp_path / "clusters" / "ports.json").write_text('{"a": [20001, 20002, 20003, 20004]}')
+    found = lonely.reserve("a", [0, 1, 2])
+    assert (found[1].peer_port, found[1].http_port) == (20003, 20004)
+    assert found[2].http_port not in {20001, 20002, 20003, 20004}

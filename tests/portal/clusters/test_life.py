@@ -11,26 +11,16 @@ from dataplane.client.client import Client
 from dataplane.client.errors import ApiError
 from portal.audit.models import AuditEvent
 from portal.clusters import services
-from portal.clusters.models import Cluster, Operation
-from portal.clusters.operations.engine import operation_advance
+from portal.clusters.models import Cluster
 from portal.clusters.operations.observation import cluster_observe
 from portal.clusters.provisioners.process import driver
 from portal.clusters.selectors import cluster_get
 from portal.clusters.snippets import Snippet, snippets
 from portal.core.errors import NotFound
 from portal.core.tenancy import tenant_context
+from tests.portal.clusters.lives import finish, processes
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
-
-
-def finish(operation: Operation, *, state: str = "succeeded", seconds: float = 90) -> Operation:
-    deadline = time.monotonic() + seconds
-    while operation_advance(operation.pk) and time.monotonic() < deadline:
-        pass
-    operation.refresh_from_db()
-    steps = [(s.name, s.status, s.waiting_for, s.error) for s in operation.steps.all()]
-    assert operation.state == state, steps
-    return operation
 
 
 def run_snippet(snippet: Snippet, secret: str) -> None:
@@ -47,10 +37,6 @@ def run_snippet(snippet: Snippet, secret: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("hello") == 3, done.stdout
-
-
-def processes(cluster: Cluster) -> dict[int, int | None]:
-    return {index: placed.pid for index, placed in driver().observe(str(cluster.pk)).items()}
 
 
 def test_a_cluster_is_made_used_and_restarted(acme, alice, access_of, tidy_nodes):

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+from msgspec import structs
 
 from dataplane.client.aio import AsyncClient
 from dataplane.client.local import LocalCluster
@@ -140,3 +141,28 @@ async def test_a_wrong_key_and_a_stranger_at_the_address_give_no_frames(nodes):
         seen.targets = [target_of(nodes, token="adk_wrong_key")]
         await polled(statuses, 401)
     assert seen.frames == []
+
+
+async def test_a_change_of_primary_and_of_members_is_followed(nodes):
+    seen = Seen([target_of(nodes)])
+    async with collecting(seen):
+        await seen.until(lambda f: f["status"] == "ok" and f["primary"] == 0)
+        nodes.kill(0)
+        led = await seen.until(lambda f: f["primary"] == 1 and f["nodes"][1]["role"] == "primary")
+        assert led["nodes"][0]["role"] == "backup"
+        added = await asyncio.to_thread(nodes.add_learner)
+        learner = NodeAddress(added, nodes.nodes[added].url, is_learner=True)
+        members = tuple(NodeAddress(m.id, m.url) for m in nodes.members)
+        seen.targets = [structs.replace(target_of(nodes), nodes=(*members, learner))]
+        learning = await seen.until(lambda f: f["nodes"][-1]["health"] == "learning")
+        assert learning["member_count"] == 4
+        await seen.until(lambda f: f["nodes"][-1]["lag"] == 0)
+        before = len(seen.frames)
+        await asyncio.to_thread(nodes.reconfigure, 1, 2, 3, added)
+        members = tuple(NodeAddress(m.id, m.url) for m in nodes.members)
+        seen.targets = [structs.replace(target_of(nodes), nodes=members)]
+        done = await seen.until(lambda f: [n["id"] for n in f["nodes"]] == [1, 2, 3, 4])
+        # Those that stayed were not asked anew: their figures go on.
+        assert {n["health"] for n in done["nodes"]} & {"stale", "down"} == set()
+        await seen.until(lambda f: f["status"] == "ok")
+        assert len(seen.frames) > before

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
+from msgspec import structs
+
 from portal.monitoring.figures import NodeTrack, make_frame
 from portal.monitoring.types import Latency, NodeStats, Ops
 
@@ -79,3 +81,27 @@ def test_status_follows_the_quorum():
 
 def test_nothing_is_shown_of_a_cluster_that_never_answered():
     assert make_frame(CLUSTER, [NodeTrack(0), NodeTrack(1)], now=1.0, at=AT) is None
+
+
+def test_after_a_view_change_the_silent_primary_is_no_primary_any_more():
+    def said(node, view, primary):
+        return structs.replace(
+            stats(node), view=view, primary=primary, role="primary" if node == primary else "backup"
+        )
+
+    silent = track(0, (0.0, said(0, 0, 0)))
+    heard = [track(n, (11.0, said(n, 1, 1))) for n in (1, 2, 3)]
+    seen = frame([silent, *heard], 11.5)
+    assert (seen["view"], seen["primary"]) == (1, 1)
+    roles = [node["role"] for node in seen["nodes"]]
+    assert roles == ["backup", "primary", "backup", "backup"]
+
+
+def test_a_learner_is_shown_and_counted_for_nothing():
+    members = [track(n, (0.0, stats(n, 900))) for n in range(4)]
+    learner = track(4, (0.0, stats(4, 100, ready=False)))
+    learner.is_learner = True
+    seen = frame([*members, learner], 0.1)
+    assert (seen["status"], seen["ready_count"], seen["member_count"]) == ("ok", 4, 4)
+    shown = seen["nodes"][4]
+    assert (shown["health"], shown["role"], shown["lag"]) == ("learning", "learner", 800)
