@@ -64,6 +64,7 @@ function receive(event) {
 }
 
 const learning = ["learning", "azure"];
+const starting = ["starting", "yellow"];
 const HEALTH = { learning, up: ["ready", "green"], not_ready: ["not ready", "yellow"], stale: ["silent", "yellow"], down: ["unreachable", "red"] };
 
 // Nodes come and go while members change: the table is fetched anew when it lacks one or has one
@@ -78,8 +79,10 @@ async function table(frame) {
   try {
     const answer = await fetch(location.href, { credentials: "same-origin" });
     const parsed = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const found = parsed.querySelector("[data-node-table]");
-    if (answer.ok && found) document.querySelector("[data-node-table]")?.replaceWith(found);
+    for (const part of ["[data-node-table]", "[data-size]"]) {
+      const found = parsed.querySelector(part);
+      if (answer.ok && found) document.querySelector(part)?.replaceWith(found);
+    }
   } catch {
     // The next frame asks again.
   }
@@ -95,7 +98,8 @@ function nodes(frame) {
       const cell = row.querySelector(`[data-part="${name}"]`);
       if (cell.textContent !== text) cell.textContent = text;
     };
-    const [words, tone] = HEALTH[node.health] ?? [node.health.replaceAll("_", " "), "secondary"];
+    const isNew = node.health === "stale" && node.sequence === null;
+    const [words, tone] = isNew ? starting : HEALTH[node.health] ?? [node.health.replaceAll("_", " "), "secondary"];
     put("health", words);
     row.querySelector('[data-part="health"]').className = `badge bg-${tone}-lt`;
     put("role", node.role || "–");

@@ -5,6 +5,7 @@ the cluster's control-plane key, ends the epoch; until it is sent, everything ca
 from then on nothing can, because the answer may be lost while the order is not.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
@@ -13,6 +14,7 @@ from typing import Final
 import httpx
 from django.db import transaction
 
+from dataplane.client.calls import Call
 from dataplane.client.client import Client
 from dataplane.client.errors import ApiError, ClientError
 from dataplane.client.membership import reconfigure
@@ -45,8 +47,13 @@ from portal.clusters.operations.specs import (
 from portal.clusters.operations.types import Context, Outcome, Waiting
 from portal.clusters.selectors import accused_nodes
 
+logger = logging.getLogger(__name__)
+
 LEARN_LAG_MAX: Final = 64
 ORDER_TIMEOUT_S: Final = 6.0
+ORDERS_AGAIN: Final = 64
+# What members keep for laggards (1,024 batches), and two checkpoints and a half.
+ORDERS_AGAIN_MAX: Final = 1_344
 PATIENCE: Final = timedelta(seconds=20)
 # What a cluster answers to an order that it did not take and will not take.
 REFUSALS: Final = frozenset({"forbidden", "invalid", "conflict"})
@@ -143,6 +150,7 @@ def learn(context: Context) -> Outcome:
         return Waiting("a member to say how far the cluster is")
     behind = [words for node in added if (words := _behind(node, seen.get(node.index), newest))]
     if behind:
+        _checkpoint_reach(context, [s for i, s in seen.items() if i not in members])
         return Waiting("; ".join(behind))
     kept = members - set(context.operation.params["remove"])
     ready = sum(1 for o in answers if o.index in kept and o.is_ready) + len(added)
@@ -150,6 +158,41 @@ def learn(context: Context) -> Outcome:
     if ready < needed:
         return Waiting(f"{needed} of the nodes to be to be ready ({ready} are)")
     return None
+
+
+def _checkpoint_reach(context: Context, learners: Sequence[Standing]) -> None:
+    """Bring a quiet cluster to a checkpoint from which learners can copy.
+
+    A learner of a later epoch cannot check what the members before decided; it copies the state of
+    a checkpoint that the present ones sign, and does so once they no longer keep the first batch
+    that it lacks. Without clients that may take days. The order that began the epoch, given again,
+    changes nothing, counts for no plan and takes a sequence.
+    """
+    operation, cluster = context.operation, context.cluster
+    given = int(operation.params.get("again", 0))
+    waits = any(standing.sequence <= cluster.base for standing in learners)
+    if cluster.epoch == 0 or not waits or given >= ORDERS_AGAIN_MAX:
+        return
+    operation.params["again"] = given + ORDERS_AGAIN
+    operation.save(update_fields=["params"])
+    call = _order_for(cluster, cluster.epoch, cluster.members)
+    urls = [node.url for node in cluster.members]
+    try:
+        with Client(urls, admin_key(cluster), timeout_s=ORDER_TIMEOUT_S) as client:
+            for _ in range(ORDERS_AGAIN):
+                client.run(call)
+    except (ClientError, httpx.HTTPError) as error:
+        # Whatever keeps the cluster from it is said by the nodes that do not catch up.
+        logger.info("cluster.not_moved", extra={"reason": error_words(error)})
+
+
+def _order_for(cluster: Cluster, following: int, members: Sequence[Node]) -> Call:
+    return reconfigure(
+        cluster.data_plane_id,
+        epoch=following,
+        members=map(member_spec, members),
+        seed=control_seed(cluster),
+    )
 
 
 def _behind(node: Node, standing: Standing | None, newest: int) -> str:
@@ -172,12 +215,7 @@ def order(context: Context) -> Outcome:
         return Waiting("what was begun to be undone")
     remove, added = set(operation.params["remove"]), _added(context)
     kept = [node for node in cluster.members if node.index not in remove]
-    call = reconfigure(
-        cluster.data_plane_id,
-        epoch=cluster.epoch + 1,
-        members=map(member_spec, [*kept, *added]),
-        seed=control_seed(cluster),
-    )
+    call = _order_for(cluster, cluster.epoch + 1, [*kept, *added])
     # Added nodes too: when the answer was lost and nobody is kept, only they know of the change.
     urls = [node.url for node in (*cluster.members, *added)]
     try:

@@ -201,3 +201,20 @@ def test_members_change_again_and_again(made):
         finish(services.cluster_scale(access, cluster_get(cluster.pk), nodes=3)[1])
     assert (writer.failure, writer.retries_max <= 1) == ("", True), writer.retries_max
     check_members(cluster_get(cluster.pk), secret, [0, 1, 3], 4)
+
+
+def test_members_change_again_in_a_cluster_that_nobody_uses(made):
+    access, make = made
+    cluster, secret = make(1)
+    with Client(urls_of(cluster), secret) as client:
+        client.put("notes", "first", {"text": "kept"})
+    finish(services.cluster_scale(access, cluster, nodes=3)[1])
+    used = Client(urls_of(cluster), secret).stats()["calls"]["used"]
+    cluster = cluster_get(cluster.pk)
+    finish(services.cluster_replace_node(access, cluster, node=0)[1], seconds=400)
+    cluster = cluster_get(cluster.pk)
+    check_members(cluster, secret, [1, 2, 3], 2)
+    with Client(urls_of(cluster)[2:], secret) as client:
+        assert client.get("notes", "first")["text"] == "kept"
+        # Bringing it to a checkpoint is not at the customer's expense.
+        assert client.stats()["calls"]["used"] <= used + 8
