@@ -43,7 +43,7 @@ class Limits:
     """L: the high watermark is the stable checkpoint plus this."""
     pipeline: int = 32
     """ALPHA, batches ordered beyond the last executed one."""
-    batch_ops_max: int = 256
+    batch_ops_max: int = 512
     batch_bytes_max: int = 1024 * 1024
     batch_delay_ms: int = 2
     """With nothing in flight, requests wait at least so long for company that is likely."""
@@ -54,6 +54,8 @@ class Limits:
     pending_requests_max: int = 10_000
     pending_bytes_max: int = 64 * 1024 * 1024
     pending_per_client_max: int = 256
+    forward_bytes_max: int = 1024 * 1024
+    """What a backup passes on again at once: more would crowd out what it waits for."""
     clock_skew_max_ms: int = 10_000
     retransmit_ms: int = 300
     status_ms: int = 1_000

@@ -416,16 +416,16 @@ class Ordering:
 
     # --- Loss and restart ----------------------------------------------------------------------
 
-    def retransmit(self, now_ms: int) -> None:
+    def retransmit(self, now_ms: int, patience_ms: int) -> None:
         """Send own messages again for slots that wait too long."""
-        state, limits = self._state, self._state.config.limits
+        state = self._state
         self.take_carried(now_ms)
-        last = min(self.proposed, state.executed + limits.pipeline)
+        last = min(self.proposed, state.executed + state.config.limits.pipeline)
         for sequence in range(state.executed + 1, last + 1):
             slot = state.slots.get(sequence)
             if slot is None or sequence in state.archive:
                 continue
-            if now_ms - slot.sent_at_ms >= limits.retransmit_ms:
+            if now_ms - slot.sent_at_ms >= patience_ms:
                 slot.sent_at_ms = now_ms
                 self._resend(slot)
                 if slot.certificate is not None:
@@ -454,14 +454,14 @@ class Ordering:
                     state.send(replica, message, state.urgent_barrier)
 
     def _resend(self, slot: Slot) -> None:
-        state = self._state
-        if slot.pre_prepare is not None and state.is_primary and slot.proposal_durable:
-            state.broadcast(slot.pre_prepare, state.urgent_barrier)
-        if slot.own_prepare is not None:
-            state.broadcast(slot.own_prepare, state.urgent_barrier)
+        state, proposal = self._state, slot.pre_prepare
+        if proposal is not None and state.is_primary and slot.proposal_durable:
+            for replica in slot.without_vote(proposal, state.config.members):
+                state.send(replica, proposal, state.urgent_barrier)
         own_commit = slot.own_commit or slot.commits.get(state.config.replica_id)
-        if own_commit is not None:
-            state.broadcast(own_commit, state.urgent_barrier)
+        for vote in (slot.own_prepare, own_commit):
+            if vote is not None:
+                state.broadcast(vote, state.urgent_barrier)
 
     def is_surplus(self, vote: Prepare | Commit) -> bool:
         """Whether a vote adds nothing: its digest has its quorum here already.

@@ -141,15 +141,23 @@ class PendingRequests:
             self._in_flight.add(waiting.request.key)
             taken.append(waiting.request)
 
-    def due_for_forwarding(self, now_ms: int, interval_ms: int, at_most: int) -> list[Request]:
-        """Return requests not passed on for `interval_ms`, and note that they are now."""
+    def due_for_forwarding(
+        self, now_ms: int, interval_ms: int, at_most: int, bytes_max: int
+    ) -> list[Request]:
+        """Return the oldest requests not passed on for `interval_ms`, and note that they are now.
+
+        One is returned whatever its size.
+        """
         due: list[Request] = []
+        size_bytes = 0
         for waiting in self._waiting.values():
-            if len(due) >= at_most:
+            if now_ms - waiting.forwarded_ms < interval_ms:
+                continue
+            size_bytes += waiting.size_bytes
+            if len(due) >= at_most or (due and size_bytes > bytes_max):
                 break
-            if now_ms - waiting.forwarded_ms >= interval_ms:
-                waiting.forwarded_ms = now_ms
-                due.append(waiting.request)
+            waiting.forwarded_ms = now_ms
+            due.append(waiting.request)
         return due
 
     def _drop_stale(self) -> None:

@@ -371,7 +371,7 @@ class Replica:
         state = self._state
         self._catch_up.on_tick(now_ms)
         self._transfer.on_tick(now_ms)
-        self._ordering.retransmit(now_ms)
+        self._ordering.retransmit(now_ms, self._suspicion.patience_ms)
         self._checkpoints.retransmit(now_ms)
         self._views.on_tick(now_ms, busy=self._is_busy())
         if state.leads:
@@ -414,13 +414,18 @@ class Replica:
         if self._is_left_behind():
             return
         at_most = min(FORWARD_COUNT_MAX, state.config.limits.pending_per_client_max)
-        due = state.pending.due_for_forwarding(now_ms, interval_ms, at_most)
-        own = [r for r in due if state.config.gateway_of(r.client) == state.config.replica_id]
-        if interval_ms and own:
+        # A new primary needs everything soon, one that has it already only a sign now and then.
+        bytes_max = state.config.limits.forward_bytes_max * (1 if interval_ms else 8)
+        due = state.pending.due_for_forwarding(now_ms, interval_ms, at_most, bytes_max)
+        own: list[Request] = []
+        others: list[Request] = []
+        for request in due:
+            is_own = state.config.gateway_of(request.client) == state.config.replica_id
+            (own if is_own and interval_ms else others).append(request)
+        if own:
             state.broadcast(Forward(tuple(own)))
-            due = [request for request in due if request not in own]
-        if due:
-            state.send(state.primary, Forward(tuple(due)))
+        if others:
+            state.send(state.primary, Forward(tuple(others)))
 
     def next_tick_ms(self, now_ms: int) -> int:
         """Return when `on_tick` should run next; late is allowed, early is waste."""

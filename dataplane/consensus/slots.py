@@ -1,7 +1,9 @@
 """One sequence number's progress through the three phases."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from dataplane.consensus.config import MemberKeys
 from dataplane.consensus.messages import (
     Commit,
     CommitCertificate,
@@ -58,6 +60,13 @@ class Slot:
     def keep_only(self, digest: bytes) -> None:
         """Drop the batches that no view can call for once this one is decided."""
         self.bodies = {d: body for d, body in self.bodies.items() if d == digest}
+
+    def without_vote(self, proposal: PrePrepare, members: tuple[MemberKeys, ...]) -> Iterator[int]:
+        """Yield the replicas that are not known to have the proposal."""
+        for member in members:
+            vote = self.prepares.get(member.replica_id)
+            if vote is None or (vote.view, vote.digest) != (proposal.view, proposal.digest):
+                yield member.replica_id
 
     def prepared_votes(self, primary: int, self_id: int) -> int:
         """Count {primary} and the distinct backups whose Prepare names the accepted digest.

@@ -15,6 +15,8 @@ LATENCY_WEIGHT = 8
 """A new commit latency counts one part in so many."""
 PATIENCE = 8
 """Work may take so many commit latencies."""
+REPEAT_PATIENCE = 2
+"""What was sent may take so many before it is sent again."""
 LAGGARD_PATIENCE = 4
 PASSED_OVER_BATCHES = 4
 IDLE_WAITS = 8
@@ -48,6 +50,13 @@ class Suspicion:
         base = PATIENCE * self._latency_ms
         base = min(max(base, limits.request_timeout_min_ms), limits.request_timeout_max_ms)
         return int(min(base * (1 << self._doublings), limits.timeout_max_ms))
+
+    @property
+    def patience_ms(self) -> int:
+        """How long to wait before saying something again: a slow cluster drowns in repetitions."""
+        limits = self._state.config.limits
+        learnt_ms = min(REPEAT_PATIENCE * self._latency_ms, limits.request_timeout_max_ms / 4)
+        return max(limits.retransmit_ms, int(learnt_ms))
 
     @property
     def view_timeout_ms(self) -> int:

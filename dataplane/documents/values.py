@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from itertools import accumulate
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +31,11 @@ _json_decoder = msgspec.json.Decoder(dict[str, Any])
 # sweep finds them, because this runs for every document written.
 _NOTABLE: Final = {*range(0x80, 0xA0), *range(0xDC, 0xE0), 0x5F, 0xCA, 0xCB, 0xCF}
 _PLAIN: Final = bytes(set(range(256)) - _NOTABLE)
+# To measure how deep a text is, all of it is dropped but brackets and the quotes of strings.
+_STRINGS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_SIMPLE_STRINGS: Final = re.compile(rb'"[^"]*+"')
+_NO_STRUCTURE: Final = bytes(set(range(256)) - set(b'{}[]"'))
+_STEPS: Final = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1, ord('"'): 0}
 
 
 def parse_json_document(data: bytes, *, bytes_max: int = DOCUMENT_BYTES_MAX) -> Json:
@@ -53,8 +59,8 @@ def parse_json_document(data: bytes, *, bytes_max: int = DOCUMENT_BYTES_MAX) -> 
         packed = b"\xcf"
     if _suspect(packed, packed):
         document = _clean_object(document, MALFORMED)
-    # A name that occurs twice loses a colon on the way through a dict; an escape may hide one.
-    if b"\\" in data or orjson.dumps(document).count(b":") != data.count(b":"):
+    # A name that occurs twice loses a colon on the way through a dict; an escaped one may hide it.
+    if b"\\u003" in data or orjson.dumps(document).count(b":") != data.count(b":"):
         _check_duplicates(data)
     return document
 
@@ -203,24 +209,12 @@ def _clean_float(value: float, code: str) -> float:
 
 
 def _check_text_depth(data: bytes) -> None:
-    depth = 0
-    in_string = escaped = False
-    for byte in data:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == ord("\\"):
-                escaped = True
-            elif byte == ord('"'):
-                in_string = False
-        elif byte == ord('"'):
-            in_string = True
-        elif byte in b"{[":
-            depth += 1
-            if depth > DEPTH_MAX:
-                raise Refusal(MALFORMED, f"more than {DEPTH_MAX} levels deep")
-        elif byte in b"}]":
-            depth -= 1
+    """Refuse deep nesting in the text; what is no JSON at all the decoder refuses."""
+    if b"\\" in data:
+        data = _STRINGS.sub(b"", data)
+    brackets = _SIMPLE_STRINGS.sub(b"", data.translate(None, _NO_STRUCTURE))
+    if max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > DEPTH_MAX:
+        raise Refusal(MALFORMED, f"more than {DEPTH_MAX} levels deep")
 
 
 def _check_duplicates(data: bytes) -> None:

@@ -37,6 +37,7 @@ class StateView:
         self._meta = meta
         self._collections, self._keys, self._accounting = parts
         self.session_count = 0
+        self._quota: tuple[int, QuotaRecord] | None = None
 
     def get(self, collection: str, document_id: str) -> DocumentRecord | None:
         """Return a document, or None when it or its collection is absent."""
@@ -84,8 +85,14 @@ class StateView:
         return [record for _, record in sorted(self._keys.records.items())]
 
     def quota(self) -> QuotaRecord:
-        """Return the limits and what is used of them."""
-        return self._accounting.record()
+        """Return the limits and what is used of them.
+
+        Every call of a client asks for it; it changes with a batch only.
+        """
+        applied = self._meta.applied
+        if self._quota is None or self._quota[0] != applied:
+            self._quota = applied, self._accounting.record()
+        return self._quota[1]
 
     def usage_windows(self, closed_before_ms: int) -> list[UsageWindow]:
         """Return the call counts of windows that ended by the given time and by batch time."""

@@ -5,6 +5,7 @@ second, so that all nodes enforce the same number, and it is the number that is 
 """
 
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Final
 
 from dataplane.documents.commands import ReportCalls, encode_op
@@ -82,11 +83,17 @@ def timestamp_ms(at_ms: int) -> str:
 def timestamp_us(at_us: int) -> str:
     """Return RFC 3339 UTC with microseconds."""
     seconds, micros = divmod(at_us, 1_000_000)
+    return f"{_second_text(seconds)}.{micros:06d}Z"
+
+
+@lru_cache(maxsize=256)
+def _second_text(seconds: int) -> str:
+    """Return RFC 3339 up to the second; what is written together was written in one second."""
     days, rest = divmod(seconds, 86_400)
     year, month, day = _civil(days)
     hour, rest = divmod(rest, 3600)
     minute, second = divmod(rest, 60)
-    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}.{micros:06d}Z"
+    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}"
 
 
 def _civil(days: int) -> tuple[int, int, int]:

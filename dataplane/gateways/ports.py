@@ -20,6 +20,10 @@ class Cluster(Protocol):
         """Order operations and return their agreed results."""
         ...
 
+    def require_room(self, timeout_ms: int) -> None:
+        """Refuse what would wait in vain behind what waits already."""
+        ...
+
     @property
     def executed(self) -> int:
         """The last executed sequence."""

@@ -17,11 +17,7 @@ from typing import Final
 
 from dataplane.client.spec import NodeSpec
 from dataplane.consensus.config import ReplicaConfig
-from dataplane.consensus.messages import (
-    Replies,
-    Request,
-    encode_message,
-)
+from dataplane.consensus.messages import Replies, Request, encode_message
 from dataplane.consensus.outcome import (
     Alarm,
     Broadcast,
@@ -216,6 +212,10 @@ class ReplicationDriver:
         if self.watch.is_cut_off:
             raise NoQuorumError(f"{self.watch.explain()}; nothing was sent")
         return await self._submissions.submit(ops, timeout_ms)
+
+    def require_room(self, timeout_ms: int) -> None:
+        """Refuse what would wait in vain; see `Submissions.require_room`."""
+        self._submissions.require_room(timeout_ms)
 
     def _order(self, request: Request) -> None:
         self._replica.on_request(self._clock.now_ms(), request)

@@ -15,13 +15,23 @@ from dataplane.consensus.config import Signer
 from dataplane.consensus.messages import Reply, Request, request_payload
 from dataplane.documents.commands import OpenSession, encode_op, session_id
 from dataplane.documents.types import RequestResult
+from dataplane.replication.drain import Drain
 from dataplane.replication.errors import NoQuorumError, NotReadyError, OverloadedError
 from dataplane.wire.quorum import reply_quorum
 
-BUNDLE_OPS_MAX: Final = 256
+BUNDLE_OPS_MAX: Final = 512
 BUNDLE_BYTES_MAX: Final = 1024 * 1024
 OUTSTANDING_MAX: Final = 48
 """Below the session window of 64, so that a window refusal never happens."""
+OUTSTANDING_OPS_MAX: Final = 4_096
+OUTSTANDING_OPS_LEAST: Final = 1_024
+OUTSTANDING_BYTES_MAX: Final = 4 * 1024 * 1024
+OUTSTANDING_MS: Final = 500
+"""What is under way cannot be overtaken: so much of it is enough to keep the cluster busy."""
+SMALL_OPS: Final = 16
+"""Submissions of so many operations overtake longer ones, for half of every bundle."""
+WAIT_SHARE_MAX: Final = 0.75
+"""What would wait for more than this part of its time is refused at once."""
 QUEUED_OPS_MAX: Final = 20_000
 QUEUED_BYTES_MAX: Final = 128 * 1024 * 1024
 REPEAT_MS: Final = 1_000
@@ -101,10 +111,14 @@ class Submissions:
         self._nonce = nonce
         self._order = order
         self._on_contradiction = on_contradiction
-        self._queue: deque[Submission] = deque()
+        self._small: deque[Submission] = deque()
+        self._large: deque[Submission] = deque()
+        self._drain = Drain()
         self._queued_ops = 0
         self._queued_bytes = 0
         self._outstanding: dict[RequestName, Bundle] = {}
+        self._carried_ops = 0
+        self._carried_bytes = 0
         self._unexecuted: deque[Bundle] = deque()
         self._session = b""
         self._next_cseq = 1
@@ -127,8 +141,7 @@ class Submissions:
     @property
     def waiting(self) -> int:
         """How many operations wait for a result or to be sent."""
-        carried = sum(len(bundle.request.ops) for bundle in self._outstanding.values())
-        return self._queued_ops + carried
+        return self._queued_ops + self._carried_ops
 
     async def submit(self, ops: Sequence[bytes], timeout_ms: int) -> Submitted:
         """Order operations; return their results once enough replicas agree on them.
@@ -136,7 +149,7 @@ class Submissions:
         Raises:
             NoQuorumError: No certain result in time.
             NotReadyError: The node is stopping.
-            OverloadedError: The queue is full.
+            OverloadedError: The queue is full, or so long that the time would not do.
         """
         if self._stopped:
             raise NotReadyError("the node is stopping")
@@ -144,9 +157,10 @@ class Submissions:
         full = self._queued_ops + len(ops) > QUEUED_OPS_MAX
         if full or self._queued_bytes + size_bytes > QUEUED_BYTES_MAX:
             raise OverloadedError("too many operations wait already")
+        self.require_room(timeout_ms, len(ops))
         loop = asyncio.get_running_loop()
         submission = Submission(tuple(ops), loop.create_future(), [b""] * len(ops), len(ops))
-        self._queue.append(submission)
+        (self._small if len(ops) <= SMALL_OPS else self._large).append(submission)
         self._queued_ops += len(ops)
         self._queued_bytes += size_bytes
         if not self._flush_scheduled:
@@ -158,13 +172,26 @@ class Submissions:
         finally:
             timer.cancel()
 
+    def require_room(self, timeout_ms: int, op_count: int = 0) -> None:
+        """Refuse what would wait in vain, before more is spent on it.
+
+        Raises:
+            OverloadedError: What waits already takes too long.
+        """
+        if not self._queued_ops:
+            return
+        wait_ms = self._drain.wait_ms(self._queued_ops + self._carried_ops + op_count)
+        if wait_ms > timeout_ms * WAIT_SHARE_MAX:
+            raise OverloadedError("what waits already takes too long")
+
     def _time_out(self, submission: Submission) -> None:
         """Give up; what was not sent yet never will be."""
         if not submission.future.done():
             submission.future.set_exception(NoQuorumError("no quorum answered in time"))
-        if submission.taken < len(submission.ops) and submission in self._queue:
+        queue = self._small if len(submission.ops) <= SMALL_OPS else self._large
+        if submission.taken < len(submission.ops) and submission in queue:
             self._uncount(submission)
-            self._queue.remove(submission)
+            queue.remove(submission)
 
     def open(self, now_ms: int) -> None:
         """Start opening a session."""
@@ -184,7 +211,7 @@ class Submissions:
 
     def _flush(self) -> None:
         self._flush_scheduled = False
-        while self._opened and self._next_cseq - self._answered <= OUTSTANDING_MAX:
+        while self._opened and self._has_room:
             if self._unexecuted:
                 bundle = self._unexecuted.popleft()
                 ops, parts = bundle.request.ops, bundle.parts
@@ -196,36 +223,58 @@ class Submissions:
             request = self._sign(self._session, self._next_cseq, ops)
             self._outstanding[self._session, self._next_cseq] = Bundle(request, parts, 0)
             self._next_cseq += 1
+            self._carry(request, 1)
             self._order(request)
 
+    @property
+    def _has_room(self) -> bool:
+        if (
+            self._next_cseq - self._answered > OUTSTANDING_MAX
+            or self._carried_bytes >= OUTSTANDING_BYTES_MAX
+            or self._carried_ops >= OUTSTANDING_OPS_MAX
+        ):
+            return False
+        is_little = self._carried_ops < OUTSTANDING_OPS_LEAST
+        return is_little or self._drain.wait_ms(self._carried_ops) < OUTSTANDING_MS
+
+    def _carry(self, request: Request, sign: int) -> None:
+        self._carried_ops += sign * len(request.ops)
+        self._carried_bytes += sign * sum(map(len, request.ops))
+
     def _fill(self) -> tuple[list[bytes], list[Part]]:
-        """Take operations from the queue into one bundle, whole submissions where they fit."""
+        """Take operations from the queues into one bundle, short submissions first.
+
+        They may have half of it: long ones go on whatever comes.
+        """
         ops: list[bytes] = []
         parts: list[Part] = []
         size_bytes = 0
-        while self._queue and len(ops) < BUNDLE_OPS_MAX:
-            submission = self._queue[0]
+        while len(ops) < BUNDLE_OPS_MAX and (self._small or self._large):
+            is_small_first = not self._large or len(ops) < BUNDLE_OPS_MAX // 2
+            queue = self._small if self._small and is_small_first else self._large
+            submission = queue[0]
             if submission.future.done():  # Its caller gave up before it was sent.
                 self._uncount(submission)
-                self._queue.popleft()
+                queue.popleft()
                 continue
-            count = 0
+            count = taken_bytes = 0
             for op in submission.ops[submission.taken : submission.taken + BUNDLE_OPS_MAX]:
                 full = len(ops) >= BUNDLE_OPS_MAX or size_bytes + len(op) > BUNDLE_BYTES_MAX
                 if ops and full:
                     break
                 ops.append(op)
                 size_bytes += len(op)
+                taken_bytes += len(op)
                 count += 1
             if count == 0:
                 break
             parts.append((submission, submission.taken, count))
             submission.taken += count
             self._queued_ops -= count
-            self._queued_bytes -= sum(len(op) for op in ops[-count:])
+            self._queued_bytes -= taken_bytes
             if submission.taken < len(submission.ops):
                 break
-            self._queue.popleft()
+            queue.popleft()
         return ops, parts
 
     def _uncount(self, submission: Submission) -> None:
@@ -288,6 +337,9 @@ class Submissions:
 
     def _deliver(self, bundle: Bundle, own: RequestResult, now_ms: int) -> None:
         del self._outstanding[own.session, own.cseq]
+        self._carry(bundle.request, -1)
+        count = len(bundle.request.ops)
+        self._drain.done(count, now_ms, is_backlog=bool(self._small or self._large))
         if own.session == self._session:
             while self._answered + 1 < self._next_cseq and (
                 (self._session, self._answered + 1) not in self._outstanding
@@ -325,6 +377,7 @@ class Submissions:
 
     def on_tick(self, now_ms: int) -> None:
         """Order again what waits too long: replies may be lost; execution never repeats."""
+        self._drain.tick(now_ms)
         waiting = list(self._outstanding.values())
         if self._opening is not None and not self._opened:
             waiting.append(self._opening)
@@ -341,11 +394,12 @@ class Submissions:
         What was sent may still be ordered later, and is repeated until its outcome is known.
         """
         error = NoQuorumError(f"{reason}; what was sent may still be done")
-        for submission in self._queue:
+        for submission in (*self._small, *self._large):
             self._uncount(submission)
             if not submission.future.done():
                 submission.future.set_exception(error)
-        self._queue.clear()
+        self._small.clear()
+        self._large.clear()
         for bundle in (*self._outstanding.values(), *self._unexecuted):
             for submission, _, _ in bundle.parts:
                 if not submission.future.done():
@@ -354,7 +408,7 @@ class Submissions:
     def stop(self) -> None:
         """Fail everything that waits."""
         self._stopped = True
-        for submission in self._queue:
+        for submission in (*self._small, *self._large):
             if not submission.future.done():
                 submission.future.set_exception(NotReadyError("the node is stopping"))
         for bundle in (*self._outstanding.values(), *self._unexecuted):

@@ -44,6 +44,10 @@ class Context:
         """Order operations within the node's time limit."""
         return await self.cluster.submit(ops, timeout_ms=self.timeout_ms)
 
+    def require_room(self) -> None:
+        """Refuse work that would wait in vain, before it is even parsed."""
+        self.cluster.require_room(self.timeout_ms)
+
     def position(self, sequence: int) -> list[tuple[str, str]]:
         """Return the headers that say where in the log an answer stands."""
         return [

@@ -149,6 +149,7 @@ async def bulk(context: Context, request: Request, caller: Caller, collection: s
     """POST up to 1,000 operations, each with its own result, in order."""
     caller.require("documents:write", collection)
     check_collection_name(collection)
+    context.require_room()
     results: list[dict[str, Any] | None] = []
     ops: list[bytes] = []
     stamped: list[bool] = []

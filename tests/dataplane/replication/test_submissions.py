@@ -186,10 +186,10 @@ async def test_a_liar_cannot_make_the_gateway_remember_without_bound(gateway):
 
 
 async def test_a_large_submission_gets_its_results_in_order_whatever_settles_first(gateway):
-    ops = tuple(b"%d" % number for number in range(600))
+    ops = tuple(b"%d" % number for number in range(1_200))
     task = gateway.submit(*ops)
     await turn()
-    assert [len(request.ops) for request in gateway.ordered] == [256, 256, 88]
+    assert [len(request.ops) for request in gateway.ordered] == [512, 512, 176]
     for request in reversed(gateway.ordered):
         gateway.execute(request)
     assert (await task).results == tuple(b"r:" + op for op in ops)
@@ -315,3 +315,43 @@ async def test_a_node_that_is_cut_off_refuses_what_waits_and_takes_a_late_result
     gateway.execute(request)
     assert gateway.submissions.waiting == module.OUTSTANDING_MAX - 1
     gateway.submissions.refuse_waiting("again")
+
+
+async def test_a_short_submission_overtakes_long_ones_that_go_on_beside_it(gateway, monkeypatch):
+    monkeypatch.setattr(module, "OUTSTANDING_OPS_MAX", 1)
+    long = [gateway.submit(*[b"%d" % n] * 1_000) for n in range(2)]
+    await turn()
+    short = [gateway.submit(b"s%d" % number) for number in range(300)]
+    await turn()
+    (first,) = gateway.ordered
+    assert len(first.ops) == module.BUNDLE_OPS_MAX
+    gateway.execute(first)
+    second = gateway.ordered[1]
+    assert second.ops[: module.BUNDLE_OPS_MAX // 2] == tuple(b"s%d" % n for n in range(256))
+    assert second.ops[256:] == (b"0",) * 256
+    for index in range(1, 10):
+        if index < len(gateway.ordered):
+            gateway.execute(gateway.ordered[index])
+    assert [len((await task).results) for task in (*long, *short)] == [1_000, 1_000] + [1] * 300
+    assert gateway.submissions.waiting == 0
+
+
+async def test_what_would_wait_in_vain_is_refused_at_once(gateway, monkeypatch):
+    monkeypatch.setattr(module, "OUTSTANDING_OPS_MAX", 1)
+    gateway.submissions.require_room(1)
+    tasks = [gateway.submit(*[b"x"] * 100) for _ in range(40)]
+    await turn()
+    for number in range(4):
+        request = gateway.ordered[number]
+        result = RequestResult(
+            request.client, request.session, request.cseq, number + 9, "ok", request.ops, GOOD
+        )
+        gateway.reply(request, number + 9, 1)
+        gateway.submissions.on_own_result(result, 1_000 * (number + 1))
+    with pytest.raises(OverloadedError):
+        gateway.submissions.require_room(2_000)
+    gateway.submissions.require_room(60_000)
+    with pytest.raises(OverloadedError):
+        await gateway.submissions.submit([b"y"], timeout_ms=2_000)
+    for task in tasks:
+        task.cancel()
