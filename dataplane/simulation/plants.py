@@ -9,9 +9,8 @@ from contextlib import contextmanager
 
 import msgspec
 
-from dataplane.consensus import tree
+from dataplane.consensus import config, tree
 from dataplane.consensus.catch_up import CatchUp
-from dataplane.consensus.config import ReplicaConfig
 from dataplane.consensus.messages import (
     AnyMessage,
     Commit,
@@ -39,7 +38,7 @@ type Patch = tuple[object, str, object]
 
 def quorum_minus_one() -> list[Patch]:
     """A quorum is one replica smaller than it must be."""
-    return [(ReplicaConfig, "quorum", property(lambda self: max(1, quorum_size(self.n) - 1)))]
+    return [(config, "quorum_size", lambda n: max(1, quorum_size(n) - 1))]
 
 
 def count_duplicate_votes() -> list[Patch]:
