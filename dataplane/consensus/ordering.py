@@ -92,6 +92,7 @@ class Ordering:
         known = self._early.get(message.sequence)
         if known is None or known.view < message.view:
             self._early[message.sequence] = message
+            state.mark("early_proposal_kept")
 
     def _on_carried_again(self, message: PrePrepare, now_ms: int) -> None:
         """A carried sequence is proposed by the NewView alone; the batch may be welcome."""
@@ -170,6 +171,7 @@ class Ordering:
         if vote.view < state.view or not state.in_reach(vote.sequence):
             return
         if vote.replica == state.config.primary(vote.view):
+            state.mark("primary_prepare_ignored")
             return
         slot = state.slot(vote.sequence)
         known = slot.prepares.get(vote.replica)
@@ -253,6 +255,8 @@ class Ordering:
             vote.digest,
             tuple((commit.replica, commit.sig) for commit in votes),
         )
+        if slot.pre_prepare is None:
+            state.mark("decided_before_proposal")
         self._try_decide(slot)
 
     def _try_decide(self, slot: Slot) -> None:
@@ -387,6 +391,7 @@ class Ordering:
             if sequence > reach:
                 break
             if self._early[sequence].view <= state.view:
+                state.mark("early_proposal_used")
                 self.on_pre_prepare(self._early.pop(sequence), now_ms)
 
     def forget_stable(self) -> None:

@@ -1,6 +1,6 @@
 """What the services of one replica share, and the outbox of effects."""
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 
 from dataplane.consensus.config import ReplicaConfig, Signer
@@ -97,6 +97,7 @@ class ReplicaState:
         self.barrier = 0
         self.urgent_barrier = 0
         self.durable = 0
+        self.marks: Counter[str] = Counter()
         self._effects: list[Effect] = []
         self._waiting: deque[tuple[int, Callable[[int], None]]] = deque()
         self._accused: list[int] = []
@@ -213,6 +214,10 @@ class ReplicaState:
         accused, self._accused = self._accused, []
         return accused
 
+    def mark(self, rule: str) -> None:
+        """Count that a rule of the protocol applied, for tests that ask which ones ever do."""
+        self.marks[rule] += 1
+
     def alarm(self, code: str, detail: str) -> None:
         """Tell the operator."""
         self.emit(Alarm(code, detail))
@@ -234,9 +239,10 @@ class ReplicaState:
         assert first.replica == second.replica
         assert first.digest != second.digest
         key = (first.replica, first.view, first.sequence, type(first).__name__)
-        if key in self._evidence_seen or len(self._evidence_seen) >= (
-            self.config.limits.evidence_max
-        ):
+        if key in self._evidence_seen:
+            return
+        if len(self._evidence_seen) >= self.config.limits.evidence_max:
+            self.mark("evidence_bound_hit")
             return
         self._evidence_seen.add(key)
         self._accused.append(first.replica)
