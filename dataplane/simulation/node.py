@@ -1,6 +1,7 @@
 """One node of the world: a real core behind real checks, a disk, an application, a gateway."""
 
 from collections import deque
+from random import Random
 from typing import TYPE_CHECKING, assert_never
 
 from dataplane.consensus.config import ReplicaConfig
@@ -9,7 +10,6 @@ from dataplane.consensus.messages import (
     Batch,
     Replies,
     Reply,
-    decode_message,
 )
 from dataplane.consensus.outcome import (
     Alarm,
@@ -28,8 +28,11 @@ from dataplane.consensus.verification import verify_message
 from dataplane.documents.types import Executor, RequestResult
 from dataplane.simulation.byzantine.behaviour import Behaviour
 from dataplane.simulation.checkers.checker import Executed
+from dataplane.simulation.clocks import draw_clock
 from dataplane.simulation.disk import Disk
+from dataplane.simulation.errors import DamagedLogError, DiskFullError
 from dataplane.simulation.gateway import Gateway
+from dataplane.simulation.options import SLOW_SYNC_MS
 from dataplane.simulation.signatures import FakeSigner, FakeVerifier
 
 if TYPE_CHECKING:
@@ -48,11 +51,14 @@ class Node:
         verifier: FakeVerifier,
         gateway: Gateway,
         behaviour: Behaviour | None,
-        skew_ms: int,
+        instance: int,
     ) -> None:
         self.world = world
         self.config = config
         self.id = config.replica_id
+        self.instance = instance
+        self.rng = Random(f"{world.options.seed} node {instance}")
+        self.clock = draw_clock(world.options, self.id, self.rng)
         self.signer = signer
         self.gateway = gateway
         self.behaviour = behaviour
@@ -62,8 +68,9 @@ class Node:
         self.flushed = 0
         self.batches: list[Batch] = []
         self._verifier = verifier
-        self._skew_ms = skew_ms
-        self._life = 0
+        self._is_liar = config.replica_id in world.options.liars
+        self.life = 0
+        self.is_damaged = False
         self._reset()
 
     def _reset(self) -> None:
@@ -74,39 +81,51 @@ class Node:
 
     @property
     def is_liar(self) -> bool:
-        """Whether the node is Byzantine."""
-        return self.behaviour is not None
+        """Whether the node is Byzantine, or one of two with one identity."""
+        return self._is_liar
 
     @property
     def now_ms(self) -> int:
         """The node's own clock."""
-        return self.world.now_ms + self._skew_ms
+        return self.clock.read(self.world.now_ms, self.world.elapsed_ms)
 
     # --- Life -----------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Read the log, begin, open a session."""
         assert self.replica is None
-        self._life += 1
+        self.world.acting = self
+        self.life += 1
         self._reset()
         root = None
         if self.executor.applied % self.config.limits.checkpoint_interval == 0:
             root = self.executor.root()
-        recovered = recover(self.disk.records(), self.executor.applied, root)
+        try:
+            records = self.disk.records()
+        except DamagedLogError:
+            # It may have forgotten a vote: it stays out until it is replaced.
+            self.is_damaged = True
+            self.world.on_damaged(self)
+            return
+        recovered = recover(records, self.executor.applied, root)
         self.replica = Replica(self.config, self.signer, recovered)
         self.world.checkers.on_start(self)
         self.replica.on_tick(self.now_ms)
-        self.replica.on_request(self.now_ms, self.gateway.restart(self.now_ms))
+        opening = self.gateway.restart(self.now_ms)
+        self.world.checkers.on_invoked(self, opening)
+        self.replica.on_request(self.now_ms, opening)
         self.turn()
 
     def crash(self, *, torn: bool) -> None:
         """Lose memory, what was not synced, and some of what the store had not flushed."""
         assert self.replica is not None
+        written = self.disk.burst_size
+        survivors = self.disk.crash(self.rng, torn=torn)
+        self.world.coverage.on_crash(self, written, len(survivors))
         self.replica = None
-        self._life += 1
-        survivors = self.disk.crash(self.world.rng, torn=torn)
+        self.life += 1
         self.world.checkers.on_durable(self, survivors)
-        kept = self.world.rng.randint(self.flushed, self.executor.applied)
+        kept = self.rng.randint(self.flushed, self.executor.applied)
         del self.batches[kept:]
         self.executor = self.world.workload.executor()
         for sequence, batch in enumerate(self.batches, 1):
@@ -114,11 +133,14 @@ class Node:
 
     # --- Events ---------------------------------------------------------------------------------
 
-    def receive(self, sender: int, payload: bytes) -> None:
+    def receive(self, sender: int, message: AnyMessage) -> None:
         """Take a message from the network."""
         if self.replica is None:
             return
-        message = decode_message(payload)
+        self.world.acting = self
+        if self.replica.is_surplus(message):
+            self.world.count("surplus_vote_skipped")
+            return
         if not verify_message(message, sender, self.config, self._verifier):
             self.world.count("rejected")
             return
@@ -133,17 +155,21 @@ class Node:
         """Let the gateway ask, and ask again."""
         if self.replica is None:
             return
-        for request in self.gateway.due(self.now_ms):
-            self.replica.on_request(self.now_ms, request)
+        due = self.gateway.due(self.now_ms)
         fresh = self.gateway.next_request(self.now_ms)
         if fresh is not None:
-            self.replica.on_request(self.now_ms, fresh)
-        self.turn()
+            due.append(fresh)
+            self.world.checkers.on_invoked(self, fresh)
+        for request in due:
+            self.replica.on_request(self.now_ms, request)
+        if due:
+            self.turn()
 
     def _tick(self, life: int) -> None:
-        if self.replica is None or life != self._life or self._timer_at != self.world.now_ms:
+        if self.replica is None or life != self.life or self._timer_at != self.world.now_ms:
             return
         self._timer_at = None
+        self.world.acting = self
         self.replica.on_tick(self.now_ms)
         if self._barrier > self._durable:
             self._start_sync()
@@ -155,16 +181,20 @@ class Node:
         """Carry out every effect, start a sync, arm the timer."""
         replica = self.replica
         assert replica is not None
-        while effects := replica.take():
-            for effect in effects:
-                self._carry_out(replica, effect)
+        try:
+            while effects := replica.take():
+                for effect in effects:
+                    self._carry_out(replica, effect)
+        except DiskFullError:
+            self.world.on_disk_full(self)
+            return
         if self._urgent_barrier > self._durable:
             self._start_sync()
         self.world.checkers.after_turn(self)
         at_ms = self.world.now_ms + max(1, replica.next_tick_ms(self.now_ms) - self.now_ms)
         if self._timer_at is None or at_ms < self._timer_at:
             self._timer_at = at_ms
-            life = self._life
+            life = self.life
             self.world.at(at_ms, lambda: self._tick(life))
 
     def _carry_out(  # noqa: PLR0912 - one flat branch per effect
@@ -238,6 +268,7 @@ class Node:
 
     def _transmit(self, effect: Send | Broadcast) -> None:
         self.world.checkers.on_transmit(self, effect.message)
+        self.world.coverage.on_effect(self, effect)
         if isinstance(effect, Send):
             self._emit(effect.to, effect.message)
             return
@@ -247,10 +278,10 @@ class Node:
 
     def _emit(self, to: int, message: AnyMessage) -> None:
         if self.behaviour is None:
-            self.world.send(self.id, to, message)
+            self.world.send(self.instance, to, message)
             return
         for said in self.behaviour.outgoing(to, message):
-            self.world.send(self.id, to, said)
+            self.world.send(self.instance, to, said)
 
     # --- Durability -----------------------------------------------------------------------------
 
@@ -258,16 +289,17 @@ class Node:
         if self._syncing:
             return
         self._syncing = True
-        barrier, count, life = self._barrier, self.disk.burst_size, self._life
-        self.world.later(
-            self.world.rng.randint(0, self.world.options.sync_max_ms),
-            lambda: self._synced(barrier, count, life),
-        )
+        barrier, count, life = self._barrier, self.disk.burst_size, self.life
+        options = self.world.options
+        most_ms = SLOW_SYNC_MS if self.id in options.slow_disks else options.sync_max_ms
+        delay_ms = self.rng.randint(0, most_ms)
+        self.world.later(delay_ms, lambda: self._synced(barrier, count, life))
 
     def _synced(self, barrier: int, count: int, life: int) -> None:
-        if life != self._life or self.replica is None:
+        if life != self.life or self.replica is None:
             return
         self._syncing = False
+        self.world.acting = self
         self.world.checkers.on_durable(self, self.disk.sync(count))
         self._durable = barrier
         while self._held and self._held[0][0] <= barrier:

@@ -4,27 +4,31 @@ import heapq
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from dataplane.consensus.config import MemberKeys, ReplicaConfig
-from dataplane.consensus.messages import AnyMessage, encode_message
+from dataplane.consensus.messages import AnyMessage, decode_message, encode_message
 from dataplane.consensus.outcome import Alarm
 from dataplane.documents.types import RequestResult
 from dataplane.simulation.application import Workload
 from dataplane.simulation.byzantine.behaviour import Conspiracy
 from dataplane.simulation.byzantine.catalogue import behaviour_of
 from dataplane.simulation.checkers.suite import CheckerSuite
+from dataplane.simulation.coverage import Coverage
 from dataplane.simulation.errors import ViolationError
+from dataplane.simulation.faults import Faults
 from dataplane.simulation.gateway import Gateway
 from dataplane.simulation.network import Network
 from dataplane.simulation.node import Node
 from dataplane.simulation.options import Options
+from dataplane.simulation.schedule import Delivery
 from dataplane.simulation.signatures import FakeVerifier, signer_of
-from dataplane.simulation.trace import Trace, describe
+from dataplane.simulation.trace import Trace
 from dataplane.wire.quorum import reply_quorum
 
 CLUSTER_ID = b"simulated-world!"
-START_MS = 1_000_000
+START_MS = 1_000_000_000
 LOAD_EVERY_MS = 50
 HEALED_MAX_MS = 120_000
 CHECK_DONE_EVERY_MS = 100
@@ -47,16 +51,26 @@ class World:
     def __init__(self, options: Options, trace: Trace) -> None:
         self.options = options
         self.trace = trace
-        self.rng = Random(options.seed + 1)
         self.now_ms = START_MS
         self.workload = Workload(options.application)
-        self.network = Network(options, self.rng)
+        self.network = Network(options)
         self.counters: Counter[str] = Counter()
         self.left_behind: set[int] = set()
-        self.checkers = CheckerSuite(options)
+        self.acting: Node | None = None
+        """Whose core was last called."""
+        self.coverage = Coverage(options, self.counters)
+        self.checkers = CheckerSuite(options, self.coverage)
+        self.faults = Faults(self)
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._pushed = 0
-        self._last: tuple[AnyMessage, tuple[bytes, str]] | None = None
+        self._last: tuple[AnyMessage, tuple[AnyMessage, bytes]] | None = None
+        self.nodes: dict[int, Node] = {}
+        """By instance: the replicas by their ids, then the second copies of twins."""
+        self._instances: dict[int, tuple[int, ...]] = {}
+        self._make_nodes()
+
+    def _make_nodes(self) -> None:
+        options = self.options
         signers = [signer_of("vote", replica) for replica in range(options.n)]
         gateways = [signer_of("gateway", replica) for replica in range(options.n)]
         members = tuple(
@@ -64,12 +78,13 @@ class World:
             for replica in range(options.n)
         )
         verifier = FakeVerifier([*signers, *gateways])
-        conspiracy = Conspiracy(CLUSTER_ID, self.rng, options.liars, options.n)
+        chance = Random(f"{options.seed} liars")
+        conspiracy = Conspiracy(CLUSTER_ID, chance, options.liars, options.n)
         behaviours = dict(options.byzantine)
-        self.nodes: dict[int, Node] = {}
-        for replica in range(options.n):
+        for instance, replica in enumerate([*range(options.n), *sorted(options.twins)]):
             name = behaviours.get(replica)
-            self.nodes[replica] = Node(
+            self._instances[replica] = (*self._instances.get(replica, ()), instance)
+            self.nodes[instance] = Node(
                 self,
                 ReplicaConfig(
                     cluster_id=CLUSTER_ID,
@@ -86,12 +101,12 @@ class World:
                     needed=reply_quorum(options.n),
                     signer=gateways[replica],
                     workload=self.workload,
-                    rng=self.rng,
+                    rng=Random(f"{options.seed} gateway {replica}"),
                 ),
                 behaviour=(
                     None if name is None else behaviour_of(name, signers[replica], conspiracy)
                 ),
-                skew_ms=self.rng.randint(0, options.skew_max_ms),
+                instance=instance,
             )
 
     @property
@@ -131,8 +146,7 @@ class World:
         for node in self.nodes.values():
             node.start()
         self._schedule_load()
-        self._schedule_faults()
-        self.at(START_MS + self.options.faults_until_ms, self._heal)
+        self.faults.schedule()
         finished = False
         while self._heap and not finished:
             at_ms, _, action = heapq.heappop(self._heap)
@@ -141,9 +155,16 @@ class World:
             try:
                 action()
             except AssertionError as error:
-                raise ViolationError("core_assertion", repr(error)) from error
+                self._stumbled(error)
             finished = self.network.healed and self._is_over()
         self.checkers.at_end(self)
+
+    def _stumbled(self, error: AssertionError) -> None:
+        """Stop a node whose core found itself broken; only a liar's may."""
+        assert self.acting is not None
+        if not self.acting.is_liar:
+            raise ViolationError("core_assertion", repr(error)) from error
+        self.acting.replica = None
 
     def _is_over(self) -> bool:
         healed_at = START_MS + self.options.faults_until_ms
@@ -154,88 +175,53 @@ class World:
         return self.checkers.is_quiet(self)
 
     def _schedule_load(self) -> None:
-        honest = self.honest
-        for _ in range(self.options.request_count):
-            self.rng.choice(honest).gateway.remaining += 1
-        for node in honest:
-            self._load(node)
+        for replica in self.options.requests:
+            self.nodes[replica].gateway.remaining += 1
+        for node in self.honest:
+            self._load(node, Random(f"{self.options.seed} load {node.id}"))
 
-    def _load(self, node: Node) -> None:
+    def _load(self, node: Node, chance: Random) -> None:
         node.load()
         every = self.options.request_every_ms * 2
         busy = node.gateway.remaining > 0
-        self.later(self.rng.randint(1, every) if busy else LOAD_EVERY_MS, lambda: self._load(node))
-
-    # --- Faults ---------------------------------------------------------------------------------
-
-    def _schedule_faults(self) -> None:
-        rng, options = self.rng, self.options
-        for _ in range(options.partition_count):
-            self.at(START_MS + rng.randint(0, options.faults_until_ms), self._split)
-        for _ in range(options.crash_count):
-            at_ms = START_MS + rng.randint(0, options.faults_until_ms)
-            self.at(at_ms, lambda: self._crash([rng.choice(self.honest)]))
-        for _ in range(options.correlated_crashes):
-            at_ms = START_MS + rng.randint(0, options.faults_until_ms)
-            self.at(at_ms, lambda: self._crash(self.honest))
-
-    def _split(self) -> None:
-        if self.network.healed:
-            return
-        sides = {replica: self.rng.randint(0, 1) for replica in self.nodes}
-        self.network.split(sides)
-        self.count("partition")
-        self.trace.line(self.elapsed_ms, f"split {list(sides.values())}")
-        self.later(self.rng.randint(50, 1_500), self._join)
-
-    def _join(self) -> None:
-        self.network.join()
-        self.trace.line(self.elapsed_ms, "join")
-
-    def _crash(self, nodes: list[Node]) -> None:
-        if self.network.healed:
-            return
-        for node in nodes:
-            if node.replica is None:
-                continue
-            node.crash(torn=self.options.torn)
-            self.count("crash")
-            applied = node.executor.applied
-            self.trace.line(self.elapsed_ms, f"crash {node.id} keeps {applied}")
-            self.later(self.rng.randint(1, 800), lambda node=node: self._restart(node))  # type: ignore[misc]
-
-    def _restart(self, node: Node) -> None:
-        if node.replica is None:
-            self.trace.line(self.elapsed_ms, f"restart {node.id}")
-            node.start()
-
-    def _heal(self) -> None:
-        self.trace.line(self.elapsed_ms, "heal")
-        self.network.heal()
-        for node in self.nodes.values():
-            self._restart(node)
+        delay_ms = 1 + int(chance.random() * every) if busy else LOAD_EVERY_MS
+        self.later(delay_ms, lambda: self._load(node, chance))
 
     # --- What nodes report ----------------------------------------------------------------------
 
     def send(self, source: int, target: int, message: AnyMessage) -> None:
-        """Put a message on the network."""
-        delays_ms = self.network.arrivals(source, target)
-        if not delays_ms:
-            return
-        payload, said = self._encoded(message)
-        for delay_ms in delays_ms:
-            self.later(delay_ms, lambda: self._deliver(source, target, payload, said))
+        """Put a message of an instance on the network; every instance of the target gets it."""
+        for instance in self._instances[target]:
+            index, delays_ms = self.network.arrivals(source, instance)
+            if not delays_ms:
+                continue
+            arrived, payload = self._encoded(message)
+            for delay_ms in delays_ms:
+                delivery = (source, instance, index)
+                self.later(delay_ms, partial(self._deliver, delivery, arrived, payload))
 
-    def _encoded(self, message: AnyMessage) -> tuple[bytes, str]:
-        """Encode and describe a message, once for all receivers of a broadcast."""
+    def _encoded(self, message: AnyMessage) -> tuple[AnyMessage, bytes]:
+        """Encode a message and decode it, once for all receivers of a broadcast."""
         if self._last is None or self._last[0] is not message:
-            self._last = (message, (encode_message(message), describe(message)))
+            payload = encode_message(message)
+            self._last = (message, (decode_message(payload), payload))
         return self._last[1]
 
-    def _deliver(self, source: int, target: int, payload: bytes, said: str) -> None:
+    def _deliver(self, delivery: Delivery, message: AnyMessage, payload: bytes) -> None:
+        source, target, _ = delivery
         self.counters["delivered"] += 1
-        self.trace.line(self.elapsed_ms, f"{source}>{target} {said}")
-        self.nodes[target].receive(source, payload)
+        if not self.network.healed:
+            self.network.delivered.append(delivery)
+        self.trace.delivery(self.elapsed_ms, delivery, message, payload)
+        self.nodes[target].receive(self.nodes[source].id, message)
+
+    def on_disk_full(self, node: Node) -> None:
+        """Halt a node whose disk is full."""
+        self.faults.on_disk_full(node)
+
+    def on_damaged(self, node: Node) -> None:
+        """Keep a node with a damaged log out."""
+        self.faults.on_damaged(node)
 
     def on_alarm(self, node: Node, alarm: Alarm) -> None:
         """Note an alarm; one about a peer out of retention exempts that peer from catching up."""
@@ -264,6 +250,8 @@ def run_world(options: Options, trace: Trace) -> RunResult:
     except ViolationError as error:
         violation = str(error)
         trace.line(world.elapsed_ms, f"VIOLATION {violation}")
+    for node in world.nodes.values():
+        world.coverage.collect(node)
     return RunResult(
         options.seed,
         violation,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from dataplane.consensus.messages import AnyMessage, Batch, CheckpointCertificate
+from dataplane.consensus.messages import AnyMessage, Batch, CheckpointCertificate, Request
 from dataplane.consensus.outcome import Evidence
 from dataplane.consensus.records import Record
 from dataplane.documents.types import RequestResult
@@ -40,6 +40,9 @@ class Checker:
 
     def on_start(self, node: "Node") -> None:
         """See a node start, the first time or after a crash."""
+
+    def on_invoked(self, node: "Node", request: Request) -> None:
+        """See a client ask something for the first time."""
 
     def on_persist(self, node: "Node", record: Record) -> None:
         """See a core ask for a record to be written."""

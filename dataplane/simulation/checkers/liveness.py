@@ -36,11 +36,11 @@ class Liveness(Checker):
 
         A replica behind everybody's retention needs the transfer of state, which is not there yet.
         """
-        able = self.options.n - len(self.options.liars | world.left_behind)
+        able = self.options.n - len(self.options.unable | world.left_behind)
         return self.options.is_live and able >= quorum_by_the_paper(self.options.n)
 
     def _counts(self, world: "World", replica: int) -> bool:
-        return replica not in world.left_behind
+        return replica not in world.left_behind and not world.nodes[replica].is_damaged
 
     @override
     def at_end(self, world: "World") -> None:

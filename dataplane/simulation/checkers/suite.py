@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dataplane.consensus.messages import AnyMessage, CheckpointCertificate
+from dataplane.consensus.messages import AnyMessage, CheckpointCertificate, Request
 from dataplane.consensus.outcome import Evidence
 from dataplane.consensus.records import Record
 from dataplane.documents.types import RequestResult
@@ -32,7 +32,7 @@ _records: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
 class CheckerSuite:
     """Passes the events of honest nodes to every checker."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, *observers: Checker) -> None:
         self._liveness = Liveness(options)
         self._checkers: tuple[Checker, ...] = (
             Agreement(options),
@@ -44,6 +44,7 @@ class CheckerSuite:
             NoHonestAccused(options),
             Durability(options),
             self._liveness,
+            *observers,
         )
 
     def is_quiet(self, world: "World") -> bool:
@@ -55,6 +56,12 @@ class CheckerSuite:
         if not node.is_liar:
             for checker in self._checkers:
                 checker.on_start(node)
+
+    def on_invoked(self, node: "Node", request: Request) -> None:
+        """Tell what a client asks."""
+        if not node.is_liar:
+            for checker in self._checkers:
+                checker.on_invoked(node, request)
 
     def on_persist(self, node: "Node", records: Iterable[bytes]) -> None:
         """Tell what a core wants written."""
