@@ -39,40 +39,39 @@ class Faults:
             case _:
                 assert_never(fault)
 
-    def _say(self, text: str) -> None:
-        self._world.trace.line(self._world.elapsed_ms, text)
-
     def _cut(self, cut: Cut) -> None:
         world = self._world
         world.network.cut(cut.name, cut.blocked)
         world.count("partition")
         world.count(f"cut.{cut.kind}")
-        self._say(f"{cut.name} {cut.kind}: {' '.join(f'{a}>{b}' for a, b in sorted(cut.blocked))}")
+        self._world.say(
+            f"{cut.name} {cut.kind}: {' '.join(f'{a}>{b}' for a, b in sorted(cut.blocked))}"
+        )
         world.later(cut.until_ms - cut.at_ms, lambda: self._join(cut))
 
     def _join(self, cut: Cut) -> None:
         if not self._world.network.healed:
             self._world.network.join(cut.name)
-            self._say(f"{cut.name} ends")
+            self._world.say(f"{cut.name} ends")
 
     def _crash(self, node: "Node", down_ms: int, *, torn: bool | None = None) -> None:
         if node.replica is None or node.is_liar:
             return
         node.crash(torn=self._world.options.torn if torn is None else torn)
         self._world.count("crash")
-        self._say(f"crash {node.id} keeps {node.executor.applied}")
+        self._world.say(f"crash {node.id} keeps {node.executor.applied}")
         self._world.later(down_ms, lambda: self.restart(node))
 
     def _fill(self, fault: FullDisk) -> None:
         self._world.nodes[fault.node].disk.is_full = True
-        self._say(f"{fault.name}: the disk of {fault.node} is full")
+        self._world.say(f"{fault.name}: the disk of {fault.node} is full")
         self._world.later(fault.until_ms - fault.at_ms, lambda: self._empty(fault.node))
 
     def _empty(self, instance: int) -> None:
         node = self._world.nodes[instance]
         if node.disk.is_full:
             node.disk.is_full = False
-            self._say(f"the disk of {node.id} has room")
+            self._world.say(f"the disk of {node.id} has room")
             self.restart(node)
 
     def _flip(self, fault: BitFlip) -> None:
@@ -80,27 +79,27 @@ class Faults:
         if node.replica is not None:
             self._crash(node, 1, torn=False)
         if node.disk.flip(fault.place):
-            self._say(f"{fault.name}: a bit of the log of {node.id} is flipped")
+            self._world.say(f"{fault.name}: a bit of the log of {node.id} is flipped")
 
     def on_disk_full(self, node: "Node") -> None:
         """Halt a node that could not write a record; it comes back when there is room."""
         node.crash(torn=False)
         self._world.count("disk_full_halt")
-        self._say(f"halt {node.id}: disk full")
+        self._world.say(f"halt {node.id}: disk full")
 
     def on_damaged(self, node: "Node") -> None:
         """Note that a node found its log damaged and stays out."""
         self._world.count("damaged_log_refused")
-        self._say(f"halt {node.id}: damaged log")
+        self._world.say(f"halt {node.id}: damaged log")
 
     def restart(self, node: "Node") -> None:
         """Start a node that is down and able to run."""
         if node.replica is None and not node.is_damaged:
-            self._say(f"restart {node.id}")
+            self._world.say(f"restart {node.id}")
             node.start()
 
     def _heal(self) -> None:
-        self._say("heal")
+        self._world.say("heal")
         self._world.network.heal()
         for node in self._world.nodes.values():
             node.disk.is_full = False

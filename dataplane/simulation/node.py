@@ -264,7 +264,7 @@ class Node:
 
     def _acknowledge(self, result: RequestResult | None) -> None:
         if result is not None:
-            self.world.on_acknowledged(self, result)
+            self.world.checkers.on_acknowledged(self, result)
 
     def _transmit(self, effect: Send | Broadcast) -> None:
         self.world.checkers.on_transmit(self, effect.message)

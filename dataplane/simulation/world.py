@@ -10,7 +10,6 @@ from random import Random
 from dataplane.consensus.config import MemberKeys, ReplicaConfig
 from dataplane.consensus.messages import AnyMessage, decode_message, encode_message
 from dataplane.consensus.outcome import Alarm
-from dataplane.documents.types import RequestResult
 from dataplane.simulation.application import Workload
 from dataplane.simulation.byzantine.behaviour import Conspiracy
 from dataplane.simulation.byzantine.catalogue import behaviour_of
@@ -43,6 +42,13 @@ class RunResult:
     trace_digest: str
     counters: dict[str, int]
     virtual_ms: int
+    noticed: tuple[str, ...] = ()
+    """Beyond the model: which promises broke."""
+
+    @property
+    def checker(self) -> str | None:
+        """The checker that found the violation."""
+        return None if self.violation is None else self.violation.partition(":")[0]
 
 
 class World:
@@ -134,6 +140,10 @@ class World:
         """Note that something happened, for the coverage of a sweep."""
         self.counters[what] += 1
 
+    def say(self, text: str) -> None:
+        """Add a line to the trace."""
+        self.trace.line(self.elapsed_ms, text)
+
     # --- The run --------------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -160,11 +170,14 @@ class World:
         self.checkers.at_end(self)
 
     def _stumbled(self, error: AssertionError) -> None:
-        """Stop a node whose core found itself broken; only a liar's may."""
-        assert self.acting is not None
-        if not self.acting.is_liar:
-            raise ViolationError("core_assertion", repr(error)) from error
-        self.acting.replica = None
+        """Stop a node whose core found itself broken; within the model only a liar's may."""
+        node = self.acting
+        assert node is not None
+        if not node.is_liar:
+            if not self.options.is_beyond_model:
+                raise ViolationError("core_assertion", repr(error)) from error
+            self.checkers.noticed.append(f"core_assertion: node {node.id} {error!r}")
+        node.replica = None
 
     def _is_over(self) -> bool:
         healed_at = START_MS + self.options.faults_until_ms
@@ -225,37 +238,33 @@ class World:
 
     def on_alarm(self, node: Node, alarm: Alarm) -> None:
         """Note an alarm; one about a peer out of retention exempts that peer from catching up."""
-        self.count(f"alarm.{alarm.code}")
-        if node.is_liar:
-            return
-        self.trace.line(self.elapsed_ms, f"alarm {node.id} {alarm.code}")
-        if alarm.code == "peer_needs_state_transfer":
+        self.checkers.on_alarm(node, alarm)
+        if alarm.code == "peer_needs_state_transfer" and not node.is_liar:
             self.left_behind.add(int(alarm.detail.split()[1]))
-        elif alarm.code == "diverged":
-            raise ViolationError("roots", f"node {node.id} says it diverged: {alarm.detail}")
-
-    def on_acknowledged(self, node: Node, result: RequestResult) -> None:
-        """Note that a gateway has its answer."""
-        self.count("acknowledged")
-        self.trace.line(self.elapsed_ms, f"answered {node.id} c{result.cseq} s{result.sequence}")
-        self.checkers.on_acknowledged(node, result)
 
 
-def run_world(options: Options, trace: Trace) -> RunResult:
-    """Run one seed and return how it ended."""
+def play(options: Options, trace: Trace) -> tuple[World, RunResult]:
+    """Run one world to its end and return it with how it ended."""
     world = World(options, trace)
     violation = None
     try:
         world.run()
     except ViolationError as error:
         violation = str(error)
-        trace.line(world.elapsed_ms, f"VIOLATION {violation}")
+        world.say(f"VIOLATION {violation}")
     for node in world.nodes.values():
         world.coverage.collect(node)
-    return RunResult(
+    result = RunResult(
         options.seed,
         violation,
         trace.digest,
         dict(sorted(world.counters.items())),
         world.elapsed_ms,
+        tuple(world.checkers.noticed),
     )
+    return world, result
+
+
+def run_world(options: Options, trace: Trace) -> RunResult:
+    """Run one world and return how it ended."""
+    return play(options, trace)[1]

@@ -16,8 +16,8 @@ CAUGHT_BY = {
     "own_vote_before_durable": {"persisted_first", "durability"},
     "execute_twice": {"exactly_once"},
     "no_watermark": {"watermarks"},
-    "execute_over_gaps": {"core_assertion", "agreement"},
-    "forget_votes_on_restart": {"agreement", "durability", "evidence", "persisted_first"},
+    "execute_over_gaps": {"core_assertion", "execution_order"},
+    "forget_votes_on_restart": {"one_vote", "durability", "prepared_once"},
     "never_repeat": {"liveness"},
     "never_fetch": {"liveness"},
 }

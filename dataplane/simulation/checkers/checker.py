@@ -30,6 +30,10 @@ class Checker:
     """Base of all checkers: every event, ignored. Only honest nodes' events arrive."""
 
     name = "checker"
+    invariant = ""
+    """Which invariant of the protocol it checks; several may check one."""
+    holds_beyond_model = False
+    """Whether it must hold also when more than f replicas lie."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -61,6 +65,9 @@ class Checker:
 
     def on_evidence(self, node: "Node", evidence: Evidence) -> None:
         """See a replica accused."""
+
+    def on_alarm(self, node: "Node", code: str, detail: str) -> None:
+        """See a core tell the operator something."""
 
     def on_acknowledged(self, node: "Node", result: RequestResult) -> None:
         """See a client get its answer."""

@@ -15,6 +15,7 @@ class Liveness(Checker):
     """Needs a quorum of honest replicas; a lying primary is replaced."""
 
     name = "liveness"
+    invariant = "I15"
 
     def is_quiet(self, world: "World") -> bool:
         """Whether nothing is left to wait for."""

@@ -18,6 +18,8 @@ class Certificates(Checker):
     """Every certificate an honest replica forms or takes has q distinct valid signers."""
 
     name = "certificates"
+    invariant = "quorums"
+    holds_beyond_model = True
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
@@ -63,6 +65,8 @@ class Watermarks(Checker):
     """Nothing is proposed or voted for above H or more than ALPHA beyond execution."""
 
     name = "watermarks"
+    invariant = "I7"
+    holds_beyond_model = True
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
@@ -75,8 +79,6 @@ class Watermarks(Checker):
 
     @override
     def on_stable(self, node: "Node", certificate: CheckpointCertificate) -> None:
-        if certificate.sequence > node.executor.applied:
-            self.fail(f"node {node.id} made {certificate.sequence} stable before executing it")
         self._raise(node, certificate.sequence)
 
     def _raise(self, node: "Node", sequence: int) -> None:
@@ -99,27 +101,32 @@ class Bounds(Checker):
     """No container of a replica grows without limit."""
 
     name = "bounds"
+    invariant = "I11"
+    holds_beyond_model = True
 
-    @override
-    def after_turn(self, node: "Node") -> None:
-        if node.replica is None:
-            return
-        limits = self.options.limits
-        sizes = node.replica.sizes()
-        most = {
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        limits = options.limits
+        self._most = {
             "slots": 2 * limits.window,
             "early": 2 * limits.window,
             "pending": limits.pending_requests_max,
             "archive": limits.retained_batches_max + 2 * limits.window,
             "checkpoints": 2 * limits.window // limits.checkpoint_interval + 1,
             "evidence": limits.evidence_max,
-            "peers": self.options.n,
+            "peers": options.n,
             "carried": 2 * limits.window,
-            "suspects": self.options.n,
-            "view_changes": self.options.n,
+            "suspects": options.n,
+            "view_changes": options.n,
             "in_flight": (2 * limits.window + 1) * limits.batch_ops_max,
         }
-        for what, size in sizes.items():
+
+    @override
+    def after_turn(self, node: "Node") -> None:
+        if node.replica is None:
+            return
+        most = self._most
+        for what, size in node.replica.sizes().items():
             if size > most[what]:
                 self.fail(f"node {node.id} keeps {size} {what}, the limit is {most[what]}")
 
@@ -128,6 +135,8 @@ class NoHonestAccused(Checker):
     """Evidence names liars only, and is what it claims to be."""
 
     name = "evidence"
+    invariant = "I12"
+    holds_beyond_model = True
 
     @override
     def on_evidence(self, node: "Node", evidence: Evidence) -> None:
