@@ -8,18 +8,24 @@ applied in no run.
 from collections import Counter
 from typing import TYPE_CHECKING, override
 
-from dataplane.consensus import messages
 from dataplane.consensus.messages import (
+    NULL_DIGEST,
+    AnyMessage,
+    BatchBody,
     CheckpointCertificate,
     Commit,
     Committed,
+    FetchBatch,
     FetchCommitted,
     Forward,
+    NewView,
     Prepare,
     PrePrepare,
+    Suspect,
+    ViewChange,
 )
 from dataplane.consensus.outcome import Broadcast, Evidence, Send
-from dataplane.consensus.records import Accepted, Decided, MadeStable, Record
+from dataplane.consensus.records import Accepted, Decided, MadeStable, Record, ViewEntered, ViewLeft
 from dataplane.simulation.checkers.checker import Checker, Executed
 from dataplane.simulation.options import Options
 
@@ -65,29 +71,40 @@ NORMAL_RULES = {
     "vote_repeated": "a vote was sent again because it might be lost",
 }
 VIEW_CHANGE_RULES = {
-    "body_fetched": "a carried batch was fetched from a peer",
+    "body_fetched": "a batch that a new view carries was asked of a peer",
+    "body_served": "a replica sent a batch that another one missed",
     "carried_slot": "a new view carried a prepared batch over",
-    "jumped_to_new_view": "a replica entered a view later than the next one",
-    "new_view_accepted": "a replica accepted a new view",
+    "jumped_to_new_view": "a replica entered a view without leaving the one before",
+    "laggard_got_new_view": "one replica was sent what opened the view",
+    "new_view_accepted": "a replica took part in a new view",
     "null_filler": "a new view filled a gap with an empty batch",
+    "proof_in_view_change": "a ViewChange had a prepared certificate",
+    "restart_between_views": "a replica restarted after it left a view and before it entered one",
+    "restart_in_later_view": "a replica restarted in a view above the first",
     "suspect_sent": "a replica suspected its primary",
-    "timeout_certificate": "enough suspicions proved that a view may be left",
-    "view_change_sent": "a replica told what it prepared and left its view",
+    "view_change_repeated": "a ViewChange was sent again",
+    "view_change_sent": "a replica told what it prepared",
+    "view_left": "a timeout certificate ended a view for a replica",
 }
-_SAID = {
+_SAID: dict[type[AnyMessage], tuple[str, str]] = {
+    BatchBody: ("", "body_served"),
     CheckpointCertificate: ("checkpoint_certified", "laggard_got_certificate"),
-    Committed: ("", "committed_served"),
-    FetchCommitted: ("", "fetch_committed"),
-    Forward: ("", "request_forwarded"),
-    PrePrepare: ("", "decision_repeated_to_laggard"),
     Commit: ("", "decision_repeated_to_laggard"),
+    Committed: ("", "committed_served"),
+    FetchBatch: ("", "body_fetched"),
+    FetchCommitted: ("", "fetch_committed"),
+    Forward: ("request_forwarded", "request_forwarded"),
+    NewView: ("", "laggard_got_new_view"),
+    PrePrepare: ("", "decision_repeated_to_laggard"),
+    Suspect: ("suspect_sent", ""),
+    ViewChange: ("view_change_sent", "view_change_repeated"),
 }
-_SAID_BY_NAME = {"Suspect": "suspect_sent", "ViewChange": "view_change_sent"}
+"""By message: the rule when it goes to all, and when it goes to one."""
 
 
 def rules() -> dict[str, str]:
     """Return every rule that a long sweep must see, with what it says."""
-    return NORMAL_RULES | (VIEW_CHANGE_RULES if hasattr(messages, "NewView") else {})
+    return NORMAL_RULES | VIEW_CHANGE_RULES
 
 
 def missing_rules(totals: Counter[str]) -> list[str]:
@@ -106,6 +123,8 @@ class Coverage(Checker):
         self._said: dict[int, dict[tuple[type, int, int], int]] = {}
         self._decided: dict[int, int] = {}
         self._stable: dict[int, int] = {}
+        self._view: dict[int, int] = {}
+        self._entered: dict[int, NewView] = {}
 
     def on_crash(self, node: "Node", written: int, kept: int) -> None:
         """See a node lose its memory, and `kept` of `written` records survive unsynced."""
@@ -130,8 +149,6 @@ class Coverage(Checker):
             rule = said[isinstance(effect, Send)]
             if rule:
                 self._counters[rule] += 1
-        elif type(message).__name__ in _SAID_BY_NAME:
-            self._counters[_SAID_BY_NAME[type(message).__name__]] += 1
         if isinstance(message, Prepare | Commit):
             lives = self._said.setdefault(node.id, {})
             vote = (type(message), message.view, message.sequence)
@@ -148,6 +165,9 @@ class Coverage(Checker):
             self._counters["state_newer_than_log"] += 1
         elif applied < decided:
             self._counters["state_older_than_log"] += 1
+        if node.replica is not None and node.replica.view:
+            rule = "restart_in_later_view" if node.replica.active else "restart_between_views"
+            self._counters[rule] += 1
 
     @override
     def on_durable(self, node: "Node", record: Record) -> None:
@@ -171,8 +191,28 @@ class Coverage(Checker):
                     counters["decided_out_of_order"] += 1
             case MadeStable(certificate=stable):
                 self._stable[node.id] = stable.sequence
+            case ViewLeft() | ViewEntered():
+                self._count_view(node, record)
             case _:
                 pass
+
+    def _count_view(self, node: "Node", record: ViewLeft | ViewEntered) -> None:
+        counters, known = self._counters, self._view.get(node.id, 0)
+        if isinstance(record, ViewLeft):
+            counters["view_left"] += record.change.view > known
+            counters["proof_in_view_change"] += bool(record.change.prepared)
+            self._view[node.id] = record.change.view
+            return
+        new_view = record.new_view
+        if new_view == self._entered.get(node.id):
+            return
+        self._entered[node.id] = new_view
+        counters["new_view_accepted"] += 1
+        counters["jumped_to_new_view"] += known < new_view.view
+        fillers = sum(proposal.digest == NULL_DIGEST for proposal in new_view.proposals)
+        counters["null_filler"] += fillers
+        counters["carried_slot"] += len(new_view.proposals) - fillers
+        self._view[node.id] = new_view.view
 
     @override
     def on_execute(self, node: "Node", executed: Executed) -> None:

@@ -26,7 +26,9 @@ BEHAVIOURS = (
     "selective",
     "false_checkpoint",
     "lying_status",
+    "forger",
 )
+PRIMARY_BEHAVIOURS = ("equivocating_primary", "equivocating_primary", "open_equivocator")
 APPLICATIONS = ("kv", "documents")
 CALM_PERCENT = 15
 TORN_PERCENT = 70
@@ -193,7 +195,7 @@ def _draw_unable(rng: Random, options: Options, honest: list[int], spare: int) -
 
 def _draw_behaviour(rng: Random, replica: int) -> str:
     if replica == 0:
-        return rng.choice(("equivocating_primary", "equivocating_primary", *BEHAVIOURS))
+        return rng.choice((*PRIMARY_BEHAVIOURS, *BEHAVIOURS))
     return rng.choice(BEHAVIOURS)
 
 

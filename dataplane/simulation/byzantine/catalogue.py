@@ -3,12 +3,18 @@
 from dataplane.simulation.byzantine.behaviour import Behaviour, Conspiracy
 from dataplane.simulation.byzantine.delivery import (
     FalseCheckpoint,
+    Forger,
     LyingStatus,
     Selective,
     Silent,
     StaleReplay,
 )
-from dataplane.simulation.byzantine.votes import DoubleVoter, EquivocatingPrimary, UnseenDigest
+from dataplane.simulation.byzantine.votes import (
+    DoubleVoter,
+    EquivocatingPrimary,
+    OpenEquivocator,
+    UnseenDigest,
+)
 from dataplane.simulation.signatures import FakeSigner
 
 _BEHAVIOURS: dict[str, type[Behaviour]] = {
@@ -20,6 +26,8 @@ _BEHAVIOURS: dict[str, type[Behaviour]] = {
     "selective": Selective,
     "false_checkpoint": FalseCheckpoint,
     "lying_status": LyingStatus,
+    "forger": Forger,
+    "open_equivocator": OpenEquivocator,
 }
 
 

@@ -2,9 +2,14 @@
 
 from typing import TYPE_CHECKING, override
 
-from dataplane.consensus.messages import CheckpointCertificate, checkpoint_payload, vote_payload
+from dataplane.consensus.messages import (
+    CheckpointCertificate,
+    checkpoint_payload,
+    suspect_payload,
+    vote_payload,
+)
 from dataplane.consensus.outcome import Evidence
-from dataplane.consensus.records import Accepted, Decided, MadeStable, Prepared, Record
+from dataplane.consensus.records import Accepted, Decided, MadeStable, Prepared, Record, ViewLeft
 from dataplane.simulation.checkers.checker import Checker
 from dataplane.simulation.checkers.persistence import quorum_by_the_paper
 from dataplane.simulation.options import Options
@@ -25,14 +30,21 @@ class Certificates(Checker):
         super().__init__(options)
         self._quorum = quorum_by_the_paper(options.n)
 
-    def _check(self, what: str, votes: tuple[tuple[int, bytes], ...], payload: bytes) -> None:
+    def _check(
+        self,
+        what: str,
+        votes: tuple[tuple[int, bytes], ...],
+        payload: bytes,
+        least: int | None = None,
+    ) -> None:
+        needed = self._quorum if least is None else least
         valid = {
             replica
             for replica, signature in votes
             if replica < self.options.n and signer_of("vote", replica).sign(payload) == signature
         }
-        if len(valid) < self._quorum:
-            self.fail(f"{what} with {len(valid)} valid signers of {self._quorum}")
+        if len(valid) < needed:
+            self.fail(f"{what} with {len(valid)} valid signers of {needed}")
 
     @override
     def on_persist(self, node: "Node", record: Record) -> None:
@@ -57,6 +69,11 @@ class Certificates(Checker):
                     cluster_id, epoch=stable.epoch, sequence=stable.sequence, root=stable.root
                 )
                 self._check(f"checkpoint {stable.sequence}", stable.votes, payload)
+            case ViewLeft(change=change):
+                end = change.timeout
+                payload = suspect_payload(cluster_id, epoch=end.epoch, view=end.view)
+                blocking = self.options.n - self._quorum + 1
+                self._check(f"end of view {end.view}", end.votes, payload, blocking)
             case _:
                 pass
 

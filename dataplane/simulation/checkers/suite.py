@@ -27,6 +27,7 @@ from dataplane.simulation.checkers.protocol import (
     Watermarks,
 )
 from dataplane.simulation.checkers.tolerant import Tolerant
+from dataplane.simulation.checkers.views import DecidedIsCarried, NewViews
 from dataplane.simulation.checkers.voting import DamagedLog, Monotonic, OneVote, VotesInView
 from dataplane.simulation.options import Options
 from dataplane.simulation.trace import describe
@@ -50,6 +51,8 @@ CHECKERS: tuple[type[Checker], ...] = (
     PersistedFirst,
     Bounds,
     NoHonestAccused,
+    NewViews,
+    DecidedIsCarried,
     Linearizable,
     Liveness,
     Certificates,

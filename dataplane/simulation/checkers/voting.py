@@ -3,7 +3,14 @@
 from typing import TYPE_CHECKING, override
 
 from dataplane.consensus.messages import AnyMessage, Checkpoint, Commit, Prepare, PrePrepare
-from dataplane.consensus.records import Accepted, MadeStable, Prepared, Record
+from dataplane.consensus.records import (
+    Accepted,
+    MadeStable,
+    Prepared,
+    Record,
+    ViewEntered,
+    ViewLeft,
+)
 from dataplane.simulation.checkers.checker import Checker
 from dataplane.simulation.options import Options
 
@@ -22,6 +29,17 @@ def _voted_view(record: Record) -> int | None:
             return None
 
 
+def _view(record: Record) -> int | None:
+    """Return the view that a record says its replica reached."""
+    match record:
+        case ViewLeft(change=change):
+            return change.view
+        case ViewEntered(new_view=new_view):
+            return new_view.view
+        case _:
+            return _voted_view(record)
+
+
 class Monotonic(Checker):
     """The view and the low watermark only rise, also over restarts; flushed state stays."""
 
@@ -37,9 +55,9 @@ class Monotonic(Checker):
     @override
     def on_durable(self, node: "Node", record: Record) -> None:
         view, stable = self._on_disk.get(node.id, (0, 0))
-        voted = _voted_view(record)
-        if voted is not None:
-            self._on_disk[node.id] = (max(view, voted), stable)
+        reached = _view(record)
+        if reached is not None:
+            self._on_disk[node.id] = (max(view, reached), stable)
         elif isinstance(record, MadeStable):
             self._on_disk[node.id] = (view, max(stable, record.certificate.sequence))
 
@@ -48,7 +66,7 @@ class Monotonic(Checker):
         assert node.replica is not None
         view, stable = self._on_disk.get(node.id, (0, 0))
         if node.replica.view < view:
-            self.fail(f"node {node.id} voted in view {view} and restarts in {node.replica.view}")
+            self.fail(f"node {node.id} was in view {view} and restarts in {node.replica.view}")
         if node.replica.stable < stable:
             self.fail(f"node {node.id} restarts at h={node.replica.stable}, {stable} was on disk")
         if node.executor.applied < node.flushed:
@@ -96,7 +114,7 @@ class OneVote(Checker):
 
 
 class VotesInView(Checker):
-    """Nobody gives a new vote in a view that is not its own."""
+    """Nobody gives a new vote in a view that it left or has not entered."""
 
     name = "votes_in_view"
     invariant = "I6"
@@ -104,26 +122,26 @@ class VotesInView(Checker):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self._left: dict[int, int] = {}
+        self._view: dict[int, tuple[int, bool]] = {}
 
     @override
     def on_start(self, node: "Node") -> None:
-        self.after_turn(node)
-
-    @override
-    def after_turn(self, node: "Node") -> None:
-        if node.replica is not None:
-            self._left[node.id] = node.replica.view
+        assert node.replica is not None
+        self._view[node.id] = (node.replica.view, node.replica.active)
 
     @override
     def on_persist(self, node: "Node", record: Record) -> None:
-        voted = _voted_view(record)
-        if voted is None or node.replica is None:
-            return
-        if voted < self._left.get(node.id, 0):
-            self.fail(f"node {node.id} votes in view {voted}, which it left")
-        if voted > node.replica.view:
-            self.fail(f"node {node.id} votes in view {voted}, which it did not enter")
+        view, active = self._view[node.id]
+        match record:
+            case ViewLeft(change=change):
+                self._view[node.id] = (max(view, change.view), active and view > change.view)
+            case ViewEntered(new_view=new_view):
+                if new_view.view >= view:
+                    self._view[node.id] = (new_view.view, True)
+            case _:
+                voted = _voted_view(record)
+                if voted is not None and (voted != view or not active):
+                    self.fail(f"node {node.id} votes in view {voted}, it is in {view}: {active}")
 
 
 class DamagedLog(Checker):
