@@ -5,13 +5,14 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 
-from dataplane.simulation.options import APPLICATIONS, Options, draw_options
+from dataplane.simulation.options import APPLICATIONS, Options, draw_options, reduced
 from dataplane.simulation.plants import PLANTS, planted
 from dataplane.simulation.report import Tally, checker_lines
 from dataplane.simulation.schedule import Schedule, parse_deliver, parse_drop
 from dataplane.simulation.shrink import Shrinker
-from dataplane.simulation.sweep import run_seeds
+from dataplane.simulation.sweep import run_seeds, run_twins
 from dataplane.simulation.trace import Trace
+from dataplane.simulation.twins import Family, parse_family
 from dataplane.simulation.world import run_world
 
 PLANT_SEEDS = "0-199"
@@ -61,6 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--drop", type=drop, help="leave out of --seed: crash.0-2,liar.1,loss")
     parser.add_argument("--deliver", type=deliver, help="lose all other messages: '0>1:0-3 1>0:2'")
     parser.add_argument("--until", type=int, help="heal after so many milliseconds at the latest")
+    parser.add_argument("--beyond", action="store_true", help="one liar more than f")
+    parser.add_argument(
+        "--twins",
+        type=_checked(parse_family, "twins are n:ids:rounds:ms"),
+        help="run enumerated partitions of twins, the seeds are scenarios: 4:0:2:4",
+    )
     parser.add_argument("--plant", choices=sorted(PLANTS), help="run with a planted bug")
     parser.add_argument("--list-plants", action="store_true")
     parser.add_argument("--list-checkers", action="store_true")
@@ -76,7 +83,11 @@ class Command:
         self._plant: str | None = arguments.plant
 
     def _options(self, seed: int, schedule: Schedule | None = None) -> Options:
-        return draw_options(seed, self._application, schedule)
+        if self._arguments.twins is not None:
+            family: Family = self._arguments.twins
+            options = family.options(seed)
+            return options if schedule is None else reduced(options, schedule)
+        return draw_options(seed, self._application, schedule, beyond=self._arguments.beyond)
 
     def run(self) -> int:
         """Run seeds, with the planted bug if one is named; return the exit status."""
@@ -119,19 +130,34 @@ class Command:
             lines[SHOWN_LINES:-SHOWN_LINES] = [left_out]
         _say_all(lines)
         words = ["python -m dataplane.simulation", f"--seed {options.seed}"]
+        if self._arguments.beyond:
+            words.append("--beyond")
+        if self._arguments.twins is not None:
+            words.append(f"--twins {self._arguments.twins.text}")
         if self._application != "kv":
             words.append(f"--application {self._application}")
         if self._plant is not None:
             words.append(f"--plant {self._plant}")
         _say(" ".join([*words, shrunk.schedule.command(), "--trace"]))
 
-    def _sweep(self, seeds: range) -> int:
-        tally = Tally()
-        jobs = self._arguments.jobs
-        for result in run_seeds(seeds, jobs=jobs, application=self._application):
+    def _sweep(self, seeds: range | None) -> int:
+        arguments = self._arguments
+        family: Family | None = arguments.twins
+        tally = Tally(wants_rules=family is None and not arguments.beyond)
+        if family is not None:
+            scenarios = seeds or family.scenarios()
+            results = run_twins(family, scenarios, jobs=arguments.jobs)
+        else:
+            assert seeds is not None
+            results = run_seeds(
+                seeds,
+                jobs=arguments.jobs,
+                application=self._application,
+                beyond=arguments.beyond,
+            )
+        for result in results:
             tally.add(result)
-            if result.violation is not None:
-                _say(f"seed {result.seed} VIOLATION {result.violation}")
+        _say_all(tally.failures())
         _say_all(tally.lines())
         if tally.failed and self._arguments.shrink:
             self._shrink(self._options(tally.failed[0].seed))
@@ -163,7 +189,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.list_checkers:
         _say_all(checker_lines())
         return 0
-    if options.seed is None and options.seeds is None and options.plant is None:
+    chosen = (options.seed, options.seeds, options.plant, options.twins)
+    if all(choice is None for choice in chosen):
         parser.error("say --seeds, --seed, --plant, --list-plants or --list-checkers")
     return Command(options).run()
 

@@ -106,7 +106,10 @@ def draw_options(
     rng = Random(seed)
     n = rng.choice(REPLICA_COUNTS[1:] if beyond else REPLICA_COUNTS)
     liar_count = faults_tolerated(n) + 1 if beyond else rng.randint(0, faults_tolerated(n))
-    liars = sorted(rng.sample(range(n), liar_count))
+    # Beyond the model the first primary is among the liars: else most runs would show nothing.
+    first = [0] if beyond else []
+    others = range(len(first), n)
+    liars = sorted([*first, *rng.sample(others, liar_count - len(first))])
     interval = rng.choice((2, 4, 8, 16))
     window = interval * rng.choice((2, 2, 4))
     calm = rng.randint(1, 100) <= CALM_PERCENT
@@ -118,7 +121,10 @@ def draw_options(
         n=n,
         application=application,
         limits=_draw_limits(rng, interval, window),
-        byzantine=tuple((replica, _draw_behaviour(rng, replica)) for replica in liars),
+        byzantine=tuple(
+            (replica, _draw_attack(replica) if beyond else _draw_behaviour(rng, replica))
+            for replica in liars
+        ),
         loss=0.0 if calm else rng.choice((0.0, 0.01, 0.05, 0.2)),
         duplication=0.0 if calm else rng.choice((0.0, 0.02, 0.2)),
         delay_max_ms=rng.choice((2, 10, 50, 150)),
@@ -191,6 +197,10 @@ def _draw_unable(rng: Random, options: Options, honest: list[int], spare: int) -
     if chance <= FLIP_PERCENT + WRONG_CLOCK_PERCENT and not too_many_liars:
         return replace(options, wrong_clocks=((victim, hour_ms),))
     return options
+
+
+def _draw_attack(replica: int) -> str:
+    return "double_voter" if replica else "equivocating_primary"
 
 
 def _draw_behaviour(rng: Random, replica: int) -> str:

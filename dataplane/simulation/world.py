@@ -8,7 +8,7 @@ from functools import partial
 from random import Random
 
 from dataplane.consensus.config import MemberKeys, ReplicaConfig
-from dataplane.consensus.messages import AnyMessage, decode_message, encode_message
+from dataplane.consensus.messages import AnyMessage, decode_message, encode_batch, encode_message
 from dataplane.consensus.outcome import Alarm
 from dataplane.simulation.application import Workload
 from dataplane.simulation.byzantine.behaviour import Conspiracy
@@ -44,6 +44,12 @@ class RunResult:
     virtual_ms: int
     noticed: tuple[str, ...] = ()
     """Beyond the model: which promises broke."""
+
+    @property
+    def is_silent_fork(self) -> bool:
+        """Whether honest replicas executed different batches and nothing noticed."""
+        noticed = self.noticed or self.counters.get("fork_noticed_by_replicas")
+        return bool(self.counters.get("forked")) and not noticed
 
     @property
     def checker(self) -> str | None:
@@ -184,7 +190,8 @@ class World:
         if self.now_ms - healed_at > HEALED_MAX_MS:
             return True
         if not self.options.is_live:
-            return self.now_ms - healed_at > 1_000
+            # Time enough for a lie to show.
+            return self.now_ms - healed_at > (5_000 if self.options.is_beyond_model else 1_000)
         return self.checkers.is_quiet(self)
 
     def _schedule_load(self) -> None:
@@ -243,6 +250,21 @@ class World:
             self.left_behind.add(int(alarm.detail.split()[1]))
 
 
+NOTICES = ("evidence", "alarm.diverged", "alarm.contradicting_proofs")
+
+
+def _judge(world: World) -> None:
+    """Beyond the model: say whether the honest logs forked, and whether a replica noticed."""
+    logs = [[encode_batch(batch) for batch in node.batches] for node in world.honest]
+    longest = max(logs, key=len)
+    if all(log == longest[: len(log)] for log in logs):
+        return
+    world.count("forked")
+    halted = any(text.startswith("core_assertion") for text in world.checkers.noticed)
+    if halted or any(world.counters[what] for what in NOTICES):
+        world.count("fork_noticed_by_replicas")
+
+
 def play(options: Options, trace: Trace) -> tuple[World, RunResult]:
     """Run one world to its end and return it with how it ended."""
     world = World(options, trace)
@@ -254,6 +276,8 @@ def play(options: Options, trace: Trace) -> tuple[World, RunResult]:
         world.say(f"VIOLATION {violation}")
     for node in world.nodes.values():
         world.coverage.collect(node)
+    if options.is_beyond_model:
+        _judge(world)
     result = RunResult(
         options.seed,
         violation,

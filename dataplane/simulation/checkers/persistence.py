@@ -137,7 +137,7 @@ class Durability(Checker):
     def on_acknowledged(self, node: "Node", result: RequestResult) -> None:
         self._acknowledged = max(self._acknowledged, result.sequence)
         holders = len(self._committed.get(result.sequence, ()))
-        needed = quorum_by_the_paper(self.options.n) - len(self.options.byzantine)
+        needed = quorum_by_the_paper(self.options.n) - len(self.options.liars)
         if holders < needed:
             self.fail(f"{result.sequence} was answered with {holders} of {needed} copies on disk")
 
