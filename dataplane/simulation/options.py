@@ -217,7 +217,7 @@ def _draw_limits(rng: Random, interval: int, window: int) -> Limits:
         batch_ops_max=rng.choice((2, 3, 8)),
         batch_bytes_max=rng.choice((300, 64 * 1024)),
         batch_delay_ms=rng.choice((0, 2, 10)),
-        pending_requests_max=200,
+        pending_requests_max=rng.choice((24, 200)),
         pending_per_client_max=rng.choice((8, 64)),
         retransmit_ms=rng.choice((60, 200)),
         status_ms=rng.choice((150, 400)),

@@ -13,11 +13,17 @@ type Patch = tuple[object, str, object]
 @contextmanager
 def patched(patches: list[Patch]) -> Iterator[None]:
     """Apply patches for the time of the block."""
-    before = [(owner, attribute, vars(owner)[attribute]) for owner, attribute, _ in patches]
+    missing = object()
+    before = [
+        (owner, attribute, vars(owner).get(attribute, missing)) for owner, attribute, _ in patches
+    ]
     for owner, attribute, value in patches:
         setattr(owner, attribute, value)
     try:
         yield
     finally:
         for owner, attribute, value in before:
-            setattr(owner, attribute, value)
+            if value is missing:
+                delattr(owner, attribute)
+            else:
+                setattr(owner, attribute, value)

@@ -171,6 +171,7 @@ def never_repeat() -> list[Patch]:
     """Nothing is sent again after a loss, and nobody is taken along into a new view."""
     return [
         (Ordering, "_resend", lambda self, slot: None),
+        (Checkpoints, "retransmit", lambda self, now_ms: None),
         (ViewChanges, "help", lambda self, replica, now_ms: None),
         (ViewChanges, "repeat", lambda self, now_ms: None),
     ]

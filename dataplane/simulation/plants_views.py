@@ -94,22 +94,13 @@ def leave_without_certificate() -> list[Patch]:
     return [(ViewChanges, "suspect", suspect)]
 
 
-def vote_after_leaving() -> list[Patch]:
-    """A replica goes on voting in the view that it told the others it left."""
+def vote_before_new_view() -> list[Patch]:
+    """A replica votes in a view as soon as the one before is left, NewView or not."""
 
-    def leave_view(self: Ordering) -> None:
-        del self
+    def stay(self: ReplicaState, value: object) -> None:
+        del self, value
 
-    def signed_change(self: ViewChanges, certificate: TimeoutCertificate) -> ViewChange:
-        change = real(self, certificate)
-        self._state.view, self._state.active = certificate.view, True
-        return change
-
-    real = ViewChanges._signed_change  # noqa: SLF001 - planted into the private parts
-    return [
-        (ViewChanges, "_signed_change", signed_change),
-        (Ordering, "leave_view", leave_view),
-    ]
+    return [(ReplicaState, "active", property(lambda self: True, stay))]
 
 
 def view_change_not_persisted() -> list[Patch]:
@@ -156,23 +147,6 @@ def nobody_suspects() -> list[Patch]:
     return [(Suspicion, "cause", lambda self, now_ms, *, busy: None)]
 
 
-def carried_batch_not_fetched() -> list[Patch]:
-    """A carried proposal whose batch is not here is waited for, not asked for."""
-    real = Ordering.take_carried
-
-    def take_carried(self: Ordering, now_ms: int) -> None:
-        bodies = self.bodies
-        bodies.fetch = lambda *arguments: None  # type: ignore[method-assign]
-        real(self, now_ms)
-
-    return [(Ordering, "take_carried", take_carried)]
-
-
-def back_off_never_grows() -> list[Patch]:
-    """Patience does not grow with views left in vain."""
-    return [(Suspicion, "_doublings", property(lambda self: 0))]
-
-
 VIEW_PLANTS: dict[str, Callable[[], list[Patch]]] = {
     plant.__name__: plant
     for plant in (
@@ -182,12 +156,10 @@ VIEW_PLANTS: dict[str, Callable[[], list[Patch]]] = {
         one_suspect_is_enough,
         weak_suspicion_is_enough,
         leave_without_certificate,
-        vote_after_leaving,
+        vote_before_new_view,
         view_change_not_persisted,
         forget_view_on_restart,
         new_view_of_fewer,
         nobody_suspects,
-        carried_batch_not_fetched,
-        back_off_never_grows,
     )
 }

@@ -30,7 +30,8 @@ CLUSTER_ID = b"simulated-world!"
 START_MS = 1_000_000_000
 LOAD_EVERY_MS = 50
 HEALED_MAX_MS = 120_000
-CHECK_DONE_EVERY_MS = 100
+UNDER_WAY_MAX = 100_000
+"""Messages and timers that wait at once; more means that answers breed answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,8 @@ class World:
         self.faults.schedule()
         finished = False
         while self._heap and not finished:
+            if len(self._heap) > UNDER_WAY_MAX:
+                raise ViolationError("flood", f"{len(self._heap)} events are under way")
             at_ms, _, action = heapq.heappop(self._heap)
             assert at_ms >= self.now_ms
             self.now_ms = at_ms
