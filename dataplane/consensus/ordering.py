@@ -122,8 +122,11 @@ class Ordering:
     def _vote_for(self, message: PrePrepare, batch: Batch, now_ms: int) -> None:
         """Take a proposal of the current view; a backup votes Prepare for it."""
         state = self._state
-        for request in batch.requests:
-            state.pending.mark_in_flight(request)
+        if message.sequence > state.requested:
+            # What a view carries may be executed here: nothing would end its flight again, and a
+            # client that repeats its request would wait for ever.
+            for request in batch.requests:
+                state.pending.mark_in_flight(request)
         if state.is_primary:
             self.take_proposal(message, None, now_ms)
             return
