@@ -42,7 +42,7 @@ def lowest_view_carried() -> list[Patch]:
     """A new view carries the proof of the lowest view instead of the highest."""
     real = new_view.select
 
-    def select(changes: Sequence[ViewChange]) -> Selection | None:
+    def select(changes: Sequence[ViewChange], base: int) -> Selection | None:
         highest = max((p.view for c in changes for p in c.prepared), default=0)
         turned = [
             replace(
@@ -51,7 +51,7 @@ def lowest_view_carried() -> list[Patch]:
             )
             for change in changes
         ]
-        return real(turned)
+        return real(turned, base)
 
     return [
         (new_view, "select", select),

@@ -53,7 +53,7 @@ def highest_view_is_carried():
         for replica, proof in ((0, old), (1, new))
     ]
     for order in (changes, changes[::-1]):
-        selection = new_view.select(order)
+        selection = new_view.select(order, 0)
         assert selection is not None
         assert selection.digests == (new.digest,)
 
