@@ -28,7 +28,7 @@ BEHAVIOURS = (
     "lying_status",
     "forger",
 )
-PRIMARY_BEHAVIOURS = ("equivocating_primary", "equivocating_primary", "open_equivocator")
+PRIMARY_BEHAVIOURS = ("equivocating_primary", "open_equivocator", "open_equivocator")
 APPLICATIONS = ("kv", "documents")
 CALM_PERCENT = 15
 TORN_PERCENT = 70
