@@ -4,7 +4,7 @@ import pytest
 
 from dataplane.simulation.sweep import run_seed, run_seeds
 
-SEEDS = range(200)
+SEEDS = range(120)  # scripts/test runs a thousand
 DOCUMENT_SEEDS = range(1_000, 1_012)
 # Seeds that once failed, each with what it found.
 REGRESSIONS = {
@@ -13,6 +13,9 @@ REGRESSIONS = {
     161: "the same while it held no proof yet",
     185: "the same with a correlated crash",
     271: "a laggard out of retention and a liar left no quorum, before states were copied",
+    140: "a request carried by a view after its execution counted as in flight for ever",
+    266: "the same at the primary alone, whose other requests were left behind with it",
+    908: "the same everywhere: all suspected one primary after the other",
 }
 
 
