@@ -120,3 +120,19 @@ def checkpoints_in(certificate: CheckpointCertificate) -> list[Checkpoint]:
         Checkpoint(certificate.epoch, certificate.sequence, certificate.root, replica, signature)
         for replica, signature in certificate.votes
     ]
+
+
+def is_surplus(state: ReplicaState, vote: Prepare | Commit) -> bool:
+    """Whether a vote adds nothing: its digest has its quorum here already.
+
+    Such a vote need not be verified. One with another digest, or of a replica that said another
+    thing before, must be: it may be evidence.
+    """
+    if contradicts(state, vote):
+        return False
+    if isinstance(vote, Commit):
+        entry = state.archive.get(vote.sequence)
+        return entry is not None and entry.certificate.digest == vote.digest
+    slot = state.slots.get(vote.sequence)
+    own = None if slot is None else slot.own_commit
+    return own is not None and (own.view, own.digest) == (vote.view, vote.digest)

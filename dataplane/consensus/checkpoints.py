@@ -48,6 +48,7 @@ class Checkpoints:
         if sequence < certified or not state.in_reach(sequence):
             # A laggard executes what the others proved long ago: its root helps nobody, and votes
             # that never become stable would pile up. Its peers send it the proof.
+            state.mark("late_root_withheld")
             return
         payload = checkpoint_payload(
             state.config.cluster_id, epoch=state.config.epoch, sequence=sequence, root=root
@@ -77,6 +78,7 @@ class Checkpoints:
             if vote.sequence == state.stable:
                 state.accuse(self._last_votes.setdefault(vote.replica, vote), vote)
             if state.stable_certificate is not None:
+                state.mark("vote_below_watermark_answered")
                 state.send(vote.replica, state.stable_certificate)
             return
         limits = state.config.limits
@@ -123,7 +125,10 @@ class Checkpoints:
     def advance(self) -> None:
         """Make the newest certified checkpoint stable when it is executed here."""
         certificate = self._certified
-        if certificate is None or certificate.sequence > self._state.executed:
+        if certificate is None:
+            return
+        if certificate.sequence > self._state.executed:
+            self._state.mark("certificate_before_execution")
             return
         if self._state.copying or not self._compare(certificate):
             return

@@ -189,6 +189,10 @@ class EvidenceBook:
         has_room = len(keys) < self._per_replica_max and len(self) < self._count_max
         return has_room and proof.key not in keys
 
+    def knows(self, proof: EquivocationProof) -> bool:
+        """Whether a proof of the same lie was noted."""
+        return proof.key in self._known.get(proof.replica, ())
+
     def note(self, proof: EquivocationProof) -> bool:
         """Note a proof; return whether it is news and there was room."""
         if not self.wants(proof):

@@ -90,6 +90,7 @@ class Ordering:
             state.accuse(known, message)
         if known is None or known.view < message.view:
             self._early[message.sequence] = message
+            state.mark("early_proposal_kept")
 
     def _on_carried_again(self, message: PrePrepare, now_ms: int) -> None:
         """A carried sequence is proposed by the NewView alone; the batch may be welcome."""
@@ -174,6 +175,7 @@ class Ordering:
         if vote.view < state.view or not state.in_reach(vote.sequence):
             return
         if vote.replica == state.config.primary(vote.view):
+            state.mark("primary_prepare_ignored")
             return
         slot = state.slot(vote.sequence)
         if slot.pre_prepare is not None:
@@ -260,6 +262,8 @@ class Ordering:
             vote.digest,
             tuple((commit.replica, commit.sig) for commit in votes),
         )
+        if slot.pre_prepare is None:
+            state.mark("decided_before_proposal")
         # Also a decision whose proposal was never seen here is work that is not finished.
         self.next_sequence = max(self.next_sequence, slot.sequence + 1)
         self._try_decide(slot)
@@ -400,6 +404,7 @@ class Ordering:
             if sequence > reach:
                 break
             if self._early[sequence].view <= state.view:
+                state.mark("early_proposal_used")
                 self.on_pre_prepare(self._early.pop(sequence), now_ms)
 
     def forget_stable(self) -> None:
@@ -462,22 +467,6 @@ class Ordering:
         for vote in (slot.own_prepare, own_commit):
             if vote is not None:
                 state.broadcast(vote, state.urgent_barrier)
-
-    def is_surplus(self, vote: Prepare | Commit) -> bool:
-        """Whether a vote adds nothing: its digest has its quorum here already.
-
-        Such a vote need not be verified. One with another digest, or of a replica that said another
-        thing before, must be: it may be evidence.
-        """
-        state = self._state
-        if accountability.contradicts(state, vote):
-            return False
-        if isinstance(vote, Commit):
-            entry = state.archive.get(vote.sequence)
-            return entry is not None and entry.certificate.digest == vote.digest
-        slot = state.slots.get(vote.sequence)
-        own = None if slot is None else slot.own_commit
-        return own is not None and (own.view, own.digest) == (vote.view, vote.digest)
 
     def has_proposal(self, sequence: int) -> bool:
         """Whether the view's proposal for a sequence is accepted here."""

@@ -33,6 +33,9 @@ class PendingRequests:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def __contains__(self, key: RequestKey) -> bool:
+        return key in self._waiting
+
     @property
     def in_flight_count(self) -> int:
         """How many requests slots carry."""

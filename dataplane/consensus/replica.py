@@ -20,6 +20,8 @@ view and carries over what may have been decided (section 4.4).
 All times are milliseconds of one clock that never runs backwards and starts near wall time.
 """
 
+from collections import Counter
+
 from dataplane.consensus import accountability
 from dataplane.consensus.catch_up import CatchUp
 from dataplane.consensus.checkpoints import Checkpoints
@@ -141,6 +143,11 @@ class Replica:
         """The last position heard from each peer."""
         return self._catch_up.peers
 
+    @property
+    def marks(self) -> Counter[str]:
+        """How often each rule applied that nothing outside shows."""
+        return self._state.marks
+
     def sizes(self) -> dict[str, int]:
         """Return how much each bounded container holds."""
         state = self._state
@@ -162,12 +169,19 @@ class Replica:
     def on_request(self, now_ms: int, request: Request) -> None:
         """Take a verified request: order it, or pass it to the primary."""
         state = self._state
-        if not state.pending.add(request, now_ms):
+        if not self._add(request, now_ms):
             return
         if state.leads:
             self._proposer.propose(now_ms)
         elif state.active and not self._is_left_behind():
             state.send(state.primary, Forward((request,)))
+
+    def _add(self, request: Request, now_ms: int) -> bool:
+        pending = self._state.pending
+        if pending.add(request, now_ms):
+            return True
+        self._state.mark("request_known" if request.key in pending else "pending_bound_hit")
+        return False
 
     def _is_left_behind(self) -> bool:
         """Whether it is proved that the others executed what this replica has not, or it left.
@@ -183,7 +197,9 @@ class Replica:
         """Whether a message may be dropped unverified because it adds nothing."""
         if isinstance(message, Accusation):
             return not any(self._state.evidence.wants(proof) for proof in message.proofs)
-        return isinstance(message, Prepare | Commit) and self._ordering.is_surplus(message)
+        if not isinstance(message, Prepare | Commit):
+            return False
+        return accountability.is_surplus(self._state, message)
 
     def on_message(self, now_ms: int, sender: int, message: AnyMessage) -> None:
         """Take a message that `verify_message` passed."""
@@ -275,7 +291,7 @@ class Replica:
     def _on_forward(self, message: Forward, now_ms: int) -> None:
         """Take requests a peer passed on: the primary orders them, a backup waits for that."""
         for request in message.requests:
-            self._state.pending.add(request, now_ms)
+            self._add(request, now_ms)
         self._proposer.propose(now_ms)
 
     def _on_status(self, status: Status, now_ms: int) -> None:

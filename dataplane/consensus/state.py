@@ -1,6 +1,6 @@
 """What the services of one replica share, and the outbox of effects."""
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 
 from dataplane.consensus.config import ReplicaConfig, Signer
@@ -107,6 +107,7 @@ class ReplicaState:
         self.barrier = 0
         self.urgent_barrier = 0
         self.durable = 0
+        self.marks: Counter[str] = Counter()
         self._effects: list[Effect] = []
         self._waiting: deque[tuple[int, Callable[[int], None]]] = deque()
         self._accused: list[int] = []
@@ -242,6 +243,10 @@ class ReplicaState:
         accused, self._accused = self._accused, []
         return accused
 
+    def mark(self, rule: str) -> None:
+        """Count that a rule of the protocol applied, for tests that ask which ones ever do."""
+        self.marks[rule] += 1
+
     def alarm(self, code: str, detail: str) -> None:
         """Tell the operator."""
         self.emit(Alarm(code, detail))
@@ -270,6 +275,8 @@ class ReplicaState:
     def believe(self, proof: EquivocationProof, told_by: int | None) -> bool:
         """Report a checked proof once; return whether it was news."""
         if not self.evidence.note(proof):
+            if not self.evidence.knows(proof):
+                self.mark("evidence_bound_hit")
             return False
         self._accused.append(proof.replica)
         self.emit(Evidence(proof, told_by))

@@ -10,7 +10,7 @@ from blake3 import blake3
 from dataplane.documents.commands import Create, OpenSession, Update, encode_op, session_id
 from dataplane.documents.replicated import ReplicatedStore
 from dataplane.documents.state import StateMachine
-from dataplane.documents.tables import Batch
+from dataplane.documents.tables import DOCUMENT, Batch
 from dataplane.documents.types import (
     BatchResult,
     Configuration,
@@ -167,6 +167,11 @@ class Workload:
 
     def __init__(self, application: str) -> None:
         self._documents = application == "documents"
+
+    @property
+    def flippable(self) -> bytes:
+        """The prefix of rows that no batch writes unread: damage to others may mend itself."""
+        return DOCUMENT if self._documents else COUNT
 
     def executor(self, store: MemoryStore) -> Executor:
         """Return the application over what the store holds; an empty one gets its first state."""

@@ -1,4 +1,4 @@
-"""What a run can find."""
+"""What a run can find, and how a simulated disk fails."""
 
 
 class ViolationError(Exception):
@@ -7,3 +7,11 @@ class ViolationError(Exception):
     def __init__(self, checker: str, detail: str) -> None:
         super().__init__(f"{checker}: {detail}")
         self.checker = checker
+
+
+class DiskFullError(Exception):
+    """A record could not be written."""
+
+
+class DamagedLogError(Exception):
+    """The log holds a record that is not what was written: votes may be forgotten."""

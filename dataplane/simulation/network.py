@@ -1,41 +1,70 @@
-"""A network that loses, repeats, delays, reorders and splits."""
+"""A network that loses, repeats, delays, reorders and splits, in one direction or both."""
 
-from dataclasses import dataclass
 from random import Random
 
 from dataplane.simulation.options import Options
+from dataplane.simulation.schedule import Delivery
+
+CHANCE = 1 << 16
 
 
-@dataclass(slots=True)
+class Link:
+    """The way from one node to another, with its own chance: other ways do not disturb it."""
+
+    __slots__ = ("count", "draw")
+
+    def __init__(self, seed: int, source: int, target: int) -> None:
+        self.draw = Random(f"{seed} link {source}>{target}").getrandbits
+        self.count = 0
+
+
 class Network:
     """Decides the fate of every message; the world delivers."""
 
-    options: Options
-    rng: Random
-    healed: bool = False
-    _sides: dict[int, int] | None = None
+    def __init__(self, options: Options) -> None:
+        self._seed = options.seed
+        self._loss = int(options.loss * CHANCE)
+        self._duplication = int(options.duplication * CHANCE)
+        self._delays = options.delay_max_ms + 1
+        self._only = options.schedule.delivered
+        self._links: dict[tuple[int, int], Link] = {}
+        self._cuts: dict[str, frozenset[tuple[int, int]]] = {}
+        self.healed = False
+        self.delivered: list[Delivery] = []
 
-    def split(self, sides: dict[int, int]) -> None:
-        """Let messages pass only between replicas of one side."""
-        self._sides = sides
+    def cut(self, name: str, blocked: frozenset[tuple[int, int]]) -> None:
+        """Lose everything between (source, target) pairs; several cuts add up."""
+        self._cuts[name] = blocked
 
-    def join(self) -> None:
-        """End the split."""
-        self._sides = None
+    def join(self, name: str) -> None:
+        """End a cut."""
+        self._cuts.pop(name, None)
 
     def heal(self) -> None:
         """From now on deliver everything soon (partial synchrony: GST)."""
         self.healed = True
-        self._sides = None
+        self._cuts.clear()
 
-    def arrivals(self, source: int, target: int) -> list[int]:
-        """Return after how many milliseconds each copy of a message arrives; none when lost."""
-        rng, options = self.rng, self.options
+    def arrivals(self, source: int, target: int) -> tuple[int, tuple[int, ...]]:
+        """Return the message's number on its way and when each copy arrives; none when lost."""
+        way = (source, target)
+        link = self._links.get(way)
+        if link is None:
+            link = self._links[way] = Link(self._seed, source, target)
+        index = link.count
+        link.count += 1
+        # All chances in one draw: what is not used is drawn all the same, so that a run with one
+        # fault less meets the same delays.
+        chance = link.draw(64)
         if self.healed:
-            return [rng.randint(1, 3)]
-        if self._sides is not None and self._sides[source] != self._sides[target]:
-            return []
-        if rng.random() < options.loss:
-            return []
-        copies = 2 if rng.random() < options.duplication else 1
-        return [rng.randint(0, options.delay_max_ms) for _ in range(copies)]
+            return index, (1 + (chance & 0xFFFF) % 3,)
+        if self._only is not None and (source, target, index) not in self._only:
+            return index, ()
+        if any(way in blocked for blocked in self._cuts.values()):
+            return index, ()
+        if (chance & 0xFFFF) < self._loss:
+            return index, ()
+        first = ((chance >> 16 & 0xFFFF) * self._delays) >> 16
+        if (chance >> 32 & 0xFFFF) >= self._duplication:
+            return index, (first,)
+        return index, (first, ((chance >> 48) * self._delays) >> 16)

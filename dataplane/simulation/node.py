@@ -1,16 +1,15 @@
 """One node of the world: a real core behind real checks, a disk, an application, a gateway."""
 
 from collections import deque
+from random import Random
 from typing import TYPE_CHECKING
 
 from dataplane.consensus.config import ReplicaConfig
 from dataplane.consensus.messages import (
     AnyMessage,
-    Batch,
     CheckpointCertificate,
     Replies,
     Reply,
-    decode_message,
 )
 from dataplane.consensus.outcome import (
     Alarm,
@@ -29,22 +28,22 @@ from dataplane.consensus.outcome import (
 from dataplane.consensus.records import recover
 from dataplane.consensus.replica import Replica
 from dataplane.consensus.verification import verify_message
-from dataplane.documents.replicated import ReplicatedStore
 from dataplane.documents.types import Executor, RequestResult
 from dataplane.replication.copying import carry_out_copy, checkpoint_root
 from dataplane.simulation.byzantine.behaviour import Behaviour
 from dataplane.simulation.checkers.checker import Executed
+from dataplane.simulation.clocks import draw_clock
 from dataplane.simulation.disk import Disk
+from dataplane.simulation.errors import DamagedLogError, DiskFullError
 from dataplane.simulation.gateway import Gateway
+from dataplane.simulation.kept import KeptState
+from dataplane.simulation.options import SLOW_SYNC_MS
 from dataplane.simulation.signatures import FakeSigner, FakeVerifier
-from dataplane.storage.engine import MemoryStore
 
 if TYPE_CHECKING:
     from dataplane.simulation.world import World
 
 SCRUBBED_PER_TICK = 2
-FLIPPABLE = {"kv": b"C", "documents": b"D"}
-"""Rows that no batch writes without reading them: damage to others may mend itself."""
 
 
 class Node:
@@ -59,31 +58,28 @@ class Node:
         verifier: FakeVerifier,
         gateway: Gateway,
         behaviour: Behaviour | None,
-        skew_ms: int,
+        instance: int,
     ) -> None:
         self.world = world
         self.config = config
         self.id = config.replica_id
+        self.instance = instance
+        self.rng = Random(f"{world.options.seed} node {instance}")
+        self.clock = draw_clock(world.options, self.id, self.rng)
         self.signer = signer
         self.gateway = gateway
         self.behaviour = behaviour
         self.disk = Disk()
-        self.store = MemoryStore()
-        self.executor: Executor = world.workload.executor(self.store)
+        self.kept = KeptState(
+            world.workload.executor,
+            flippable=world.workload.flippable,
+            checkpoint_interval=config.limits.checkpoint_interval,
+        )
         self.replica: Replica | None = None
-        self.flushed = 0
-        self.batches: list[Batch] = []
-        """The batches since the state at `_base` was written and flushed."""
-        self.is_damaged = False
-        self.was_damaged = False
-        self._damage_shows_at = 0
         self.is_amnesiac = False
-        self._base = MemoryStore()
-        self._base_applied = 0
-        self._stable: list[int] = []
         self._verifier = verifier
-        self._skew_ms = skew_ms
-        self._life = 0
+        self._is_liar = config.replica_id in world.options.liars
+        self.life = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -94,76 +90,78 @@ class Node:
 
     @property
     def is_liar(self) -> bool:
-        """Whether the node is Byzantine."""
-        return self.behaviour is not None
+        """Whether the node is Byzantine, or one of two with one identity."""
+        return self._is_liar
+
+    @property
+    def executor(self) -> Executor:
+        """The application."""
+        return self.kept.executor
 
     @property
     def now_ms(self) -> int:
         """The node's own clock."""
-        return self.world.now_ms + self._skew_ms
+        return self.clock.read(self.world.now_ms, self.world.elapsed_ms)
 
     # --- Life -----------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Read the log, begin, open a session."""
         assert self.replica is None
-        self._life += 1
+        self.world.acting = self
+        self.life += 1
         self._reset()
         root = None
         if self.executor.applied % self.config.limits.checkpoint_interval == 0:
             root = checkpoint_root(self.executor)
-        recovered = recover(self.disk.records(), self.executor.applied, root)
+        recovered = recover(self._read_log(), self.executor.applied, root)
         recovered.amnesia = self.is_amnesiac
         self.replica = Replica(self.config, self.signer, recovered)
         self.world.checkers.on_start(self)
         self.replica.on_tick(self.now_ms)
-        self.replica.on_request(self.now_ms, self.gateway.restart(self.now_ms))
+        opening = self.gateway.restart(self.now_ms)
+        self.world.checkers.on_invoked(self, opening)
+        self.replica.on_request(self.now_ms, opening)
         self.turn()
 
     def crash(self, *, torn: bool) -> None:
         """Lose memory, what was not synced, and some of what the store had not flushed."""
         assert self.replica is not None
+        written = self.disk.burst_size
+        survivors = self.disk.crash(self.rng, torn=torn)
+        self.world.coverage.on_crash(self, written, len(survivors))
         self.replica = None
-        self._life += 1
-        survivors = self.disk.crash(self.world.rng, torn=torn)
+        self.life += 1
         self.world.checkers.on_durable(self, survivors)
-        kept = self.world.rng.randint(self.flushed, self.executor.applied)
-        del self.batches[kept - self._base_applied :]
-        self.store = self._base.copy()
-        self.executor = self.world.workload.executor(self.store)
-        for sequence, batch in enumerate(self.batches, self._base_applied + 1):
-            self.executor.apply(sequence, batch.ts_ms, batch.requests)
-        for sequence in self._stable:
-            if self._base_applied < sequence <= kept:
-                self.executor.copies.retain(sequence)
-        self.is_damaged = False
+        self.kept.crash(self.rng)
 
     def lose_log(self) -> None:
-        """Lose the log of a node that is down: it cannot know what it voted for."""
+        """Go on without the log: the node cannot know what it voted for, and never votes again."""
         assert self.replica is None
+        is_full = self.disk.is_full
         self.disk = Disk()
+        self.disk.is_full = is_full
         self.is_amnesiac = True
 
-    def flip(self) -> bool:
-        """Change a bit of a stored row behind the application's back; say whether there was one."""
-        prefix = FLIPPABLE[self.world.options.application]
-        rows = list(self.store.iterate(prefix))
-        if not rows:
-            return False
-        key, value = self.world.rng.choice(rows)
-        self.store.write({key: value[:-1] + bytes([value[-1] ^ 1])})
-        self.is_damaged = self.was_damaged = True
-        interval = self.config.limits.checkpoint_interval
-        self._damage_shows_at = (self.executor.applied // interval + 1) * interval
-        return True
+    def _read_log(self) -> list[bytes]:
+        try:
+            return self.disk.records()
+        except DamagedLogError:
+            # It may have forgotten a vote.
+            self.world.faults.on_damaged(self)
+            self.lose_log()
+            return []
 
     # --- Events ---------------------------------------------------------------------------------
 
-    def receive(self, sender: int, payload: bytes) -> None:
+    def receive(self, sender: int, message: AnyMessage) -> None:
         """Take a message from the network."""
         if self.replica is None:
             return
-        message = decode_message(payload)
+        self.world.acting = self
+        if self.replica.is_surplus(message):
+            self.world.count("surplus_vote_skipped")
+            return
         if not verify_message(message, sender, self.config, self._verifier):
             self.world.count("rejected")
             return
@@ -178,17 +176,22 @@ class Node:
         """Let the gateway ask, and ask again."""
         if self.replica is None:
             return
-        for request in self.gateway.due(self.now_ms):
-            self.replica.on_request(self.now_ms, request)
+        self.world.acting = self
+        due = self.gateway.due(self.now_ms)
         fresh = self.gateway.next_request(self.now_ms)
         if fresh is not None:
-            self.replica.on_request(self.now_ms, fresh)
-        self.turn()
+            due.append(fresh)
+            self.world.checkers.on_invoked(self, fresh)
+        for request in due:
+            self.replica.on_request(self.now_ms, request)
+        if due:
+            self.turn()
 
     def _tick(self, life: int) -> None:
-        if self.replica is None or life != self._life or self._timer_at != self.world.now_ms:
+        if self.replica is None or life != self.life or self._timer_at != self.world.now_ms:
             return
         self._timer_at = None
+        self.world.acting = self
         damaged = self.executor.copies.scrub(SCRUBBED_PER_TICK)
         if damaged:
             self.replica.on_damaged(f"{len(damaged)} rows")
@@ -203,16 +206,20 @@ class Node:
         """Carry out every effect, start a sync, arm the timer."""
         replica = self.replica
         assert replica is not None
-        while effects := replica.take():
-            for effect in effects:
-                self._carry_out(replica, effect)
+        try:
+            while effects := replica.take():
+                for effect in effects:
+                    self._carry_out(replica, effect)
+        except DiskFullError:
+            self.world.faults.on_disk_full(self)
+            return
         if self._urgent_barrier > self._durable:
             self._start_sync()
         self.world.checkers.after_turn(self)
         at_ms = self.world.now_ms + max(1, replica.next_tick_ms(self.now_ms) - self.now_ms)
         if self._timer_at is None or at_ms < self._timer_at:
             self._timer_at = at_ms
-            life = self._life
+            life = self.life
             self.world.at(at_ms, lambda: self._tick(life))
 
     def _carry_out(  # noqa: C901, PLR0912 - a branch per effect
@@ -234,17 +241,16 @@ class Node:
                 self._execute(replica, effect)
             case Stable():
                 self.world.checkers.on_stable(self, effect.certificate)
-                self.executor.copies.retain(effect.certificate.sequence)
-                self._stable.append(effect.certificate.sequence)
+                self.kept.retain(effect.certificate.sequence)
                 self._truncate(effect.certificate.sequence)
             case EpochEnded():
                 raise AssertionError("the members of this world do not change")
             case Evidence():
                 self.world.checkers.on_evidence(self, effect)
             case Alarm():
-                self.world.on_alarm(self, effect)
+                self.world.checkers.on_alarm(self, effect)
             case PeerFault():
-                self.world.on_peer_fault(self, effect)
+                self.world.checkers.on_peer_fault(self, self.world.nodes[effect.replica], effect)
             case _:
                 self._copy(replica, effect)
 
@@ -257,41 +263,17 @@ class Node:
             self._installed(effect.certificate)
 
     def _installed(self, certificate: CheckpointCertificate) -> None:
-        self._base = self.store.copy()
-        self._base_applied = self.flushed = certificate.sequence
-        self.batches = []
-        # A flipped bit that nobody noticed yet is not mended by a copy that skips what is equal.
-        self.is_damaged = self.is_damaged and not self.is_sound()
+        self.kept.installed(certificate.sequence)
         self.world.checkers.on_installed(self, certificate)
-        self.world.count("installed")
-        self.world.trace.line(self.world.elapsed_ms, f"install {self.id} s{certificate.sequence}")
-
-    def must_be_repaired(self, stable: int) -> bool:
-        """Whether damage can be known: by looking at the rows, or by the next checkpoint's root.
-
-        A batch that read a flipped bit makes rows that are false and agree with each other.
-        """
-        return self.is_damaged and (stable >= self._damage_shows_at or not self.is_sound())
-
-    def is_sound(self) -> bool:
-        """Whether the rows have the root that the tree says."""
-        return self.hashed_anew() == self.executor.root()
-
-    def hashed_anew(self) -> bytes:
-        """Return the root of the stored rows, whatever the tree says of them."""
-        rows = {key: value for key, value in self.store.iterate(b"") if key[:1].isupper()}
-        return ReplicatedStore(MemoryStore(rows), lambda: None).root()
 
     def _truncate(self, stable: int) -> None:
-        """Flush the store and drop log records that nobody can need, as the driver does."""
-        self.flushed = self.executor.applied
+        """Drop log records that nobody can need, as the driver does."""
         retained = self.config.limits.retained_batches_max
-        self.disk.truncate_before(min(stable, self.flushed) - retained)
+        self.disk.truncate_before(min(stable, self.kept.flushed) - retained)
 
     def _execute(self, replica: Replica, effect: Execute) -> None:
         batch = effect.batch
-        outcome = self.executor.apply(effect.sequence, batch.ts_ms, batch.requests)
-        self.batches.append(batch)
+        outcome = self.kept.apply(effect.sequence, batch)
         root = checkpoint_root(self.executor) if effect.wants_root else None
         self.world.checkers.on_execute(
             self, Executed(effect.sequence, batch, outcome.requests, root)
@@ -320,10 +302,11 @@ class Node:
 
     def _acknowledge(self, result: RequestResult | None) -> None:
         if result is not None:
-            self.world.on_acknowledged(self, result)
+            self.world.checkers.on_acknowledged(self, result)
 
     def _transmit(self, effect: Send | Broadcast) -> None:
         self.world.checkers.on_transmit(self, effect.message)
+        self.world.coverage.on_effect(self, effect)
         if isinstance(effect, Send):
             self._emit(effect.to, effect.message)
             return
@@ -333,10 +316,10 @@ class Node:
 
     def _emit(self, to: int, message: AnyMessage) -> None:
         if self.behaviour is None:
-            self.world.send(self.id, to, message)
+            self.world.send(self.instance, to, message)
             return
         for said in self.behaviour.outgoing(to, message):
-            self.world.send(self.id, to, said)
+            self.world.send(self.instance, to, said)
 
     # --- Durability -----------------------------------------------------------------------------
 
@@ -344,16 +327,17 @@ class Node:
         if self._syncing:
             return
         self._syncing = True
-        barrier, count, life = self._barrier, self.disk.burst_size, self._life
-        self.world.later(
-            self.world.rng.randint(0, self.world.options.sync_max_ms),
-            lambda: self._synced(barrier, count, life),
-        )
+        barrier, count, life = self._barrier, self.disk.burst_size, self.life
+        options = self.world.options
+        most_ms = SLOW_SYNC_MS if self.id in options.slow_disks else options.sync_max_ms
+        delay_ms = self.rng.randint(0, most_ms)
+        self.world.later(delay_ms, lambda: self._synced(barrier, count, life))
 
     def _synced(self, barrier: int, count: int, life: int) -> None:
-        if life != self._life or self.replica is None:
+        if life != self.life or self.replica is None:
             return
         self._syncing = False
+        self.world.acting = self
         self.world.checkers.on_durable(self, self.disk.sync(count))
         self._durable = barrier
         while self._held and self._held[0][0] <= barrier:

@@ -12,8 +12,7 @@ from dataplane.consensus.slots import Slot
 from dataplane.consensus.state import ReplicaState
 from dataplane.consensus.suspicion import Suspicion
 from dataplane.consensus.view_change import ViewChanges
-
-type Patch = tuple[object, str, object]
+from dataplane.simulation.planting import Patch
 
 
 def timeout_unverified() -> list[Patch]:

@@ -33,6 +33,7 @@ from dataplane.consensus.messages import (
     TreeRows,
     ViewChange,
 )
+from dataplane.simulation.schedule import Delivery
 
 
 class Trace:
@@ -50,6 +51,15 @@ class Trace:
         self.line_count += 1
         if self._sink is not None:
             self._sink(full)
+
+    def delivery(self, now_ms: int, way: Delivery, message: AnyMessage, payload: bytes) -> None:
+        """Add the arrival of a message: hashed as it is, put into words only when printed."""
+        source, target, index = way
+        self._hash.update(b"%d %d>%d:%d " % (now_ms, source, target, index))
+        self._hash.update(payload)
+        self.line_count += 1
+        if self._sink is not None:
+            self._sink(f"{now_ms:>6} {source}>{target}:{index} {describe(message)}")
 
     @property
     def digest(self) -> str:

@@ -4,31 +4,33 @@ import heapq
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from dataplane.consensus.config import MemberKeys, ReplicaConfig
-from dataplane.consensus.messages import AnyMessage, encode_message
-from dataplane.consensus.outcome import Alarm, PeerFault
-from dataplane.documents.types import RequestResult
+from dataplane.consensus.messages import AnyMessage, decode_message, encode_batch, encode_message
 from dataplane.simulation.application import Workload
 from dataplane.simulation.byzantine.behaviour import Conspiracy
 from dataplane.simulation.byzantine.catalogue import behaviour_of
 from dataplane.simulation.checkers.suite import CheckerSuite
+from dataplane.simulation.coverage import Coverage
 from dataplane.simulation.errors import ViolationError
+from dataplane.simulation.faults import Faults
 from dataplane.simulation.gateway import Gateway
 from dataplane.simulation.network import Network
 from dataplane.simulation.node import Node
 from dataplane.simulation.options import Options
+from dataplane.simulation.schedule import Delivery
 from dataplane.simulation.signatures import FakeVerifier, signer_of
-from dataplane.simulation.trace import Trace, describe
+from dataplane.simulation.trace import Trace
 from dataplane.wire.quorum import reply_quorum
 
 CLUSTER_ID = b"simulated-world!"
-START_MS = 1_000_000
+START_MS = 1_000_000_000
 LOAD_EVERY_MS = 50
 HEALED_MAX_MS = 120_000
-CHECK_DONE_EVERY_MS = 100
-MUST_NOT_BE = ("diverged", "root_changed", "state_damaged", "copy_damaged")
+UNDER_WAY_MAX = 100_000
+"""Messages and timers that wait at once; more means that answers breed answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,19 @@ class RunResult:
     trace_digest: str
     counters: dict[str, int]
     virtual_ms: int
+    noticed: tuple[str, ...] = ()
+    """Beyond the model: which promises broke."""
+
+    @property
+    def is_silent_fork(self) -> bool:
+        """Whether honest replicas executed different batches and nothing noticed."""
+        noticed = self.noticed or self.counters.get("fork_noticed_by_replicas")
+        return bool(self.counters.get("forked")) and not noticed
+
+    @property
+    def checker(self) -> str | None:
+        """The checker that found the violation."""
+        return None if self.violation is None else self.violation.partition(":")[0]
 
 
 class World:
@@ -48,15 +63,25 @@ class World:
     def __init__(self, options: Options, trace: Trace) -> None:
         self.options = options
         self.trace = trace
-        self.rng = Random(options.seed + 1)
         self.now_ms = START_MS
         self.workload = Workload(options.application)
-        self.network = Network(options, self.rng)
+        self.network = Network(options)
         self.counters: Counter[str] = Counter()
-        self.checkers = CheckerSuite(options)
+        self.acting: Node | None = None
+        """Whose core was last called."""
+        self.coverage = Coverage(options, self.counters)
+        self.checkers = CheckerSuite(options, self.coverage)
+        self.faults = Faults(self)
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._pushed = 0
-        self._last: tuple[AnyMessage, tuple[bytes, str]] | None = None
+        self._last: tuple[AnyMessage, tuple[AnyMessage, bytes]] | None = None
+        self.nodes: dict[int, Node] = {}
+        """By instance: the replicas by their ids, then the second copies of twins."""
+        self._instances: dict[int, tuple[int, ...]] = {}
+        self._make_nodes()
+
+    def _make_nodes(self) -> None:
+        options = self.options
         signers = [signer_of("vote", replica) for replica in range(options.n)]
         gateways = [signer_of("gateway", replica) for replica in range(options.n)]
         members = tuple(
@@ -64,12 +89,13 @@ class World:
             for replica in range(options.n)
         )
         verifier = FakeVerifier([*signers, *gateways])
-        conspiracy = Conspiracy(CLUSTER_ID, self.rng, options.liars, options.n)
+        chance = Random(f"{options.seed} liars")
+        conspiracy = Conspiracy(CLUSTER_ID, chance, options.liars, options.n)
         behaviours = dict(options.byzantine)
-        self.nodes: dict[int, Node] = {}
-        for replica in range(options.n):
+        for instance, replica in enumerate([*range(options.n), *sorted(options.twins)]):
             name = behaviours.get(replica)
-            self.nodes[replica] = Node(
+            self._instances[replica] = (*self._instances.get(replica, ()), instance)
+            self.nodes[instance] = Node(
                 self,
                 ReplicaConfig(
                     cluster_id=CLUSTER_ID,
@@ -86,12 +112,12 @@ class World:
                     needed=reply_quorum(options.n),
                     signer=gateways[replica],
                     workload=self.workload,
-                    rng=self.rng,
+                    rng=Random(f"{options.seed} gateway {replica}"),
                 ),
                 behaviour=(
                     None if name is None else behaviour_of(name, signers[replica], conspiracy)
                 ),
-                skew_ms=self.rng.randint(0, options.skew_max_ms),
+                instance=instance,
             )
 
     @property
@@ -119,6 +145,10 @@ class World:
         """Note that something happened, for the coverage of a sweep."""
         self.counters[what] += 1
 
+    def say(self, text: str) -> None:
+        """Add a line to the trace."""
+        self.trace.line(self.elapsed_ms, text)
+
     # --- The run --------------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -131,170 +161,124 @@ class World:
         for node in self.nodes.values():
             node.start()
         self._schedule_load()
-        self._schedule_faults()
-        self.at(START_MS + self.options.faults_until_ms, self._heal)
+        self.faults.schedule()
         finished = False
         while self._heap and not finished:
+            if len(self._heap) > UNDER_WAY_MAX:
+                raise ViolationError("flood", f"{len(self._heap)} events are under way")
             at_ms, _, action = heapq.heappop(self._heap)
             assert at_ms >= self.now_ms
             self.now_ms = at_ms
             try:
                 action()
             except AssertionError as error:
-                raise ViolationError("core_assertion", repr(error)) from error
+                self._stumbled(error)
             finished = self.network.healed and self._is_over()
         self.checkers.at_end(self)
+
+    def _stumbled(self, error: AssertionError) -> None:
+        """Stop a node whose core found itself broken; within the model only a liar's may."""
+        node = self.acting
+        assert node is not None
+        if not node.is_liar:
+            if not self.options.is_beyond_model:
+                raise ViolationError("core_assertion", repr(error)) from error
+            self.checkers.noticed.append(f"core_assertion: node {node.id} {error!r}")
+        node.replica = None
 
     def _is_over(self) -> bool:
         healed_at = START_MS + self.options.faults_until_ms
         if self.now_ms - healed_at > HEALED_MAX_MS:
             return True
         if not self.options.is_live:
-            return self.now_ms - healed_at > 1_000
+            # Time enough for a lie to show.
+            return self.now_ms - healed_at > (5_000 if self.options.is_beyond_model else 1_000)
         return self.checkers.is_quiet(self)
 
     def _schedule_load(self) -> None:
-        honest = self.honest
-        for _ in range(self.options.request_count):
-            self.rng.choice(honest).gateway.remaining += 1
-        for node in honest:
-            self._load(node)
+        for replica in self.options.requests:
+            self.nodes[replica].gateway.remaining += 1
+        for node in self.honest:
+            self._load(node, Random(f"{self.options.seed} load {node.id}"))
 
-    def _load(self, node: Node) -> None:
+    def _load(self, node: Node, chance: Random) -> None:
         node.load()
         every = self.options.request_every_ms * 2
         busy = node.gateway.remaining > 0
-        self.later(self.rng.randint(1, every) if busy else LOAD_EVERY_MS, lambda: self._load(node))
-
-    # --- Faults ---------------------------------------------------------------------------------
-
-    def _schedule_faults(self) -> None:
-        rng, options = self.rng, self.options
-        for _ in range(options.partition_count):
-            self.at(START_MS + rng.randint(0, options.faults_until_ms), self._split)
-        for _ in range(options.crash_count):
-            at_ms = START_MS + rng.randint(0, options.faults_until_ms)
-            self.at(at_ms, lambda: self._crash([rng.choice(self.honest)]))
-        for _ in range(options.correlated_crashes):
-            at_ms = START_MS + rng.randint(0, options.faults_until_ms)
-            self.at(at_ms, lambda: self._crash(self.honest))
-
-        if options.amnesiac is not None:
-            node = self.nodes[options.amnesiac]
-            at_ms = START_MS + rng.randint(0, options.faults_until_ms)
-            self.at(at_ms, lambda: self._lose_log(node))
-        if options.flipped is not None:
-            flipped = self.nodes[options.flipped]
-            at_ms = START_MS + rng.randint(0, options.faults_until_ms)
-            self.at(at_ms, lambda: self._flip(flipped))
-
-    def _lose_log(self, node: Node) -> None:
-        self._crash([node])
-        if node.replica is None:
-            node.lose_log()
-            self.count("amnesia")
-            self.trace.line(self.elapsed_ms, f"log of {node.id} lost")
-
-    def _flip(self, node: Node) -> None:
-        if node.replica is not None and node.flip():
-            self.count("flip")
-            self.trace.line(self.elapsed_ms, f"flip {node.id}")
-
-    def _split(self) -> None:
-        if self.network.healed:
-            return
-        sides = {replica: self.rng.randint(0, 1) for replica in self.nodes}
-        self.network.split(sides)
-        self.count("partition")
-        self.trace.line(self.elapsed_ms, f"split {list(sides.values())}")
-        self.later(self.rng.randint(50, 1_500), self._join)
-
-    def _join(self) -> None:
-        self.network.join()
-        self.trace.line(self.elapsed_ms, "join")
-
-    def _crash(self, nodes: list[Node]) -> None:
-        if self.network.healed:
-            return
-        for node in nodes:
-            if node.replica is None:
-                continue
-            node.crash(torn=self.options.torn)
-            self.count("crash")
-            applied = node.executor.applied
-            self.trace.line(self.elapsed_ms, f"crash {node.id} keeps {applied}")
-            self.later(self.rng.randint(1, 800), lambda node=node: self._restart(node))  # type: ignore[misc]
-
-    def _restart(self, node: Node) -> None:
-        if node.replica is None:
-            self.trace.line(self.elapsed_ms, f"restart {node.id}")
-            node.start()
-
-    def _heal(self) -> None:
-        self.trace.line(self.elapsed_ms, "heal")
-        self.network.heal()
-        for node in self.nodes.values():
-            self._restart(node)
+        delay_ms = 1 + int(chance.random() * every) if busy else LOAD_EVERY_MS
+        self.later(delay_ms, lambda: self._load(node, chance))
 
     # --- What nodes report ----------------------------------------------------------------------
 
     def send(self, source: int, target: int, message: AnyMessage) -> None:
-        """Put a message on the network."""
-        delays_ms = self.network.arrivals(source, target)
-        if not delays_ms:
-            return
-        payload, said = self._encoded(message)
-        for delay_ms in delays_ms:
-            self.later(delay_ms, lambda: self._deliver(source, target, payload, said))
+        """Put a message of an instance on the network; every instance of the target gets it."""
+        for instance in self._instances[target]:
+            index, delays_ms = self.network.arrivals(source, instance)
+            if not delays_ms:
+                continue
+            arrived, payload = self._encoded(message)
+            for delay_ms in delays_ms:
+                delivery = (source, instance, index)
+                self.later(delay_ms, partial(self._deliver, delivery, arrived, payload))
 
-    def _encoded(self, message: AnyMessage) -> tuple[bytes, str]:
-        """Encode and describe a message, once for all receivers of a broadcast."""
+    def _encoded(self, message: AnyMessage) -> tuple[AnyMessage, bytes]:
+        """Encode a message and decode it, once for all receivers of a broadcast."""
         if self._last is None or self._last[0] is not message:
-            self._last = (message, (encode_message(message), describe(message)))
+            payload = encode_message(message)
+            self._last = (message, (decode_message(payload), payload))
         return self._last[1]
 
-    def _deliver(self, source: int, target: int, payload: bytes, said: str) -> None:
+    def _deliver(self, delivery: Delivery, message: AnyMessage, payload: bytes) -> None:
+        source, target, _ = delivery
         self.counters["delivered"] += 1
-        self.trace.line(self.elapsed_ms, f"{source}>{target} {said}")
-        self.nodes[target].receive(source, payload)
-
-    def on_alarm(self, node: Node, alarm: Alarm) -> None:
-        """Note an alarm; divergence is one only where a bit was flipped."""
-        self.count(f"alarm.{alarm.code}")
-        if node.is_liar:
-            return
-        self.trace.line(self.elapsed_ms, f"alarm {node.id} {alarm.code}")
-        if alarm.code in MUST_NOT_BE and not node.was_damaged:
-            raise ViolationError("roots", f"node {node.id} says {alarm.code}: {alarm.detail}")
-
-    def on_peer_fault(self, node: Node, fault: PeerFault) -> None:
-        """Note that a peer was caught serving what its own word proves false."""
-        self.count("peer_fault")
-        self.trace.line(self.elapsed_ms, f"fault {node.id} of {fault.replica}: {fault.detail}")
-        culprit = self.nodes[fault.replica]
-        if not node.is_liar and not culprit.is_liar and not culprit.was_damaged:
-            raise ViolationError("evidence", f"node {node.id} blames honest node {culprit.id}")
-
-    def on_acknowledged(self, node: Node, result: RequestResult) -> None:
-        """Note that a gateway has its answer."""
-        self.count("acknowledged")
-        self.trace.line(self.elapsed_ms, f"answered {node.id} c{result.cseq} s{result.sequence}")
-        self.checkers.on_acknowledged(node, result)
+        if not self.network.healed:
+            self.network.delivered.append(delivery)
+        self.trace.delivery(self.elapsed_ms, delivery, message, payload)
+        self.nodes[target].receive(self.nodes[source].id, message)
 
 
-def run_world(options: Options, trace: Trace) -> RunResult:
-    """Run one seed and return how it ended."""
+NOTICES = ("evidence", "alarm.diverged", "alarm.contradicting_proofs")
+
+
+def _judge(world: World) -> None:
+    """Beyond the model: say whether the honest logs forked, and whether a replica noticed."""
+    executed = {
+        (sequence, encode_batch(batch))
+        for node in world.honest
+        for sequence, batch in node.kept.batches().items()
+    }
+    if len(executed) == len({sequence for sequence, _ in executed}):
+        return
+    world.count("forked")
+    halted = any(text.startswith("core_assertion") for text in world.checkers.noticed)
+    if halted or any(world.counters[what] for what in NOTICES):
+        world.count("fork_noticed_by_replicas")
+
+
+def play(options: Options, trace: Trace) -> tuple[World, RunResult]:
+    """Run one world to its end and return it with how it ended."""
     world = World(options, trace)
     violation = None
     try:
         world.run()
     except ViolationError as error:
         violation = str(error)
-        trace.line(world.elapsed_ms, f"VIOLATION {violation}")
-    return RunResult(
+        world.say(f"VIOLATION {violation}")
+    for node in world.nodes.values():
+        world.coverage.collect(node)
+    if options.is_beyond_model:
+        _judge(world)
+    result = RunResult(
         options.seed,
         violation,
         trace.digest,
         dict(sorted(world.counters.items())),
         world.elapsed_ms,
+        tuple(world.checkers.noticed),
     )
+    return world, result
+
+
+def run_world(options: Options, trace: Trace) -> RunResult:
+    """Run one world and return how it ended."""
+    return play(options, trace)[1]

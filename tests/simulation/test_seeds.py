@@ -4,7 +4,7 @@ import pytest
 
 from dataplane.simulation.sweep import run_seed, run_seeds
 
-SEEDS = range(200)
+SEEDS = range(120)  # scripts/test runs a thousand
 DOCUMENT_SEEDS = range(1_000, 1_012)
 # Seeds that once failed, each with what it found.
 REGRESSIONS = {
@@ -16,6 +16,9 @@ REGRESSIONS = {
     129: "a copied state met a proposal whose batch a decision of a later view had replaced",
     403: "after every copy of the state a replica had the others' old requests ordered again",
     794: "the same without a liar",
+    140: "a request carried by a view after its execution counted as in flight for ever",
+    266: "the same at the primary alone, whose other requests were left behind with it",
+    908: "the same everywhere: all suspected one primary after the other",
 }
 
 

@@ -4,6 +4,7 @@ from dataplane.consensus.config import Signer
 from dataplane.simulation.byzantine.behaviour import Behaviour, Conspiracy
 from dataplane.simulation.byzantine.delivery import (
     FalseCheckpoint,
+    Forger,
     LyingStatus,
     Selective,
     Silent,
@@ -11,7 +12,12 @@ from dataplane.simulation.byzantine.delivery import (
 )
 from dataplane.simulation.byzantine.transfer import BadParts, NeverFinishes, StaleState
 from dataplane.simulation.byzantine.views import VIEW_LIARS
-from dataplane.simulation.byzantine.votes import DoubleVoter, EquivocatingPrimary, UnseenDigest
+from dataplane.simulation.byzantine.votes import (
+    DoubleVoter,
+    EquivocatingPrimary,
+    OpenEquivocator,
+    UnseenDigest,
+)
 
 _BEHAVIOURS: dict[str, type[Behaviour]] = {
     "silent": Silent,
@@ -22,6 +28,8 @@ _BEHAVIOURS: dict[str, type[Behaviour]] = {
     "selective": Selective,
     "false_checkpoint": FalseCheckpoint,
     "lying_status": LyingStatus,
+    "forger": Forger,
+    "open_equivocator": OpenEquivocator,
     "bad_parts": BadParts,
     "stale_state": StaleState,
     "never_finishes": NeverFinishes,

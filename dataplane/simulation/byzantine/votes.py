@@ -27,7 +27,7 @@ class EquivocatingPrimary(Behaviour):
     def outgoing(self, to: int, message: AnyMessage) -> Iterable[AnyMessage]:
         if isinstance(message, PrePrepare):
             self.conspiracy.learn(message)
-            told = self._other_story(message) if self.conspiracy.side_of(to) else message
+            told = self.other_story(message) if self.conspiracy.side_of(to) else message
             self.conspiracy.learn(told)
             prepare = Prepare(told.epoch, told.view, told.sequence, told.digest, told.replica, b"")
             commit = Commit(told.epoch, told.view, told.sequence, told.digest, told.replica, b"")
@@ -37,10 +37,24 @@ class EquivocatingPrimary(Behaviour):
             return [self.revoted(message, digest=digest) for digest in digests]
         return (message,)
 
-    def _other_story(self, message: PrePrepare) -> PrePrepare:
+    def other_story(self, message: PrePrepare) -> PrePrepare:
+        """Return another proposal for the same slot."""
         batch = decode_batch(message.batch)
         other = encode_batch(msgspec.structs.replace(batch, ts_ms=batch.ts_ms + 1))
         return self.resigned(message, digest=digest_of(other), batch=other)
+
+
+class OpenEquivocator(EquivocatingPrimary):
+    """Proposes two batches to everybody, for one slot."""
+
+    @override
+    def outgoing(self, to: int, message: AnyMessage) -> Iterable[AnyMessage]:
+        if not isinstance(message, PrePrepare):
+            return (message,)
+        both = [message, self.other_story(message)]
+        if self.conspiracy.side_of(to):
+            both.reverse()
+        return both
 
 
 class DoubleVoter(Behaviour):

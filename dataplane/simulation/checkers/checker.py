@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from dataplane.consensus.messages import AnyMessage, Batch, CheckpointCertificate
+from dataplane.consensus.messages import AnyMessage, Batch, CheckpointCertificate, Request
 from dataplane.consensus.outcome import Evidence
 from dataplane.consensus.records import Record
 from dataplane.documents.types import RequestResult
@@ -30,6 +30,10 @@ class Checker:
     """Base of all checkers: every event, ignored. Only honest nodes' events arrive."""
 
     name = "checker"
+    invariant = ""
+    """Which invariant of the protocol it checks; several may check one."""
+    holds_beyond_model = False
+    """Whether it must hold also when more than f replicas lie."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -40,6 +44,9 @@ class Checker:
 
     def on_start(self, node: "Node") -> None:
         """See a node start, the first time or after a crash."""
+
+    def on_invoked(self, node: "Node", request: Request) -> None:
+        """See a client ask something for the first time."""
 
     def on_persist(self, node: "Node", record: Record) -> None:
         """See a core ask for a record to be written."""
@@ -61,6 +68,12 @@ class Checker:
 
     def on_evidence(self, node: "Node", evidence: Evidence) -> None:
         """See a replica accused."""
+
+    def on_alarm(self, node: "Node", code: str, detail: str) -> None:
+        """See a core tell the operator something."""
+
+    def on_peer_fault(self, node: "Node", culprit: "Node", detail: str) -> None:
+        """See a core say that a peer served what its own word proves false."""
 
     def on_acknowledged(self, node: "Node", result: RequestResult) -> None:
         """See a client get its answer."""

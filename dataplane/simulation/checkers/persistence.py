@@ -43,6 +43,8 @@ class PersistedFirst(Checker):
     """Every vote that is sent, or counted by its own maker, is on its maker's disk."""
 
     name = "persisted_first"
+    invariant = "I10"
+    holds_beyond_model = True
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
@@ -114,6 +116,7 @@ class Durability(Checker):
     """What a client was told is on the disks of enough honest replicas to survive any crash."""
 
     name = "durability"
+    invariant = "I8"
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
@@ -134,7 +137,7 @@ class Durability(Checker):
     def on_acknowledged(self, node: "Node", result: RequestResult) -> None:
         self._acknowledged = max(self._acknowledged, result.sequence)
         holders = len(self._committed.get(result.sequence, ()))
-        needed = quorum_by_the_paper(self.options.n) - len(self.options.byzantine)
+        needed = quorum_by_the_paper(self.options.n) - len(self.options.liars)
         if holders < needed:
             self.fail(f"{result.sequence} was answered with {holders} of {needed} copies on disk")
 

@@ -3,9 +3,14 @@
 from typing import TYPE_CHECKING, override
 
 from dataplane.consensus.evidence import proof_fault
-from dataplane.consensus.messages import CheckpointCertificate, checkpoint_payload, vote_payload
+from dataplane.consensus.messages import (
+    CheckpointCertificate,
+    checkpoint_payload,
+    suspect_payload,
+    vote_payload,
+)
 from dataplane.consensus.outcome import Evidence
-from dataplane.consensus.records import Accepted, Decided, MadeStable, Prepared, Record
+from dataplane.consensus.records import Accepted, Decided, MadeStable, Prepared, Record, ViewLeft
 from dataplane.simulation.checkers.checker import Checker
 from dataplane.simulation.checkers.persistence import quorum_by_the_paper
 from dataplane.simulation.options import Options
@@ -19,19 +24,28 @@ class Certificates(Checker):
     """Every certificate an honest replica forms or takes has q distinct valid signers."""
 
     name = "certificates"
+    invariant = "quorums"
+    holds_beyond_model = True
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self._quorum = quorum_by_the_paper(options.n)
 
-    def _check(self, what: str, votes: tuple[tuple[int, bytes], ...], payload: bytes) -> None:
+    def _check(
+        self,
+        what: str,
+        votes: tuple[tuple[int, bytes], ...],
+        payload: bytes,
+        least: int | None = None,
+    ) -> None:
+        needed = self._quorum if least is None else least
         valid = {
             replica
             for replica, signature in votes
             if replica < self.options.n and signer_of("vote", replica).sign(payload) == signature
         }
-        if len(valid) < self._quorum:
-            self.fail(f"{what} with {len(valid)} valid signers of {self._quorum}")
+        if len(valid) < needed:
+            self.fail(f"{what} with {len(valid)} valid signers of {needed}")
 
     @override
     def on_persist(self, node: "Node", record: Record) -> None:
@@ -56,6 +70,11 @@ class Certificates(Checker):
                     cluster_id, epoch=stable.epoch, sequence=stable.sequence, root=stable.root
                 )
                 self._check(f"checkpoint {stable.sequence}", stable.votes, payload)
+            case ViewLeft(change=change):
+                end = change.timeout
+                payload = suspect_payload(cluster_id, epoch=end.epoch, view=end.view)
+                blocking = self.options.n - self._quorum + 1
+                self._check(f"end of view {end.view}", end.votes, payload, blocking)
             case _:
                 pass
 
@@ -64,6 +83,8 @@ class Watermarks(Checker):
     """Nothing is proposed or voted for above H or more than ALPHA beyond execution."""
 
     name = "watermarks"
+    invariant = "I7"
+    holds_beyond_model = True
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
@@ -76,8 +97,6 @@ class Watermarks(Checker):
 
     @override
     def on_stable(self, node: "Node", certificate: CheckpointCertificate) -> None:
-        if certificate.sequence > node.executor.applied:
-            self.fail(f"node {node.id} made {certificate.sequence} stable before executing it")
         self._raise(node, certificate.sequence)
 
     def _raise(self, node: "Node", sequence: int) -> None:
@@ -103,38 +122,45 @@ class Bounds(Checker):
     """No container of a replica grows without limit."""
 
     name = "bounds"
+    invariant = "I11"
+    holds_beyond_model = True
 
-    @override
-    def after_turn(self, node: "Node") -> None:
-        if node.replica is None:
-            return
-        limits = self.options.limits
-        sizes = node.replica.sizes()
-        most = {
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        limits = options.limits
+        self._most = {
             "slots": 2 * limits.window,
             "early": 2 * limits.window,
             "pending": limits.pending_requests_max,
             "archive": max(limits.retained_batches_max, 3 * limits.window),
             "checkpoints": 2 * limits.window // limits.checkpoint_interval + 1,
             "evidence": limits.evidence_max,
-            "peers": self.options.n,
+            "peers": options.n,
             "carried": 2 * limits.window,
-            "suspects": self.options.n,
-            "view_changes": self.options.n,
+            "suspects": options.n,
+            "view_changes": options.n,
             "copy_nodes": COPY_PARTS_MAX,
             "copy_rows": COPY_PARTS_MAX,
-            "copy_asked": self.options.n,
+            "copy_asked": options.n,
             "in_flight": (2 * limits.window + 1) * limits.batch_ops_max,
         }
-        for what, size in sizes.items():
+
+    @override
+    def after_turn(self, node: "Node") -> None:
+        if node.replica is None:
+            return
+        most = self._most
+        for what, size in node.replica.sizes().items():
             if size > most[what]:
                 self.fail(f"node {node.id} keeps {size} {what}, the limit is {most[what]}")
 
 
 class NoHonestAccused(Checker):
-    """Evidence names liars only, and is what it claims to be."""
+    """Evidence and complaints name liars only, and evidence is what it claims to be."""
 
     name = "evidence"
+    invariant = "I12"
+    holds_beyond_model = True
 
     @override
     def on_evidence(self, node: "Node", evidence: Evidence) -> None:
@@ -146,3 +172,8 @@ class NoHonestAccused(Checker):
         )
         if fault is not None:
             self.fail(f"evidence against {evidence.replica} proves nothing: {fault}")
+
+    @override
+    def on_peer_fault(self, node: "Node", culprit: "Node", detail: str) -> None:
+        if not culprit.is_liar and not culprit.kept.was_damaged:
+            self.fail(f"node {node.id} blames honest node {culprit.id}: {detail}")

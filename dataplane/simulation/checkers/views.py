@@ -1,0 +1,107 @@
+"""A new view carries over what may be decided, and all who enter it agree on what that is."""
+
+from typing import TYPE_CHECKING, override
+
+from dataplane.consensus.messages import NULL_DIGEST, AnyMessage, NewView, ViewChange
+from dataplane.consensus.records import Decided, Record, ViewEntered
+from dataplane.simulation.checkers.checker import Checker
+from dataplane.simulation.checkers.persistence import quorum_by_the_paper
+from dataplane.simulation.options import Options
+
+if TYPE_CHECKING:
+    from dataplane.simulation.node import Node
+
+
+def carried_by_the_paper(new_view: NewView) -> tuple[int, dict[int, bytes]]:
+    """Return min-s and what follows from the ViewChanges, written apart from the code under test.
+
+    Of every sequence above the newest stable checkpoint, the proof of the highest view.
+    """
+    stable = max(
+        0 if change.checkpoint is None else change.checkpoint.sequence
+        for change in new_view.changes
+    )
+    proofs = sorted(
+        (proof.sequence, proof.view, proof.digest)
+        for change in new_view.changes
+        for proof in change.prepared
+        if proof.sequence > stable
+    )
+    highest = {sequence: digest for sequence, _, digest in proofs}
+    last = max(highest, default=stable)
+    return stable, {
+        sequence: highest.get(sequence, NULL_DIGEST) for sequence in range(stable + 1, last + 1)
+    }
+
+
+class NewViews(Checker):
+    """What a NewView proposes follows from q ViewChanges, and is what every acceptor finds."""
+
+    name = "new_view"
+    invariant = "I13"
+    holds_beyond_model = True
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self._quorum = quorum_by_the_paper(options.n)
+        self._by_honest: dict[int, tuple[tuple[int, bytes], ...]] = {}
+        self._left: dict[tuple[int, int], bytes] = {}
+
+    @override
+    def on_transmit(self, node: "Node", message: AnyMessage) -> None:
+        if isinstance(message, ViewChange) and message.replica == node.id:
+            said = self._left.setdefault((node.id, message.view), message.sig)
+            if said != message.sig:
+                self.fail(f"node {node.id} signed two ViewChanges for view {message.view}")
+
+    @override
+    def on_persist(self, node: "Node", record: Record) -> None:
+        if not isinstance(record, ViewEntered):
+            return
+        new_view = record.new_view
+        backers = {change.replica for change in new_view.changes if change.view == new_view.view}
+        if len(backers) < self._quorum:
+            self.fail(f"node {node.id} entered view {new_view.view} backed by {sorted(backers)}")
+        _, expected = carried_by_the_paper(new_view)
+        proposed = {proposal.sequence: proposal.digest for proposal in new_view.proposals}
+        if proposed != expected:
+            self.fail(f"view {new_view.view} proposes what does not follow, at node {node.id}")
+        if new_view.replica in self.options.liars:
+            return
+        proposals = tuple(sorted(proposed.items()))
+        if self._by_honest.setdefault(new_view.view, proposals) != proposals:
+            self.fail(f"node {node.id} takes another view {new_view.view} than the others")
+
+
+class DecidedIsCarried(Checker):
+    """What was decided in a view is what every later view carries at its sequence."""
+
+    name = "carried"
+    invariant = "I13"
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self._decided: dict[int, tuple[int, bytes]] = {}
+        self._carried: dict[int, tuple[int, dict[int, bytes]]] = {}
+
+    @override
+    def on_persist(self, node: "Node", record: Record) -> None:
+        match record:
+            case Decided(certificate=proof):
+                known = self._decided.get(proof.sequence)
+                if known is None or proof.view < known[0]:
+                    self._decided[proof.sequence] = (proof.view, proof.digest)
+                    for view in self._carried:
+                        self._compare(view, proof.sequence)
+            case ViewEntered(new_view=new_view):
+                self._carried[new_view.view] = carried_by_the_paper(new_view)
+                for sequence in self._decided:
+                    self._compare(new_view.view, sequence)
+            case _:
+                pass
+
+    def _compare(self, view: int, sequence: int) -> None:
+        decided_in, digest = self._decided[sequence]
+        stable, carried = self._carried[view]
+        if decided_in < view and sequence > stable and carried.get(sequence) != digest:
+            self.fail(f"view {view} does not carry {sequence}, decided in view {decided_in}")
