@@ -211,8 +211,11 @@ class World:
     # --- What nodes report ----------------------------------------------------------------------
 
     def send(self, source: int, target: int, message: AnyMessage) -> None:
-        """Put a message of an instance on the network; every instance of the target gets it."""
-        for instance in self._instances[target]:
+        """Put a message of an instance on the network; every instance of the target gets it.
+
+        One for nobody there is lost, as it would be on a real network.
+        """
+        for instance in self._instances.get(target, ()):
             index, delays_ms = self.network.arrivals(source, instance)
             if not delays_ms:
                 continue

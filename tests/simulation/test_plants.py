@@ -46,6 +46,7 @@ CAUGHT_BY = {
 FIRST_SEED = {
     "batch_digest_unchecked": 30,
     "certificates_unverified": 90,
+    "install_unchecked": 130,
     "vote_with_damaged_log": 25,
 }
 
