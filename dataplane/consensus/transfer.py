@@ -129,12 +129,12 @@ class Transfer:
         certificate = self._newest()
         if certificate is None:
             return
-        # What members of earlier epochs decided cannot be checked here: only a state leads past it.
-        is_new = state.executed < state.config.base
         is_out_of_reach = self._out_of_reach_at == state.requested + 1 and (
             len(self._out_of_reach) > state.config.f
         )
-        is_behind = certificate.sequence > state.executed and (is_new or is_out_of_reach)
+        is_behind = certificate.sequence > state.executed and (
+            is_out_of_reach or state.precedes_epoch
+        )
         if is_behind or (state.diverged and state.config.n > 1):
             self._begin(certificate, now_ms)
 

@@ -258,3 +258,14 @@ def test_a_decision_known_by_its_commits_alone_is_fetched():
         lab.drop = lambda source, target, message: isinstance(message, Status | Committed)
         lab.run()
     assert len(lab.bench[3].executed) == 1
+
+
+def test_two_strangers_do_not_answer_each_other_for_ever():
+    lab = Lab(4)
+    lab.bench[0].said.clear()
+    for _ in range(5):
+        assert lab.give(0, Status(1, 0, 0, 0, 9, True), 9)
+    assert len(lab.bench[0].votes(Status)) == 1
+    lab.now_ms += LIMITS.status_ms
+    assert lab.give(0, Status(1, 0, 0, 0, 9, True), 9)
+    assert len(lab.bench[0].votes(Status)) == 2
