@@ -28,6 +28,7 @@ class KeptState:
         self.is_damaged = False
         self.was_damaged = False
         self._damage_shows_at = 0
+        self._damage_was_read = False
         self._base = self.store.copy()
         self._base_applied = 0
         self._batches: list[Batch] = []
@@ -37,6 +38,11 @@ class KeptState:
         """Execute a batch."""
         result = self.executor.apply(sequence, batch.ts_ms, batch.requests)
         self._batches.append(batch)
+        if self.is_damaged and not self._damage_was_read and self.is_sound():
+            # A batch read the flipped bit: from here on the rows are false and agree with each
+            # other, and only the next checkpoint can tell.
+            self._damage_was_read = True
+            self._damage_shows_at = -(-sequence // self._interval) * self._interval
         return result
 
     def batches(self) -> dict[int, Batch]:
@@ -80,6 +86,7 @@ class KeptState:
         key, value = rng.choice(rows)
         self.store.write({key: value[:-1] + bytes([value[-1] ^ 1])})
         self.is_damaged = self.was_damaged = True
+        self._damage_was_read = False
         self._damage_shows_at = (self.executor.applied // self._interval + 1) * self._interval
         return True
 

@@ -2,7 +2,14 @@
 
 from typing import TYPE_CHECKING, override
 
-from dataplane.consensus.messages import AnyMessage, Checkpoint, Commit, Prepare, PrePrepare
+from dataplane.consensus.messages import (
+    AnyMessage,
+    Checkpoint,
+    Commit,
+    Prepare,
+    PrePrepare,
+    ViewChange,
+)
 from dataplane.consensus.records import (
     Accepted,
     MadeStable,
@@ -175,5 +182,7 @@ class DamagedLog(Checker):
                 pass
             case PrePrepare() | Prepare() | Commit() | Checkpoint() if message.replica == node.id:
                 self.fail(f"node {node.id} votes although its log is damaged")
+            case ViewChange() if message.replica == node.id:
+                self.fail(f"node {node.id} leaves a view although its log is damaged")
             case _:
                 pass
