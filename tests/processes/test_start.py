@@ -32,7 +32,7 @@ def run_node(spec: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     [
         ({"version": 9}, "version 9 is not known"),
         ({"cluster_id": "xyz"}, "cluster_id must be 32"),
-        ({"node_id": 7}, "node_id 7 is not among the members"),
+        ({"node_id": 7}, "node_id 7 is neither a member nor the learner"),
         ({"surprise": 1}, "unknown field"),
     ],
 )
