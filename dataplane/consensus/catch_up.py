@@ -22,6 +22,8 @@ class CatchUp:
         self._ordering = ordering
         self._status_sent_ms = 0
         self._asked_ms: dict[int, int] = {}
+        self._answered_ms: dict[int, int] = {}
+        """When each was last answered with the own position, the longest ago first."""
         self._heads: dict[int, int] = {}
         """What each said it executed, also those that are no members."""
         self.peers: dict[int, Status] = {}
@@ -29,8 +31,13 @@ class CatchUp:
     @property
     def status_ms(self) -> int:
         """How often this replica tells its position: a learner asks the members that way."""
-        status_ms = self._state.config.limits.status_ms
-        return status_ms // LEARNER_HASTE if self._state.config.is_learner else status_ms
+        if self._state.config.is_learner:
+            return self._learner_status_ms
+        return self._state.config.limits.status_ms
+
+    @property
+    def _learner_status_ms(self) -> int:
+        return self._state.config.limits.status_ms // LEARNER_HASTE
 
     def on_tick(self, now_ms: int) -> None:
         """Tell the others where this replica stands, and go on asking."""
@@ -62,16 +69,27 @@ class CatchUp:
             self._ordering.repeat_to(status.replica, status.executed + 1)
         if state.config.public_key(status.replica) is None:
             # A learner, or a member of another epoch: it asks, and is not waited for.
-            state.send(status.replica, self._status())
+            self._answer(status.replica, now_ms)
         else:
             self.peers[status.replica] = status
         if is_here and status.view > state.view:
             # It will answer with what takes this replica into its view.
-            state.send(status.replica, self._status())
+            self._answer(status.replica, now_ms)
         self._heads[status.replica] = status.executed
         while len(self._heads) > HEADS_MAX:
             del self._heads[min(self._heads, key=self._heads.__getitem__)]
         self._fetch_next(now_ms)
+
+    def _answer(self, replica: int, now_ms: int) -> None:
+        """Tell the own position, but not at once again: two would answer each other for ever."""
+        before_ms = self._answered_ms.get(replica)
+        if before_ms is not None and now_ms - before_ms < self._learner_status_ms:
+            return
+        self._answered_ms.pop(replica, None)
+        self._answered_ms[replica] = now_ms
+        while len(self._answered_ms) > HEADS_MAX:
+            del self._answered_ms[next(iter(self._answered_ms))]
+        self._state.send(replica, self._status())
 
     def _fetch_next(self, now_ms: int) -> None:
         """Ask the peer ahead that was asked longest ago, one question at a time.
@@ -83,7 +101,7 @@ class CatchUp:
         if now_ms - max(self._asked_ms.values(), default=0) < limits.retransmit_ms:
             return
         ahead = [peer for peer, head in self._heads.items() if head > state.requested]
-        if not ahead or state.copying:
+        if not ahead or state.copying or state.precedes_epoch:
             return
         asked_ms, peer = min((self._asked_ms.get(peer, 0), peer) for peer in ahead)
         if now_ms - asked_ms >= 2 * limits.status_ms:
@@ -97,13 +115,19 @@ class CatchUp:
         state.send(peer, FetchCommitted(first, last))
 
     def on_fetch(self, sender: int, message: FetchCommitted) -> None:
-        """Answer with as many decided batches as the limits allow."""
+        """Answer with as many decided batches of one epoch as the limits allow.
+
+        Whoever must still come to the end of an epoch does not know who decided what follows, and
+        could check no answer that goes on beyond it.
+        """
         state, limits = self._state, self._state.config.limits
         entries: list[CommittedEntry] = []
         size_bytes = 0
         for sequence in range(message.first, message.last + 1):
             entry = state.archive.get(sequence)
             if entry is None or len(entries) >= limits.fetch_batches_max:
+                break
+            if entries and entry.certificate.epoch != entries[0].certificate.epoch:
                 break
             size_bytes += len(entry.batch)
             if entries and size_bytes > limits.fetch_bytes_max:

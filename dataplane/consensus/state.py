@@ -143,6 +143,14 @@ class ReplicaState:
         return self.epoch_end is not None and self.executed < self.epoch_end
 
     @property
+    def precedes_epoch(self) -> bool:
+        """Whether the state is older than the epoch: a node that joined later begins so.
+
+        It knows no members of earlier epochs, so no decision of theirs can be checked here.
+        """
+        return self.executed < self.config.base
+
+    @property
     def high(self) -> int:
         """H, the high watermark; never beyond the end of the epoch."""
         high = self.stable + self.config.limits.window

@@ -128,9 +128,11 @@ class Transfer:
         certificate = self._newest()
         if certificate is None:
             return
+        is_out_of_reach = self._out_of_reach_at == state.requested + 1 and (
+            len(self._out_of_reach) > state.config.f
+        )
         is_behind = certificate.sequence > state.executed and (
-            self._out_of_reach_at == state.requested + 1
-            and len(self._out_of_reach) > state.config.f
+            is_out_of_reach or state.precedes_epoch
         )
         if is_behind or (state.diverged and state.config.n > 1):
             self._begin(certificate, now_ms)
