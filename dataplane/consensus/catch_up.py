@@ -23,7 +23,7 @@ class CatchUp:
         self._status_sent_ms = 0
         self._asked_ms: dict[int, int] = {}
         self._answered_ms: dict[int, int] = {}
-        """When each stranger was last told the own position, the longest ago first."""
+        """When each was last answered with the own position, the longest ago first."""
         self._heads: dict[int, int] = {}
         """What each said it executed, also those that are no members."""
         self.peers: dict[int, Status] = {}
@@ -74,14 +74,14 @@ class CatchUp:
             self.peers[status.replica] = status
         if is_here and status.view > state.view:
             # It will answer with what takes this replica into its view.
-            state.send(status.replica, self._status())
+            self._answer(status.replica, now_ms)
         self._heads[status.replica] = status.executed
         while len(self._heads) > HEADS_MAX:
             del self._heads[min(self._heads, key=self._heads.__getitem__)]
         self._fetch_next(now_ms)
 
     def _answer(self, replica: int, now_ms: int) -> None:
-        """Tell the own position, now and then: two strangers would answer each other for ever."""
+        """Tell the own position, but not at once again: two would answer each other for ever."""
         before_ms = self._answered_ms.get(replica)
         if before_ms is not None and now_ms - before_ms < self._learner_status_ms:
             return
@@ -115,7 +115,11 @@ class CatchUp:
         state.send(peer, FetchCommitted(first, last))
 
     def on_fetch(self, sender: int, message: FetchCommitted) -> None:
-        """Answer with as many decided batches as the limits allow."""
+        """Answer with as many decided batches of one epoch as the limits allow.
+
+        Whoever must still come to the end of an epoch does not know who decided what follows, and
+        could check no answer that goes on beyond it.
+        """
         state, limits = self._state, self._state.config.limits
         entries: list[CommittedEntry] = []
         size_bytes = 0

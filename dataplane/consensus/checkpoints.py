@@ -44,12 +44,29 @@ class Checkpoints:
             return
         if state.is_mute:
             return
-        certified = self._certified.sequence if self._certified else state.stable
-        if sequence < certified or not state.in_reach(sequence):
+        if not self._is_wanted(sequence):
             # A laggard executes what the others proved long ago: its root helps nobody, and votes
             # that never become stable would pile up. Its peers send it the proof.
             state.mark("late_root_withheld")
             return
+        self._sent_at_ms = now_ms
+        self._sign(sequence, root)
+
+    def _is_wanted(self, sequence: int) -> bool:
+        state = self._state
+        certified = self._certified.sequence if self._certified else state.stable
+        return sequence >= certified and state.in_reach(sequence)
+
+    def _sign_withheld(self) -> None:
+        """Sign roots that were out of reach while this replica lagged: they may be wanted now."""
+        for sequence in sorted(self._roots):
+            is_new = sequence > self._state.stable and sequence not in self._own
+            if is_new and self._is_wanted(sequence) and not self._state.is_mute:
+                self._state.mark("withheld_root_signed")
+                self._sign(sequence, self._roots[sequence])
+
+    def _sign(self, sequence: int, root: bytes) -> None:
+        state = self._state
         payload = checkpoint_payload(
             state.config.cluster_id, epoch=state.config.epoch, sequence=sequence, root=root
         )
@@ -61,7 +78,6 @@ class Checkpoints:
             state.signer.sign(payload),
         )
         self._own[sequence] = vote
-        self._sent_at_ms = now_ms
         barrier = state.persist(sequence, Checkpointed(vote), then=lambda _now: self._count(vote))
         state.broadcast(vote, barrier)
 
@@ -170,6 +186,7 @@ class Checkpoints:
             MadeStable(certificate),
             then=lambda _now: state.emit(Stable(certificate)),
         )
+        self._sign_withheld()
 
     def _remember_votes(self, certificate: CheckpointCertificate) -> None:
         """Keep one vote of each replica for the checkpoint that is stable now."""

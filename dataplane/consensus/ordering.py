@@ -383,7 +383,8 @@ class Ordering:
         interval = state.config.limits.checkpoint_interval
         while not state.diverged and not state.copying and not state.ended:
             entry = state.archive.get(state.requested + 1)
-            if entry is None:
+            if entry is None or entry.certificate.epoch > state.config.epoch:
+                # The log may go on in a later epoch: its replica executes that, once there is one.
                 return
             state.requested += 1
             batch = decode_batch(entry.batch)

@@ -208,13 +208,17 @@ def _recover_record(recovered: Recovered, record: Record) -> None:
             pass  # The state itself is in the next epoch, or comes there by executing again.
 
 
+def _recover_body(recovered: Recovered, proposal: PrePrepare) -> None:
+    if proposal.batch:
+        recovered.bodies[proposal.sequence, proposal.digest] = proposal.batch
+
+
 def _recover_slot(recovered: Recovered, record: Accepted | Prepared | Decided) -> None:
     """Take a record of one sequence; views rise in the log, so the last one is the newest."""
     match record:
         case Accepted(pre_prepare=proposal):
             recovered.accepted[proposal.sequence] = record
-            if proposal.batch:
-                recovered.bodies[proposal.sequence, proposal.digest] = proposal.batch
+            _recover_body(recovered, proposal)
         case Prepared(vote=vote):
             recovered.prepared[vote.sequence] = record
         case Decided(certificate=certificate, batch=batch):

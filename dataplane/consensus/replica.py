@@ -119,6 +119,11 @@ class Replica:
         return self._state.diverged
 
     @property
+    def is_learner(self) -> bool:
+        """Whether this replica follows, and is no member of its epoch."""
+        return self._state.config.is_learner
+
+    @property
     def amnesia(self) -> bool:
         """Whether this replica may have forgotten votes: it learns, and never votes again."""
         return self._state.amnesia

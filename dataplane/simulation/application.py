@@ -6,8 +6,16 @@ from typing import override
 
 import msgspec
 from blake3 import blake3
+from nacl import bindings
 
-from dataplane.documents.commands import Create, OpenSession, Update, encode_op, session_id
+from dataplane.documents.commands import (
+    Create,
+    OpenSession,
+    Reconfigure,
+    Update,
+    encode_op,
+    session_id,
+)
 from dataplane.documents.replicated import ReplicatedStore
 from dataplane.documents.state import StateMachine
 from dataplane.documents.tables import DOCUMENT, Batch
@@ -21,16 +29,36 @@ from dataplane.documents.types import (
     RequestView,
 )
 from dataplane.storage.engine import MemoryStore
+from dataplane.wire.membership import (
+    Member,
+    NextMembers,
+    decode_next,
+    encode_next,
+    order_payload,
+)
 
 WINDOW = 64
+ADMIN_SEED = b"the control plane of this world!"
 COUNT = b"C"
 META = b"M"
 SESSION = b"S"
 ANSWER = b"W"
+EPOCH = b"E"
+ORDER = b"members:"
 CSEQ_BYTES = 8
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_result = msgspec.msgpack.Decoder(tuple[bytes, RequestResult]).decode
+
+
+class MembersRow(msgspec.Struct, array_like=True):
+    """The epoch, its members, and its end once that is known."""
+
+    epoch: int
+    base: int
+    members: tuple[Member, ...]
+    ends_at: int | None = None
+    next_members: tuple[Member, ...] = ()
 
 
 @dataclass(slots=True)
@@ -54,11 +82,20 @@ def _answer(
 class MapApplication(Executor):
     """A map of counters; every operation names a key, and its result is the key's new count.
 
-    Counts are read from the rows each time, so that a damaged row shows.
+    Counts are read from the rows each time, so that a damaged row shows. An operation that begins
+    with `ORDER` changes the members, `tail` batches later.
     """
 
-    def __init__(self, store: MemoryStore | None = None) -> None:
+    def __init__(
+        self,
+        store: MemoryStore | None = None,
+        *,
+        members: tuple[Member, ...] = (),
+        tail: int = 0,
+    ) -> None:
         self._store = MemoryStore() if store is None else store
+        self._genesis = members
+        self._tail = tail
         self._replicated = ReplicatedStore(self._store, self._load)
         self._load()
 
@@ -66,6 +103,12 @@ class MapApplication(Executor):
         meta = self._store.get(META)
         self._applied, self._now_ms = (
             (0, 0) if meta is None else msgspec.msgpack.decode(meta, type=tuple[int, int])
+        )
+        row = self._store.get(EPOCH)
+        self._members = (
+            MembersRow(0, 0, self._genesis)
+            if row is None
+            else msgspec.msgpack.decode(row, type=MembersRow)
         )
         self._sessions: dict[bytes, Session] = {}
         for key, row in self._store.iterate(SESSION):
@@ -89,6 +132,7 @@ class MapApplication(Executor):
         self._now_ms = max(self._now_ms, batch_ts_ms)
         batch = Batch(self._store)
         results = tuple([self._request(batch, request) for request in requests])
+        self._advance(batch)
         batch.put(META, _encode((self._applied, self._now_ms)))
         self._replicated.commit(sequence, batch.changes, batch.before())
         return BatchResult(sequence, results)
@@ -127,6 +171,9 @@ class MapApplication(Executor):
     def _execute(self, batch: Batch, session: Session, request: RequestView) -> RequestResult:
         results = []
         for key in request.ops:
+            if key.startswith(ORDER):
+                results.append(self._change_members(batch, decode_next(key[len(ORDER) :])))
+                continue
             stored = batch.get(COUNT + key)
             count = b"%d" % (int(stored or b"0") + 1)
             batch.put(COUNT + key, count)
@@ -143,10 +190,26 @@ class MapApplication(Executor):
         self._write_session(batch, request.session)
         return result
 
+    def _change_members(self, batch: Batch, following: NextMembers) -> bytes:
+        row = self._members
+        if row.ends_at is None and following.epoch == row.epoch + 1:
+            row.ends_at, row.next_members = self._applied + self._tail, following.members
+            batch.put(EPOCH, _encode(row))
+        if following.members in (row.members, row.next_members):
+            return b"agreed"
+        return b"conflict"
+
+    def _advance(self, batch: Batch) -> None:
+        row = self._members
+        if row.ends_at == self._applied:
+            self._members = MembersRow(row.epoch + 1, self._applied, row.next_members)
+            batch.put(EPOCH, _encode(self._members))
+
     @property
     @override
     def configuration(self) -> Configuration:
-        return Configuration(0, 0, ())
+        row = self._members
+        return Configuration(row.epoch, row.base, row.members, row.ends_at, row.next_members)
 
     @override
     def root(self) -> bytes:
@@ -165,8 +228,13 @@ def _answer_key(session: bytes, cseq: int) -> bytes:
 class Workload:
     """Makes applications, and the operations that fit them."""
 
-    def __init__(self, application: str) -> None:
+    def __init__(
+        self, application: str, *, cluster_id: bytes, members: tuple[Member, ...], tail: int
+    ) -> None:
         self._documents = application == "documents"
+        self._cluster_id = cluster_id
+        self._members = members
+        self._tail = tail
 
     @property
     def flippable(self) -> bytes:
@@ -175,7 +243,21 @@ class Workload:
 
     def executor(self, store: MemoryStore) -> Executor:
         """Return the application over what the store holds; an empty one gets its first state."""
-        return StateMachine(store, Genesis()) if self._documents else MapApplication(store)
+        if not self._documents:
+            return MapApplication(store, members=self._members, tail=self._tail)
+        admin_key, _ = bindings.crypto_sign_seed_keypair(ADMIN_SEED)
+        genesis = Genesis(cluster_id=self._cluster_id, members=self._members, admin_key=admin_key)
+        return StateMachine(store, genesis)
+
+    def order(self, epoch: int, members: tuple[Member, ...]) -> bytes:
+        """Return the control plane's operation that makes these the members of an epoch."""
+        order = encode_next(NextMembers(epoch, members))
+        if not self._documents:
+            return ORDER + order
+        _, secret_key = bindings.crypto_sign_seed_keypair(ADMIN_SEED)
+        payload = order_payload(self._cluster_id, order)
+        signature = bindings.crypto_sign(payload, secret_key)[: bindings.crypto_sign_BYTES]
+        return encode_op(Reconfigure(order, signature))
 
     def opening(self, nonce: bytes) -> bytes:
         """Return the operation that opens a session."""

@@ -30,6 +30,7 @@ from dataplane.consensus.messages import (
 )
 from dataplane.consensus.outcome import Broadcast, Evidence, Send
 from dataplane.consensus.records import Accepted, Decided, MadeStable, Record, ViewEntered, ViewLeft
+from dataplane.consensus.replica import Replica
 from dataplane.simulation.checkers.checker import Checker, Executed
 from dataplane.simulation.options import Options
 
@@ -72,6 +73,7 @@ NORMAL_RULES = {
     "surplus_vote_skipped": "a vote that adds nothing was dropped unverified",
     "torn_tail": "a crash kept a part of what was not synced",
     "vote_below_watermark_answered": "a vote for an old checkpoint was answered with the proof",
+    "withheld_root_signed": "a root that was out of reach was signed when it came within it",
     "vote_repeated": "a vote was sent again because it might be lost",
 }
 TRANSFER_RULES = {
@@ -85,6 +87,15 @@ TRANSFER_RULES = {
     "row_flipped": "a bit of a stored row turned",
     "rows_served": "rows of a state were sent to a copying replica",
     "state_copied": "a replica replaced its state by a certified one",
+}
+MEMBER_RULES = {
+    "crash_at_epoch_end": "nodes crashed around the end of an epoch",
+    "epoch_began": "a replica went on with other members",
+    "epoch_ended_in_later_view": "an epoch ended after its primary was replaced",
+    "learner_joined": "a node that learned became a member",
+    "learner_started": "the control plane started a node that learns",
+    "log_of_later_epoch": "a restart went through the end of an epoch again, and found votes there",
+    "member_left": "a member was removed and learns from then on",
 }
 VIEW_CHANGE_RULES = {
     "body_fetched": "a batch that a new view carries was asked of a peer",
@@ -124,7 +135,7 @@ _SAID: dict[type[AnyMessage], tuple[str, str]] = {
 
 def rules() -> dict[str, str]:
     """Return every rule that a long sweep must see, with what it says."""
-    return NORMAL_RULES | TRANSFER_RULES | VIEW_CHANGE_RULES
+    return NORMAL_RULES | MEMBER_RULES | TRANSFER_RULES | VIEW_CHANGE_RULES
 
 
 def missing_rules(totals: Counter[str]) -> list[str]:
@@ -153,6 +164,16 @@ class Coverage(Checker):
         if 0 < kept < written:
             self._counters["torn_tail"] += 1
         self.collect(node)
+
+    def on_epoch_over(self, node: "Node", ended: Replica, *, found_more: bool) -> None:
+        """See the end of an epoch at a node; `found_more`: its log has votes of the next one."""
+        if node.is_liar:
+            return
+        self._counters.update(ended.marks)
+        self._counters["epoch_ended_in_later_view"] += ended.view > 0
+        self._counters["log_of_later_epoch"] += found_more
+        self._counters["learner_joined"] += ended.is_learner and node.is_member
+        self._counters["member_left"] += not ended.is_learner and not node.is_member
 
     def collect(self, node: "Node") -> None:
         """Take over what the node's core counted in this life."""

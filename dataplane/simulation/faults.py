@@ -3,7 +3,17 @@
 from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
-from dataplane.simulation.plan import BitFlip, Crash, Cut, Fault, FullDisk, LogLoss, RowFlip
+from dataplane.simulation.plan import (
+    BitFlip,
+    Crash,
+    Cut,
+    Death,
+    EndCrash,
+    Fault,
+    FullDisk,
+    LogLoss,
+    RowFlip,
+)
 
 if TYPE_CHECKING:
     from dataplane.simulation.node import Node
@@ -15,6 +25,7 @@ class Faults:
 
     def __init__(self, world: "World") -> None:
         self._world = world
+        self._at_ends: list[EndCrash] = []
 
     def schedule(self) -> None:
         """Plan every fault of the run, and the end of all."""
@@ -28,8 +39,11 @@ class Faults:
             return
         match fault:
             case Crash():
-                for instance, down_ms in fault.victims:
-                    self._crash(self._world.nodes[instance], down_ms)
+                self._crash_all(fault.victims)
+            case EndCrash():
+                self._at_ends.append(fault)
+            case Death():
+                self._die(self._world.nodes[fault.node])
             case Cut():
                 self._cut(fault)
             case FullDisk():
@@ -58,6 +72,26 @@ class Faults:
             self._world.network.join(cut.name)
             self._world.say(f"{cut.name} ends")
 
+    def _crash_all(self, victims: tuple[tuple[int, int], ...]) -> None:
+        if self._world.network.healed:
+            return
+        for instance, down_ms in victims:
+            if instance in self._world.nodes:
+                self._crash(self._world.nodes[instance], down_ms)
+
+    def _die(self, node: "Node") -> None:
+        self._crash(node, 1)
+        node.is_dead = True
+        self._world.say(f"node {node.id} never comes back")
+
+    def near_end(self, epoch: int, left: int) -> None:
+        """Learn that a node executed all but so many batches of an epoch that ends."""
+        due = [fault for fault in self._at_ends if fault.epoch == epoch and left <= fault.before]
+        for fault in due:
+            self._at_ends.remove(fault)
+            self._world.count("crash_at_epoch_end")
+            self._world.later(fault.delay_ms, partial(self._crash_all, fault.victims))
+
     def _crash(self, node: "Node", down_ms: int, *, torn: bool | None = None) -> None:
         if node.replica is None or node.is_liar:
             return
@@ -67,6 +101,8 @@ class Faults:
         self._world.later(down_ms, lambda: self.restart(node))
 
     def _fill(self, fault: FullDisk) -> None:
+        if fault.node not in self._world.nodes:
+            return
         self._world.nodes[fault.node].disk.is_full = True
         self._world.say(f"{fault.name}: the disk of {fault.node} is full")
         self._world.later(fault.until_ms - fault.at_ms, lambda: self._empty(fault.node))
@@ -112,7 +148,7 @@ class Faults:
 
     def restart(self, node: "Node") -> None:
         """Start a node that is down."""
-        if node.replica is None:
+        if node.replica is None and not node.is_dead:
             self._world.say(f"restart {node.id}")
             node.start()
 

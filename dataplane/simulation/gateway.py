@@ -8,6 +8,7 @@ from dataplane.documents.commands import session_id
 from dataplane.documents.types import RequestResult
 from dataplane.simulation.application import Workload
 from dataplane.simulation.signatures import FakeSigner
+from dataplane.wire.quorum import reply_quorum
 
 OUTSTANDING_MAX = 12
 REPEAT_MS = 250
@@ -84,6 +85,19 @@ class Gateway:
         self._next_cseq += 1
         self.remaining -= 1
         return request
+
+    def order(self, operation: bytes, now_ms: int) -> Request | None:
+        """Return a request of the control plane, if this gateway can be asked now."""
+        if not self._opened or self._next_cseq - self._answered > OUTSTANDING_MAX:
+            return None
+        request = self._sign(self._next_cseq, (operation,))
+        self._asked[self._next_cseq] = Asked(request, now_ms)
+        self._next_cseq += 1
+        return request
+
+    def set_replica_count(self, n: int) -> None:
+        """Take notice of other members: so many equal replies are needed from now on."""
+        self._needed = reply_quorum(n)
 
     def due(self, now_ms: int) -> list[Request]:
         """Return the requests to send again."""

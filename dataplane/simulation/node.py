@@ -4,12 +4,11 @@ from collections import deque
 from random import Random
 from typing import TYPE_CHECKING
 
-from dataplane.consensus.config import ReplicaConfig
+from dataplane.consensus.config import MemberKeys, ReplicaConfig
 from dataplane.consensus.messages import (
     AnyMessage,
     CheckpointCertificate,
     Replies,
-    Reply,
 )
 from dataplane.consensus.outcome import (
     Alarm,
@@ -25,10 +24,11 @@ from dataplane.consensus.outcome import (
     Send,
     Stable,
 )
-from dataplane.consensus.records import recover
+from dataplane.consensus.records import Recovered, recover
 from dataplane.consensus.replica import Replica
-from dataplane.consensus.verification import verify_message
-from dataplane.documents.types import Executor, RequestResult
+from dataplane.consensus.verification import is_of_another_epoch, verify_message
+from dataplane.documents.types import Configuration, Executor, RequestResult
+from dataplane.replication.answers import replies_by_gateway
 from dataplane.replication.copying import carry_out_copy, checkpoint_root
 from dataplane.simulation.byzantine.behaviour import Behaviour
 from dataplane.simulation.checkers.checker import Executed
@@ -46,14 +46,23 @@ if TYPE_CHECKING:
 SCRUBBED_PER_TICK = 2
 
 
+def member_keys(configuration: Configuration) -> tuple[MemberKeys, ...]:
+    """Return the members as the core knows them."""
+    return tuple(
+        MemberKeys(member.id, member.public_key, member.gateway_key)
+        for member in configuration.members
+    )
+
+
 class Node:
     """Carries out a core's effects the way the real driver does, on virtual time."""
 
     def __init__(
         self,
         world: "World",
-        config: ReplicaConfig,
+        specification: Configuration,
         *,
+        replica_id: int,
         signer: FakeSigner,
         verifier: FakeVerifier,
         gateway: Gateway,
@@ -61,9 +70,10 @@ class Node:
         instance: int,
     ) -> None:
         self.world = world
-        self.config = config
-        self.id = config.replica_id
+        self.id = replica_id
         self.instance = instance
+        self._specification = specification
+        self._limits = world.options.limits
         self.rng = Random(f"{world.options.seed} node {instance}")
         self.clock = draw_clock(world.options, self.id, self.rng)
         self.signer = signer
@@ -73,12 +83,15 @@ class Node:
         self.kept = KeptState(
             world.workload.executor,
             flippable=world.workload.flippable,
-            checkpoint_interval=config.limits.checkpoint_interval,
+            checkpoint_interval=self._limits.checkpoint_interval,
         )
+        self.configuration = specification
+        self.config = self._config()
         self.replica: Replica | None = None
         self.is_amnesiac = False
         self._verifier = verifier
-        self._is_liar = config.replica_id in world.options.liars
+        self._is_liar = replica_id in world.options.liars
+        self.is_dead = False
         self.life = 0
         self._reset()
 
@@ -86,7 +99,13 @@ class Node:
         self._held: deque[tuple[int, Send | Broadcast]] = deque()
         self._barrier = self._urgent_barrier = self._durable = 0
         self._syncing = False
+        self._epoch_over = False
         self._timer_at: int | None = None
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the node is a member of the epoch that it is in."""
+        return not self.config.is_learner
 
     @property
     def is_liar(self) -> bool:
@@ -111,18 +130,70 @@ class Node:
         self.world.acting = self
         self.life += 1
         self._reset()
-        root = None
-        if self.executor.applied % self.config.limits.checkpoint_interval == 0:
-            root = checkpoint_root(self.executor)
-        recovered = recover(self._read_log(), self.executor.applied, root)
-        recovered.amnesia = self.is_amnesiac
-        self.replica = Replica(self.config, self.signer, recovered)
+        known, given = self.executor.configuration, self._specification
+        # A node that joins later has an empty state, and the members to learn from as it was told.
+        self.configuration = given if given.epoch > known.epoch else known
+        self.config = self._config()
+        self._recovered = self._recover()
+        self.replica = Replica(self.config, self.signer, self._recovered)
         self.world.checkers.on_start(self)
         self.replica.on_tick(self.now_ms)
+        self.gateway.set_replica_count(self.config.n)
+        if self.is_member:
+            self._open_session()
+        self.turn()
+
+    def _open_session(self) -> None:
+        assert self.replica is not None
         opening = self.gateway.restart(self.now_ms)
         self.world.checkers.on_invoked(self, opening)
         self.replica.on_request(self.now_ms, opening)
-        self.turn()
+
+    def _config(self) -> ReplicaConfig:
+        return ReplicaConfig(
+            cluster_id=self.world.cluster_id,
+            epoch=self.configuration.epoch,
+            replica_id=self.id,
+            members=member_keys(self.configuration),
+            base=self.configuration.base,
+            limits=self._limits,
+        )
+
+    def _recover(self) -> Recovered:
+        """Read what the log has of this epoch, and every decision it still holds."""
+        at_checkpoint = self.executor.applied % self._limits.checkpoint_interval == 0
+        recovered = recover(
+            self._read_log(),
+            self.executor.applied,
+            checkpoint_root(self.executor) if at_checkpoint else None,
+            epoch=self.config.epoch,
+            ends_at=self.configuration.ends_at,
+        )
+        recovered.amnesia = self.is_amnesiac
+        return recovered
+
+    def _begin_epoch(self) -> None:
+        """Go on with the members that the state names, as the driver does."""
+        ended = self.replica
+        assert ended is not None
+        was_member = self.is_member
+        self._epoch_over = False
+        self.configuration = self.executor.configuration
+        self.config = self._config()
+        self._held.clear()
+        self._barrier = self._urgent_barrier = self._durable = 0
+        # Only a node whose state fell behind its log finds more there than it holds already.
+        later = self._recovered.later_epoch
+        self._recovered = self._recover() if later else Recovered(applied=self.executor.applied)
+        self._recovered.amnesia = self.is_amnesiac
+        self.world.coverage.on_epoch_over(self, ended, found_more=later)
+        self.replica = Replica(self.config, self.signer, self._recovered)
+        ended.hand_over(self.replica, self.now_ms)
+        self.world.checkers.on_epoch(self)
+        self.gateway.set_replica_count(self.config.n)
+        if self.is_member and not was_member:
+            self._open_session()
+        self.replica.on_tick(self.now_ms)
 
     def crash(self, *, torn: bool) -> None:
         """Lose memory, what was not synced, and some of what the store had not flushed."""
@@ -159,6 +230,8 @@ class Node:
         if self.replica is None:
             return
         self.world.acting = self
+        if is_of_another_epoch(message, self.config.epoch):
+            return
         if self.replica.is_surplus(message):
             self.world.count("surplus_vote_skipped")
             return
@@ -177,6 +250,8 @@ class Node:
         if self.replica is None:
             return
         self.world.acting = self
+        if not self.is_member:
+            return
         due = self.gateway.due(self.now_ms)
         fresh = self.gateway.next_request(self.now_ms)
         if fresh is not None:
@@ -186,6 +261,18 @@ class Node:
             self.replica.on_request(self.now_ms, request)
         if due:
             self.turn()
+
+    def order(self, operation: bytes) -> bool:
+        """Order an operation of the control plane; say whether it could be asked."""
+        if self.replica is None or not self.is_member:
+            return False
+        request = self.gateway.order(operation, self.now_ms)
+        if request is not None:
+            self.world.acting = self
+            self.world.checkers.on_invoked(self, request)
+            self.replica.on_request(self.now_ms, request)
+            self.turn()
+        return request is not None
 
     def _tick(self, life: int) -> None:
         if self.replica is None or life != self.life or self._timer_at != self.world.now_ms:
@@ -204,23 +291,31 @@ class Node:
 
     def turn(self) -> None:
         """Carry out every effect, start a sync, arm the timer."""
-        replica = self.replica
-        assert replica is not None
+        assert self.replica is not None
         try:
-            while effects := replica.take():
-                for effect in effects:
-                    self._carry_out(replica, effect)
+            self._carry_out_all()
         except DiskFullError:
             self.world.faults.on_disk_full(self)
             return
         if self._urgent_barrier > self._durable:
             self._start_sync()
         self.world.checkers.after_turn(self)
-        at_ms = self.world.now_ms + max(1, replica.next_tick_ms(self.now_ms) - self.now_ms)
+        at_ms = self.world.now_ms + max(1, self.replica.next_tick_ms(self.now_ms) - self.now_ms)
         if self._timer_at is None or at_ms < self._timer_at:
             self._timer_at = at_ms
             life = self.life
             self.world.at(at_ms, lambda: self._tick(life))
+
+    def _carry_out_all(self) -> None:
+        while True:
+            replica = self.replica
+            assert replica is not None
+            while effects := replica.take():
+                for effect in effects:
+                    self._carry_out(replica, effect)
+            if not self._epoch_over or self._syncing:
+                return
+            self._begin_epoch()
 
     def _carry_out(  # noqa: C901, PLR0912 - a branch per effect
         self, replica: Replica, effect: Effect
@@ -244,7 +339,7 @@ class Node:
                 self.kept.retain(effect.certificate.sequence)
                 self._truncate(effect.certificate.sequence)
             case EpochEnded():
-                raise AssertionError("the members of this world do not change")
+                self._epoch_over = True
             case Evidence():
                 self.world.checkers.on_evidence(self, effect)
             case Alarm():
@@ -279,26 +374,21 @@ class Node:
             self, Executed(effect.sequence, batch, outcome.requests, root)
         )
         self._answer(outcome.requests)
-        replica.on_executed(self.now_ms, effect.sequence, root)
+        following = self.executor.configuration
+        is_over = following.epoch != self.configuration.epoch
+        ends_at = effect.sequence if is_over else following.ends_at
+        if ends_at is not None and not self.is_liar:
+            self.world.faults.near_end(self.configuration.epoch, ends_at - effect.sequence)
+        replica.on_executed(self.now_ms, effect.sequence, root, ends_at)
 
     def _answer(self, results: tuple[RequestResult, ...]) -> None:
-        replies: dict[int, list[Reply]] = {}
+        if not self.is_member:
+            return
         for result in results:
-            gateway = self.config.gateway_of(result.client)
-            if gateway == self.id:
+            if self.config.gateway_of(result.client) == self.id:
                 self._acknowledge(self.gateway.on_own_result(result))
-            elif gateway is not None:
-                reply = Reply(
-                    result.client,
-                    result.session,
-                    result.cseq,
-                    result.sequence,
-                    result.digest,
-                    self.id,
-                )
-                replies.setdefault(gateway, []).append(reply)
-        for gateway in sorted(replies):
-            self._emit(gateway, Replies(tuple(replies[gateway])))
+        for gateway, replies in sorted(replies_by_gateway(results, self.config).items()):
+            self._emit(gateway, replies)
 
     def _acknowledge(self, result: RequestResult | None) -> None:
         if result is not None:
@@ -310,9 +400,10 @@ class Node:
         if isinstance(effect, Send):
             self._emit(effect.to, effect.message)
             return
-        for member in self.config.members:
-            if member.replica_id != self.id:
-                self._emit(member.replica_id, effect.message)
+        # Also to those that learn, and to those that were members: they are connected.
+        for replica in self.world.ids:
+            if replica != self.id:
+                self._emit(replica, effect.message)
 
     def _emit(self, to: int, message: AnyMessage) -> None:
         if self.behaviour is None:

@@ -4,17 +4,24 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from dataplane.consensus.config import Limits
+from dataplane.documents.membership import EPOCH_TAIL
+from dataplane.simulation.membership import Change, draw_epochs, is_borne
 from dataplane.simulation.plan import (
     BitFlip,
+    Cut,
+    Death,
     Fault,
     LogLoss,
+    RowFlip,
     draw_bit_flip,
     draw_blackout,
     draw_crash,
     draw_cut,
+    draw_end_crash,
     draw_full_disk,
     draw_log_loss,
     draw_row_flip,
+    with_added,
 )
 from dataplane.simulation.schedule import EVERYTHING, Schedule
 from dataplane.wire.quorum import faults_tolerated, quorum_size
@@ -52,6 +59,12 @@ TRANSFER_LIAR_PERCENT = 40
 SMALL_RETENTION_PERCENT = 60
 LOG_LOSS_PERCENT = 10
 ROW_FLIP_PERCENT = 20
+MEMBERS_PERCENT = 35
+CHANGING_MAX = 7
+DEATH_PERCENT = 30
+ADDED_LIAR_PERCENT = 25
+RETAINED_ACROSS_EPOCHS = 1_024
+ORDER_BYTES_MAX = 4_096
 TORN_PERCENT = 70
 FLIP_PERCENT = 12
 WRONG_CLOCK_PERCENT = 15
@@ -84,6 +97,8 @@ class Options:
     """At which replica's gateway each request is asked."""
     request_every_ms: int
     faults_until_ms: int
+    changes: tuple[Change, ...] = ()
+    """Other members, one epoch after the other."""
     schedule: Schedule = EVERYTHING
 
     @property
@@ -92,20 +107,38 @@ class Options:
         return self.twins.union(replica for replica, _ in self.byzantine)
 
     @property
+    def epochs(self) -> tuple[tuple[int, ...], ...]:
+        """The members of each epoch."""
+        return (tuple(range(self.n)), *(change.members for change in self.changes))
+
+    @property
+    def replicas(self) -> tuple[int, ...]:
+        """Everybody who is a member at some time."""
+        return tuple(sorted({replica for members in self.epochs for replica in members}))
+
+    def members(self, epoch: int) -> tuple[int, ...]:
+        """Return who the members of an epoch are."""
+        return self.changes[epoch - 1].members if epoch else tuple(range(self.n))
+
+    @property
     def is_beyond_model(self) -> bool:
         """Whether more replicas lie than the protocol bears."""
-        return len(self.liars) > faults_tolerated(self.n)
+        return any(
+            len(self.liars.intersection(members)) > faults_tolerated(len(members))
+            for members in self.epochs
+        )
 
     @property
     def unable(self) -> frozenset[int]:
-        """The replicas whose vote is lost: liars, those without their log, or without the time."""
-        damaged = {fault.node for fault in self.faults if isinstance(fault, BitFlip | LogLoss)}
+        """Replicas whose vote is lost: liars, dead ones, those without their log or the time."""
+        lasting = (BitFlip, LogLoss, Death)
+        damaged = {fault.node for fault in self.faults if isinstance(fault, lasting)}
         return self.liars.union(damaged, (replica for replica, _ in self.wrong_clocks))
 
     @property
     def is_live(self) -> bool:
         """Whether requests must be answered: as long as the able ones are a quorum."""
-        return len(self.unable) <= self.n - quorum_size(self.n)
+        return all(is_borne(members, liars=(), mute=self.unable) for members in self.epochs)
 
     def describe(self) -> str:
         """Return one line about the run."""
@@ -117,6 +150,7 @@ class Options:
             f"delay={self.delay_max_ms} retained={self.limits.retained_batches_max} "
             f"faults={','.join(f.name for f in self.faults) or 'none'} "
             f"liars={','.join(liars) or 'none'} requests={len(self.requests)} "
+            f"members={'/'.join(','.join(map(str, m)) for m in self.epochs[1:]) or 'same'} "
             f"app={self.application}"
         )
 
@@ -164,6 +198,8 @@ def draw_options(
     spare = n - quorum_size(n) - liar_count
     options = _draw_unable(rng, options, honest, spare)
     options = _draw_transfer(options, honest, spare, Random(f"{seed} transfer"))
+    if not beyond:
+        options = _draw_members(options, Random(f"{seed} members"))
     return options if schedule is None else reduced(options, schedule)
 
 
@@ -202,6 +238,72 @@ def _draw_transfer(options: Options, honest: list[int], spare: int, rng: Random)
     return replace(options, faults=(*options.faults, *more))
 
 
+def _draw_members(options: Options, rng: Random) -> Options:
+    """Draw changes of the members, with crashes around the ends of epochs."""
+    limits = options.limits
+    if options.application == "documents":
+        # There the end of an epoch follows the order by a number that every version agrees on.
+        limits = replace(limits, pipeline=min(limits.pipeline, EPOCH_TAIL))
+    options = replace(options, limits=limits)
+    count = rng.choice((1, 1, 2, 3))
+    dies = rng.randint(1, 100) <= DEATH_PERCENT
+    if rng.randint(1, 100) > MEMBERS_PERCENT or options.n > CHANGING_MAX:
+        return options
+    first, until_ms = tuple(range(options.n)), options.faults_until_ms
+    # A damaged state is repaired; until then its node gives no vote that counts.
+    flipped = {fault.node for fault in options.faults if isinstance(fault, RowFlip)}
+    useless = options.unable | flipped
+    able = [replica for replica in first if replica not in useless]
+    if dies and able and is_borne(first, liars=(), mute={*useless, able[-1]}):
+        death = Death("death.0", rng.randint(0, until_ms // 2), able[-1])
+        options = replace(options, faults=(*options.faults, death))
+        useless |= {death.node}
+    epochs = draw_epochs(rng, first, liars=options.liars, mute=useless, count=count)
+    options = replace(
+        options,
+        changes=tuple(
+            Change(f"members.{index}", rng.randint(0, until_ms), members)
+            for index, members in enumerate(epochs)
+        ),
+        # A member that is behind the end of its epoch can check batches, and no newer checkpoint.
+        limits=replace(
+            limits,
+            retained_batches_max=RETAINED_ACROSS_EPOCHS,
+            batch_bytes_max=max(limits.batch_bytes_max, ORDER_BYTES_MAX),
+        ),
+    )
+    return _with_added(options, rng)
+
+
+def _with_added(options: Options, rng: Random) -> Options:
+    """Draw lies, requests and faults of the nodes that come later."""
+    byzantine = list(options.byzantine)
+    flipped = {fault.node for fault in options.faults if isinstance(fault, RowFlip)}
+    for replica in options.replicas[options.n :]:
+        liars = {replica, *dict(byzantine)}
+        is_bad = rng.randint(1, 100) <= ADDED_LIAR_PERCENT
+        mute = liars | options.unable | flipped
+        if is_bad and all(is_borne(m, liars=liars, mute=mute) for m in options.epochs):
+            byzantine.append((replica, _draw_behaviour(rng, replica)))
+    honest = [r for r in options.replicas if r not in dict(byzantine) and r not in options.twins]
+    count, until_ms = len(options.requests) // 3, options.faults_until_ms
+    tail = options.limits.pipeline
+    faults: list[Fault] = [
+        with_added(fault, options.n, options.replicas[-1] + 1) if isinstance(fault, Cut) else fault
+        for fault in options.faults
+    ]
+    if options.faults:
+        hit = [epoch for epoch in range(len(options.changes)) if rng.randint(0, 1)]
+        faults.extend(draw_end_crash(rng, epoch, honest, tail) for epoch in hit)
+        faults.append(draw_crash(rng, "crash.9", honest, until_ms))
+    return replace(
+        options,
+        byzantine=tuple(byzantine),
+        requests=(*options.requests, *(rng.choice(honest) for _ in range(count))),
+        faults=tuple(faults),
+    )
+
+
 def reduced(options: Options, schedule: Schedule) -> Options:
     """Return the options with only what the schedule keeps."""
     keeps = schedule.keeps
@@ -223,6 +325,7 @@ def reduced(options: Options, schedule: Schedule) -> Options:
             replica for index, replica in enumerate(options.requests) if keeps(f"request.{index}")
         ),
         faults_until_ms=min(until_ms, options.faults_until_ms),
+        changes=tuple(change for change in options.changes if keeps(change.name)),
         schedule=schedule,
     )
 

@@ -1,7 +1,7 @@
 """The faults of a run, each drawn on its own, so that leaving one out changes no other."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 DOWN_MAX_MS = 800
@@ -73,7 +73,29 @@ class RowFlip:
     node: int
 
 
-type Fault = Crash | Cut | FullDisk | BitFlip | LogLoss | RowFlip
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A node loses power for good: the control plane replaces it."""
+
+    name: str
+    at_ms: int
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndCrash:
+    """Nodes lose power around the end of an epoch, whenever that comes."""
+
+    name: str
+    at_ms: int
+    epoch: int
+    before: int
+    """How many batches before the end the first node is when it happens."""
+    delay_ms: int
+    victims: tuple[tuple[int, int], ...]
+
+
+type Fault = Crash | Cut | FullDisk | BitFlip | LogLoss | RowFlip | Death | EndCrash
 
 
 def draw_crash(rng: Random, name: str, honest: Sequence[int], until_ms: int) -> Crash:
@@ -128,3 +150,20 @@ def draw_log_loss(rng: Random, name: str, node: int, until_ms: int) -> LogLoss:
 def draw_row_flip(rng: Random, name: str, node: int, until_ms: int) -> RowFlip:
     """Draw damage of one node's state."""
     return RowFlip(name, rng.randint(0, until_ms), node)
+
+
+def draw_end_crash(rng: Random, epoch: int, honest: Sequence[int], tail: int) -> EndCrash:
+    """Draw the crash of all, or of one, around the end of an epoch."""
+    hit = honest if rng.randint(0, 2) else [rng.choice(honest)]
+    victims = tuple((node, rng.randint(1, DOWN_MAX_MS)) for node in hit)
+    before = rng.choice((0, 0, rng.randint(0, tail)))
+    delay_ms = rng.choice((0, 1, 5, rng.randint(0, 200)))
+    return EndCrash(f"end.{epoch}", 0, epoch, before, delay_ms, victims)
+
+
+def with_added(cut: Cut, n: int, total: int) -> Cut:
+    """Return the cut with nodes that come later, each on the side of a first one."""
+    blocked = frozenset(
+        (a, b) for a in range(total) for b in range(total) if (a % n, b % n) in cut.blocked
+    )
+    return replace(cut, blocked=blocked)

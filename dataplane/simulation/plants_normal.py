@@ -157,10 +157,16 @@ def execute_over_gaps() -> list[Patch]:
 def forget_votes_on_restart() -> list[Patch]:
     """A restart forgets every vote, as if the log were in memory."""
 
-    def amnesia(records: list[bytes], applied: int, root: bytes | None) -> Recovered:
-        known = recover(records, applied, root)
+    def amnesia(
+        records: list[bytes], applied: int, root: bytes | None, *, epoch: int, ends_at: int | None
+    ) -> Recovered:
+        known = recover(records, applied, root, epoch=epoch, ends_at=ends_at)
         return Recovered(
-            applied=applied, decided=known.decided, bodies=known.bodies, stable=known.stable
+            applied=applied,
+            ends_at=ends_at,
+            decided=known.decided,
+            bodies=known.bodies,
+            stable=known.stable,
         )
 
     return [(node, "recover", amnesia)]

@@ -119,8 +119,10 @@ def view_change_not_persisted() -> list[Patch]:
 def forget_view_on_restart() -> list[Patch]:
     """A restart begins in view 0 again."""
 
-    def amnesia(records: list[bytes], applied: int, root: bytes | None) -> Recovered:
-        known = recover(records, applied, root)
+    def amnesia(
+        records: list[bytes], applied: int, root: bytes | None, *, epoch: int, ends_at: int | None
+    ) -> Recovered:
+        known = recover(records, applied, root, epoch=epoch, ends_at=ends_at)
         known.left = known.entered = None
         return known
 

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
-from dataplane.consensus.config import MemberKeys, ReplicaConfig
 from dataplane.consensus.messages import AnyMessage, decode_message, encode_batch, encode_message
+from dataplane.documents.types import Configuration
 from dataplane.simulation.application import Workload
 from dataplane.simulation.byzantine.behaviour import Conspiracy
 from dataplane.simulation.byzantine.catalogue import behaviour_of
 from dataplane.simulation.checkers.suite import CheckerSuite
+from dataplane.simulation.control_plane import ControlPlane
 from dataplane.simulation.coverage import Coverage
 from dataplane.simulation.errors import ViolationError
 from dataplane.simulation.faults import Faults
 from dataplane.simulation.gateway import Gateway
+from dataplane.simulation.membership import member
 from dataplane.simulation.network import Network
 from dataplane.simulation.node import Node
 from dataplane.simulation.options import Options
@@ -64,7 +66,13 @@ class World:
         self.options = options
         self.trace = trace
         self.now_ms = START_MS
-        self.workload = Workload(options.application)
+        self.cluster_id = CLUSTER_ID
+        self.workload = Workload(
+            options.application,
+            cluster_id=CLUSTER_ID,
+            members=tuple(map(member, range(options.n))),
+            tail=options.limits.pipeline,
+        )
         self.network = Network(options)
         self.counters: Counter[str] = Counter()
         self.acting: Node | None = None
@@ -75,6 +83,18 @@ class World:
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._pushed = 0
         self._last: tuple[AnyMessage, tuple[AnyMessage, bytes]] | None = None
+        self.ids: tuple[int, ...] = ()
+        """Every replica that exists so far."""
+        self._verifier = FakeVerifier(
+            [
+                signer_of(kind, replica)
+                for kind in ("vote", "gateway")
+                for replica in options.replicas
+            ]
+        )
+        chance = Random(f"{options.seed} liars")
+        self._conspiracy = Conspiracy(CLUSTER_ID, chance, options.liars, options.n)
+        self.control_plane = ControlPlane(self)
         self.nodes: dict[int, Node] = {}
         """By instance: the replicas by their ids, then the second copies of twins."""
         self._instances: dict[int, tuple[int, ...]] = {}
@@ -82,43 +102,42 @@ class World:
 
     def _make_nodes(self) -> None:
         options = self.options
-        signers = [signer_of("vote", replica) for replica in range(options.n)]
-        gateways = [signer_of("gateway", replica) for replica in range(options.n)]
-        members = tuple(
-            MemberKeys(replica, signers[replica].public_key, gateways[replica].public_key)
-            for replica in range(options.n)
-        )
-        verifier = FakeVerifier([*signers, *gateways])
-        chance = Random(f"{options.seed} liars")
-        conspiracy = Conspiracy(CLUSTER_ID, chance, options.liars, options.n)
-        behaviours = dict(options.byzantine)
+        first = tuple(map(member, range(options.n)))
         for instance, replica in enumerate([*range(options.n), *sorted(options.twins)]):
-            name = behaviours.get(replica)
-            self._instances[replica] = (*self._instances.get(replica, ()), instance)
-            self.nodes[instance] = Node(
-                self,
-                ReplicaConfig(
-                    cluster_id=CLUSTER_ID,
-                    epoch=0,
-                    replica_id=replica,
-                    members=members,
-                    limits=options.limits,
-                ),
-                signer=signers[replica],
-                verifier=verifier,
-                gateway=Gateway(
-                    cluster_id=CLUSTER_ID,
-                    node_id=replica,
-                    needed=reply_quorum(options.n),
-                    signer=gateways[replica],
-                    workload=self.workload,
-                    rng=Random(f"{options.seed} gateway {replica}"),
-                ),
-                behaviour=(
-                    None if name is None else behaviour_of(name, signers[replica], conspiracy)
-                ),
-                instance=instance,
-            )
+            self._make_node(instance, replica, Configuration(0, 0, first))
+
+    def _make_node(self, instance: int, replica: int, specification: Configuration) -> Node:
+        signer, gateway = signer_of("vote", replica), signer_of("gateway", replica)
+        name = dict(self.options.byzantine).get(replica)
+        self._instances[replica] = (*self._instances.get(replica, ()), instance)
+        self.ids = tuple(sorted(self._instances))
+        node = self.nodes[instance] = Node(
+            self,
+            specification,
+            replica_id=replica,
+            signer=signer,
+            verifier=self._verifier,
+            gateway=Gateway(
+                cluster_id=CLUSTER_ID,
+                node_id=replica,
+                needed=reply_quorum(len(specification.members)),
+                signer=gateway,
+                workload=self.workload,
+                rng=Random(f"{self.options.seed} gateway {replica}"),
+            ),
+            behaviour=None if name is None else behaviour_of(name, signer, self._conspiracy),
+            instance=instance,
+        )
+        return node
+
+    def add_learner(self, replica: int, specification: Configuration) -> None:
+        """Start a node that learns from these members."""
+        self.say(f"node {replica} begins to learn in epoch {specification.epoch}")
+        node = self._make_node(replica, replica, specification)
+        node.gateway.remaining = self.options.requests.count(replica)
+        node.start()
+        if not node.is_liar:
+            self._load(node, Random(f"{self.options.seed} load {node.id}"))
 
     @property
     def honest(self) -> list[Node]:
@@ -162,6 +181,7 @@ class World:
             node.start()
         self._schedule_load()
         self.faults.schedule()
+        self.control_plane.schedule()
         finished = False
         while self._heap and not finished:
             if len(self._heap) > UNDER_WAY_MAX:
@@ -197,14 +217,15 @@ class World:
 
     def _schedule_load(self) -> None:
         for replica in self.options.requests:
-            self.nodes[replica].gateway.remaining += 1
+            if replica in self.nodes:
+                self.nodes[replica].gateway.remaining += 1
         for node in self.honest:
             self._load(node, Random(f"{self.options.seed} load {node.id}"))
 
     def _load(self, node: Node, chance: Random) -> None:
         node.load()
         every = self.options.request_every_ms * 2
-        busy = node.gateway.remaining > 0
+        busy = node.gateway.remaining > 0 and node.is_member
         delay_ms = 1 + int(chance.random() * every) if busy else LOAD_EVERY_MS
         self.later(delay_ms, lambda: self._load(node, chance))
 

@@ -8,7 +8,12 @@ from dataplane.simulation.__main__ import main
 from dataplane.simulation.plants import DIRECTED_PLANTS, PLANTS, planted
 from dataplane.simulation.plants_suspicion import SUSPICION_PLANTS
 from dataplane.simulation.sweep import run_seed
-from tests.dataplane.consensus import test_catch_up, test_durability, test_normal_case
+from tests.dataplane.consensus import (
+    test_catch_up,
+    test_durability,
+    test_members,
+    test_normal_case,
+)
 
 SEED_COUNT = 70
 CAUGHT_BY = {
@@ -17,6 +22,7 @@ CAUGHT_BY = {
     "count_duplicate_votes": {"certificates"},
     "count_every_vote": {"bounds"},
     "count_primary_prepare": {"certificates"},
+    "epoch_not_in_signature": {"certificates"},
     "execute_over_gaps": {"core_assertion", "execution_order"},
     "execute_twice": {"exactly_once"},
     "forget_view_on_restart": {"monotonic"},
@@ -25,11 +31,14 @@ CAUGHT_BY = {
     "leave_without_certificate": {"certificates"},
     "never_fetch": {"liveness"},
     "install_unchecked": {"roots"},
+    "learner_waits_for_batches": {"liveness"},
     "new_view_of_fewer": {"new_view"},
+    "no_alpha": {"watermarks"},
     "no_persist_before_send": {"persisted_first"},
     "no_pipeline": {"watermarks"},
     "no_watermark": {"watermarks"},
     "nobody_suspects": {"liveness"},
+    "old_members_go_on": {"membership"},
     "one_suspect_is_enough": {"certificates"},
     "own_vote_before_durable": {"persisted_first"},
     "pending_without_bound": {"bounds"},
@@ -69,6 +78,9 @@ def highest_view_is_carried():
 DIRECTED = {
     "drop_early_proposals": (
         test_normal_case.test_fabric_1119_a_proposal_beyond_the_window_is_kept_for_later
+    ),
+    "fetched_across_epochs": lambda: (
+        test_members.test_a_laggard_gets_batches_of_one_epoch_at_a_time(1, [1, 2])
     ),
     "lowest_view_carried": highest_view_is_carried,
     "never_decide_again": lambda: (

@@ -18,6 +18,13 @@ REGRESSIONS = {
     794: "the same without a liar",
     140: "a request carried by a view after its execution counted as in flight for ever",
     266: "the same at the primary alone, whose other requests were left behind with it",
+    2: "a learner of a later epoch asked for batches that it could not check, for ever",
+    7: "two learners answered each other's positions without end",
+    160: "a laggard before the end of an epoch was answered with batches of two epochs",
+    265: "a restart executed batches of the next epoch before it entered it",
+    309: "after a restart nobody served the batches of the epoch before",
+    357: "a laggard never signed the roots that were out of its reach when it executed them",
+    843: "a liar got an answer for every position that it made up",
     908: "the same everywhere: all suspected one primary after the other",
 }
 

@@ -37,6 +37,12 @@ class Checker:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self._sizes = [len(members) for members in options.epochs]
+
+    def quorum(self, epoch: int) -> int:
+        """Return ceil((n+f+1)/2) of an epoch's members, written apart from the code under test."""
+        n = self._sizes[epoch]
+        return (n + (n - 1) // 3 + 2) // 2
 
     def fail(self, detail: str) -> NoReturn:
         """Report a broken promise."""
@@ -44,6 +50,9 @@ class Checker:
 
     def on_start(self, node: "Node") -> None:
         """See a node start, the first time or after a crash."""
+
+    def on_epoch(self, node: "Node") -> None:
+        """See a node go on with the members of the next epoch."""
 
     def on_invoked(self, node: "Node", request: Request) -> None:
         """See a client ask something for the first time."""

@@ -16,31 +16,31 @@ MUST_NOT_BE = ("diverged", "root_changed", "state_damaged", "copy_damaged")
 
 
 class Agreement(Checker):
-    """One batch and one result per (epoch, sequence), whatever the view, for all time."""
+    """One batch and one result per sequence, whatever the view and the epoch, for all time."""
 
     name = "agreement"
     invariant = "I1"
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self._decided: dict[tuple[int, int], bytes] = {}
+        self._decided: dict[int, bytes] = {}
         self._results: dict[int, tuple[bytes, ...]] = {}
 
-    def _decide(self, node: "Node", epoch: int, sequence: int, digest: bytes) -> None:
-        if self._decided.setdefault((epoch, sequence), digest) != digest:
+    def _decide(self, node: "Node", sequence: int, digest: bytes) -> None:
+        if self._decided.setdefault(sequence, digest) != digest:
             self.fail(f"two batches at {sequence}, the second at node {node.id}")
 
     @override
     def on_persist(self, node: "Node", record: Record) -> None:
         if isinstance(record, Decided):
             proof = record.certificate
-            self._decide(node, proof.epoch, proof.sequence, proof.digest)
+            self._decide(node, proof.sequence, proof.digest)
 
     @override
     def on_execute(self, node: "Node", executed: Executed) -> None:
         sequence = executed.sequence
         digest = digest_of(encode_batch(executed.batch))
-        self._decide(node, node.config.epoch, sequence, digest)
+        self._decide(node, sequence, digest)
         if node.kept.is_damaged:
             return
         digests = tuple(result.digest for result in executed.results)

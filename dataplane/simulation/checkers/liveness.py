@@ -19,7 +19,7 @@ class Liveness(Checker):
 
     def is_quiet(self, world: "World") -> bool:
         """Whether nothing is left to wait for."""
-        return not self._waiting(world) and not self.laggards(world)
+        return world.control_plane.is_done and not self._waiting(world) and not self.laggards(world)
 
     def _served(self, world: "World") -> list["Node"]:
         """Return the nodes that must come along.
@@ -27,8 +27,13 @@ class Liveness(Checker):
         One whose clock is an hour off refuses every proposal. It may copy states for ever where its
         peers drop batches early, and a node that executes nothing has no answers of its own.
         """
+        last = self.options.members(world.control_plane.newest.epoch)
         wrong = dict(self.options.wrong_clocks)
-        return [node for node in world.honest if node.id not in wrong]
+        return [
+            node
+            for node in world.honest
+            if node.id in last and node.id not in wrong and not node.is_dead
+        ]
 
     def _waiting(self, world: "World") -> list[int]:
         return [node.id for node in self._served(world) if not node.gateway.is_done]
@@ -40,13 +45,17 @@ class Liveness(Checker):
         return [
             node.id
             for node in self._served(world)
-            if node.executor.applied < newest - LAG_MAX or node.kept.must_be_repaired(stable)
+            if node.executor.applied < newest - LAG_MAX
+            or node.kept.must_be_repaired(stable)
+            or node.config.epoch != world.control_plane.newest.epoch
         ]
 
     @override
     def at_end(self, world: "World") -> None:
         if not self.options.is_live:
             return
+        if not world.control_plane.is_done:
+            self.fail(f"the members are still those of epoch {world.control_plane.newest.epoch}")
         if self._waiting(world):
             self.fail(f"requests of {self._waiting(world)} were never answered after healing")
         if self.laggards(world):

@@ -6,6 +6,7 @@ from dataplane.consensus.messages import (
     AnyMessage,
     Checkpoint,
     Commit,
+    CommitCertificate,
     NewView,
     Prepare,
     PrePrepare,
@@ -29,14 +30,14 @@ if TYPE_CHECKING:
     from dataplane.simulation.node import Node
     from dataplane.simulation.world import World
 
-type VoteKey = tuple[str, int, int, bytes]
-"""Kind, view, sequence, digest."""
+type VoteKey = tuple[str, int, int, int, bytes]
+"""Kind, epoch, view, sequence, digest."""
 
 
-def quorum_by_the_paper(n: int) -> int:
-    """Return ceil((n+f+1)/2), written apart from the code under test."""
-    f = (n - 1) // 3
-    return (n + f + 2) // 2
+def _place(
+    vote: PrePrepare | Prepare | Commit | CommitCertificate,
+) -> tuple[int, int, int, bytes]:
+    return (vote.epoch, vote.view, vote.sequence, vote.digest)
 
 
 class PersistedFirst(Checker):
@@ -56,27 +57,27 @@ class PersistedFirst(Checker):
         match record:
             case Accepted(pre_prepare=proposal, vote=vote):
                 if vote is None:
-                    known.add(("PrePrepare", proposal.view, proposal.sequence, proposal.digest))
+                    known.add(("PrePrepare", *_place(proposal)))
                 else:
-                    known.add(("Prepare", vote.view, vote.sequence, vote.digest))
+                    known.add(("Prepare", *_place(vote)))
             case Prepared(vote=commit):
-                known.add(("Commit", commit.view, commit.sequence, commit.digest))
+                known.add(("Commit", *_place(commit)))
             case Checkpointed(vote=checkpoint):
-                known.add(("Checkpoint", 0, checkpoint.sequence, checkpoint.root))
+                known.add(("Checkpoint", checkpoint.epoch, 0, checkpoint.sequence, checkpoint.root))
             case ViewLeft(change=change):
-                known.add(("ViewChange", change.view, 0, digest_of(change.sig)))
+                known.add(("ViewChange", change.epoch, change.view, 0, digest_of(change.sig)))
             case ViewEntered(new_view=new_view):
-                known.add(("NewView", new_view.view, 0, digest_of(new_view.sig)))
+                epoch, view = new_view.epoch, new_view.view
+                known.add(("NewView", epoch, view, 0, digest_of(new_view.sig)))
                 if new_view.replica == node.id:
                     for carried in new_view.proposals:
-                        sequence, digest = carried.sequence, carried.digest
-                        known.add(("PrePrepare", new_view.view, sequence, digest))
+                        known.add(("PrePrepare", epoch, view, carried.sequence, carried.digest))
             case _:
                 pass
 
     def _require(self, node: "Node", key: VoteKey, what: str) -> None:
         if key not in self._on_disk.get(node.id, set()):
-            self.fail(f"node {node.id} {what} its {key[0]} for {key[1:3]} before it was on disk")
+            self.fail(f"node {node.id} {what} its {key[0]} for {key[1:4]} before it was on disk")
 
     @override
     def on_transmit(self, node: "Node", message: AnyMessage) -> None:
@@ -84,15 +85,16 @@ class PersistedFirst(Checker):
             case PrePrepare() if message.replica != node.id:
                 pass  # Passed on to a laggard: the statement is the primary's.
             case PrePrepare() | Prepare() | Commit():
-                key = (type(message).__name__, message.view, message.sequence, message.digest)
-                self._require(node, key, "sent")
+                self._require(node, (type(message).__name__, *_place(message)), "sent")
             case Checkpoint():
-                self._require(node, ("Checkpoint", 0, message.sequence, message.root), "sent")
+                key = ("Checkpoint", message.epoch, 0, message.sequence, message.root)
+                self._require(node, key, "sent")
             case ViewChange():
-                key = ("ViewChange", message.view, 0, digest_of(message.sig))
+                key = ("ViewChange", message.epoch, message.view, 0, digest_of(message.sig))
                 self._require(node, key, "sent")
             case NewView() if message.replica == node.id:
-                self._require(node, ("NewView", message.view, 0, digest_of(message.sig)), "sent")
+                key = ("NewView", message.epoch, message.view, 0, digest_of(message.sig))
+                self._require(node, key, "sent")
             case _:
                 pass
 
@@ -101,13 +103,10 @@ class PersistedFirst(Checker):
         match record:
             case Prepared(vote=vote, proof=proof):
                 if node.id in dict(proof.votes):
-                    key = ("Prepare", vote.view, vote.sequence, vote.digest)
-                    self._require(node, key, "counted")
+                    self._require(node, ("Prepare", *_place(vote)), "counted")
             case Decided(certificate=certificate):
                 if node.id in dict(certificate.votes):
-                    view, sequence = certificate.view, certificate.sequence
-                    key = ("Commit", view, sequence, certificate.digest)
-                    self._require(node, key, "counted")
+                    self._require(node, ("Commit", *_place(certificate)), "counted")
             case _:
                 pass
 
@@ -121,23 +120,31 @@ class Durability(Checker):
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self._committed: dict[int, set[int]] = {}
+        self._epochs: dict[int, int] = {}
         self._acknowledged: int = 0
 
     @override
     def on_durable(self, node: "Node", record: Record) -> None:
         match record:
             case Prepared(vote=vote):
-                self._committed.setdefault(vote.sequence, set()).add(node.id)
+                self._hold(node, vote.epoch, vote.sequence)
             case Decided(certificate=certificate):
-                self._committed.setdefault(certificate.sequence, set()).add(node.id)
+                self._hold(node, certificate.epoch, certificate.sequence)
             case _:
                 pass
+
+    def _hold(self, node: "Node", epoch: int, sequence: int) -> None:
+        self._epochs[sequence] = epoch
+        if node.id in self.options.members(epoch):
+            self._committed.setdefault(sequence, set()).add(node.id)
 
     @override
     def on_acknowledged(self, node: "Node", result: RequestResult) -> None:
         self._acknowledged = max(self._acknowledged, result.sequence)
         holders = len(self._committed.get(result.sequence, ()))
-        needed = quorum_by_the_paper(self.options.n) - len(self.options.liars)
+        epoch = self._epochs.get(result.sequence, 0)
+        lying = self.options.liars.intersection(self.options.members(epoch))
+        needed = self.quorum(epoch) - len(lying)
         if holders < needed:
             self.fail(f"{result.sequence} was answered with {holders} of {needed} copies on disk")
 

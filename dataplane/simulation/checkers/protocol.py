@@ -12,7 +12,6 @@ from dataplane.consensus.messages import (
 from dataplane.consensus.outcome import Evidence
 from dataplane.consensus.records import Accepted, Decided, MadeStable, Prepared, Record, ViewLeft
 from dataplane.simulation.checkers.checker import Checker
-from dataplane.simulation.checkers.persistence import quorum_by_the_paper
 from dataplane.simulation.options import Options
 from dataplane.simulation.signatures import FakeVerifier, signer_of
 
@@ -27,22 +26,21 @@ class Certificates(Checker):
     invariant = "quorums"
     holds_beyond_model = True
 
-    def __init__(self, options: Options) -> None:
-        super().__init__(options)
-        self._quorum = quorum_by_the_paper(options.n)
-
     def _check(
         self,
         what: str,
         votes: tuple[tuple[int, bytes], ...],
         payload: bytes,
+        *,
+        epoch: int,
         least: int | None = None,
     ) -> None:
-        needed = self._quorum if least is None else least
+        members = self.options.members(epoch)
+        needed = self.quorum(epoch) if least is None else least
         valid = {
             replica
             for replica, signature in votes
-            if replica < self.options.n and signer_of("vote", replica).sign(payload) == signature
+            if replica in members and signer_of("vote", replica).sign(payload) == signature
         }
         if len(valid) < needed:
             self.fail(f"{what} with {len(valid)} valid signers of {needed}")
@@ -53,7 +51,7 @@ class Certificates(Checker):
         match record:
             case Prepared(vote=vote, proof=proof):
                 signers = {node.config.primary(proof.view), *dict(proof.votes)}
-                if len(signers) < self._quorum:
+                if len(signers) < self.quorum(vote.epoch):
                     self.fail(f"prepared {vote.sequence} at node {node.id} by {sorted(signers)}")
             case Decided(certificate=certificate):
                 payload = vote_payload(
@@ -64,23 +62,26 @@ class Certificates(Checker):
                     sequence=certificate.sequence,
                     digest=certificate.digest,
                 )
-                self._check(f"decision {certificate.sequence}", certificate.votes, payload)
+                what, epoch = f"decision {certificate.sequence}", certificate.epoch
+                self._check(what, certificate.votes, payload, epoch=epoch)
             case MadeStable(certificate=stable):
                 payload = checkpoint_payload(
                     cluster_id, epoch=stable.epoch, sequence=stable.sequence, root=stable.root
                 )
-                self._check(f"checkpoint {stable.sequence}", stable.votes, payload)
+                what = f"checkpoint {stable.sequence}"
+                self._check(what, stable.votes, payload, epoch=stable.epoch)
             case ViewLeft(change=change):
                 end = change.timeout
                 payload = suspect_payload(cluster_id, epoch=end.epoch, view=end.view)
-                blocking = self.options.n - self._quorum + 1
-                self._check(f"end of view {end.view}", end.votes, payload, blocking)
+                blocking = len(self.options.members(end.epoch)) - self.quorum(end.epoch) + 1
+                what = f"end of view {end.view}"
+                self._check(what, end.votes, payload, epoch=end.epoch, least=blocking)
             case _:
                 pass
 
 
 class Watermarks(Checker):
-    """Nothing is proposed or voted for above H or more than ALPHA beyond execution."""
+    """Nothing is voted for above H, more than ALPHA beyond execution, or beyond the epoch."""
 
     name = "watermarks"
     invariant = "I7"
@@ -113,6 +114,18 @@ class Watermarks(Checker):
             self.fail(f"node {node.id} accepted {sequence} above the high watermark")
         if sequence > node.executor.applied + limits.pipeline:
             self.fail(f"node {node.id} accepted {sequence} beyond the pipeline")
+        known = node.executor.configuration
+        ends_at = known.base if known.epoch > node.config.epoch else known.ends_at
+        if ends_at is not None and sequence > ends_at and known.epoch >= node.config.epoch:
+            self.fail(f"node {node.id} accepted {sequence} beyond the end of its epoch")
+
+    @override
+    def on_epoch(self, node: "Node") -> None:
+        self._raise(node, node.config.base)
+
+    @override
+    def on_start(self, node: "Node") -> None:
+        self._raise(node, node.config.base)
 
 
 COPY_PARTS_MAX = 10_000
@@ -127,7 +140,7 @@ class Bounds(Checker):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        limits = options.limits
+        limits, most = options.limits, len(options.replicas)
         self._most = {
             "slots": 2 * limits.window,
             "early": 2 * limits.window,
@@ -135,13 +148,13 @@ class Bounds(Checker):
             "archive": max(limits.retained_batches_max, 3 * limits.window),
             "checkpoints": 2 * limits.window // limits.checkpoint_interval + 1,
             "evidence": limits.evidence_max,
-            "peers": options.n,
+            "peers": most,
             "carried": 2 * limits.window,
-            "suspects": options.n,
-            "view_changes": options.n,
+            "suspects": most,
+            "view_changes": most,
             "copy_nodes": COPY_PARTS_MAX,
             "copy_rows": COPY_PARTS_MAX,
-            "copy_asked": options.n,
+            "copy_asked": most,
             "in_flight": (2 * limits.window + 1) * limits.batch_ops_max,
         }
 

@@ -19,6 +19,7 @@ from dataplane.simulation.checkers.execution import (
     Roots,
 )
 from dataplane.simulation.checkers.liveness import Liveness
+from dataplane.simulation.checkers.members import OneMembership
 from dataplane.simulation.checkers.persistence import Durability, PersistedFirst
 from dataplane.simulation.checkers.protocol import (
     Bounds,
@@ -44,6 +45,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     OneVote,
     VotesInView,
     Watermarks,
+    OneMembership,
     ExactlyOnce,
     Acknowledged,
     Durability,
@@ -96,6 +98,16 @@ class CheckerSuite:
         if not node.is_liar:
             for checker in self._checkers:
                 checker.on_start(node)
+
+    def on_epoch(self, node: "Node") -> None:
+        """Tell that a node went on into its next epoch."""
+        if node.is_liar:
+            return
+        node.world.count("epoch_began")
+        members = ",".join(str(member.replica_id) for member in node.config.members)
+        node.world.say(f"epoch {node.config.epoch} at {node.id}: {members}")
+        for checker in self._checkers:
+            checker.on_epoch(node)
 
     def on_invoked(self, node: "Node", request: Request) -> None:
         """Tell what a client asks."""

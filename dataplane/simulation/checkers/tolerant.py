@@ -39,6 +39,10 @@ class Tolerant(Checker):
         self._try(lambda: self._checker.on_start(node))
 
     @override
+    def on_epoch(self, node: "Node") -> None:
+        self._try(lambda: self._checker.on_epoch(node))
+
+    @override
     def on_invoked(self, node: "Node", request: Request) -> None:
         self._try(lambda: self._checker.on_invoked(node, request))
 

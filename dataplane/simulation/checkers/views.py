@@ -5,20 +5,24 @@ from typing import TYPE_CHECKING, override
 from dataplane.consensus.messages import NULL_DIGEST, AnyMessage, NewView, ViewChange
 from dataplane.consensus.records import Decided, Record, ViewEntered
 from dataplane.simulation.checkers.checker import Checker
-from dataplane.simulation.checkers.persistence import quorum_by_the_paper
 from dataplane.simulation.options import Options
 
 if TYPE_CHECKING:
     from dataplane.simulation.node import Node
 
 
-def carried_by_the_paper(new_view: NewView) -> tuple[int, dict[int, bytes]]:
+type View = tuple[int, int]
+"""An epoch and a view of it."""
+
+
+def carried_by_the_paper(new_view: NewView, base: int) -> tuple[int, dict[int, bytes]]:
     """Return min-s and what follows from the ViewChanges, written apart from the code under test.
 
-    Of every sequence above the newest stable checkpoint, the proof of the highest view.
+    Of every sequence above the newest stable checkpoint, or above where the epoch began, the proof
+    of the highest view.
     """
     stable = max(
-        0 if change.checkpoint is None else change.checkpoint.sequence
+        base if change.checkpoint is None else change.checkpoint.sequence
         for change in new_view.changes
     )
     proofs = sorted(
@@ -43,14 +47,13 @@ class NewViews(Checker):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self._quorum = quorum_by_the_paper(options.n)
-        self._by_honest: dict[int, tuple[tuple[int, bytes], ...]] = {}
-        self._left: dict[tuple[int, int], bytes] = {}
+        self._by_honest: dict[View, tuple[tuple[int, bytes], ...]] = {}
+        self._left: dict[tuple[int, View], bytes] = {}
 
     @override
     def on_transmit(self, node: "Node", message: AnyMessage) -> None:
         if isinstance(message, ViewChange) and message.replica == node.id:
-            said = self._left.setdefault((node.id, message.view), message.sig)
+            said = self._left.setdefault((node.id, (message.epoch, message.view)), message.sig)
             if said != message.sig:
                 self.fail(f"node {node.id} signed two ViewChanges for view {message.view}")
 
@@ -60,16 +63,17 @@ class NewViews(Checker):
             return
         new_view = record.new_view
         backers = {change.replica for change in new_view.changes if change.view == new_view.view}
-        if len(backers) < self._quorum:
+        if len(backers) < self.quorum(new_view.epoch):
             self.fail(f"node {node.id} entered view {new_view.view} backed by {sorted(backers)}")
-        _, expected = carried_by_the_paper(new_view)
+        _, expected = carried_by_the_paper(new_view, node.config.base)
         proposed = {proposal.sequence: proposal.digest for proposal in new_view.proposals}
         if proposed != expected:
             self.fail(f"view {new_view.view} proposes what does not follow, at node {node.id}")
         if new_view.replica in self.options.liars:
             return
         proposals = tuple(sorted(proposed.items()))
-        if self._by_honest.setdefault(new_view.view, proposals) != proposals:
+        key = (new_view.epoch, new_view.view)
+        if self._by_honest.setdefault(key, proposals) != proposals:
             self.fail(f"node {node.id} takes another view {new_view.view} than the others")
 
 
@@ -81,27 +85,30 @@ class DecidedIsCarried(Checker):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self._decided: dict[int, tuple[int, bytes]] = {}
-        self._carried: dict[int, tuple[int, dict[int, bytes]]] = {}
+        self._decided: dict[int, tuple[View, bytes]] = {}
+        self._carried: dict[View, tuple[int, dict[int, bytes]]] = {}
 
     @override
     def on_persist(self, node: "Node", record: Record) -> None:
         match record:
             case Decided(certificate=proof):
                 known = self._decided.get(proof.sequence)
-                if known is None or proof.view < known[0]:
-                    self._decided[proof.sequence] = (proof.view, proof.digest)
+                at = (proof.epoch, proof.view)
+                if known is None or at < known[0]:
+                    self._decided[proof.sequence] = (at, proof.digest)
                     for view in self._carried:
                         self._compare(view, proof.sequence)
             case ViewEntered(new_view=new_view):
-                self._carried[new_view.view] = carried_by_the_paper(new_view)
+                key = (new_view.epoch, new_view.view)
+                self._carried[key] = carried_by_the_paper(new_view, node.config.base)
                 for sequence in self._decided:
-                    self._compare(new_view.view, sequence)
+                    self._compare(key, sequence)
             case _:
                 pass
 
-    def _compare(self, view: int, sequence: int) -> None:
-        decided_in, digest = self._decided[sequence]
-        stable, carried = self._carried[view]
-        if decided_in < view and sequence > stable and carried.get(sequence) != digest:
-            self.fail(f"view {view} does not carry {sequence}, decided in view {decided_in}")
+    def _compare(self, key: View, sequence: int) -> None:
+        (epoch, view), digest = self._decided[sequence]
+        stable, carried = self._carried[key]
+        is_later = epoch == key[0] and view < key[1]
+        if is_later and sequence > stable and carried.get(sequence) != digest:
+            self.fail(f"view {key[1]} does not carry {sequence}, decided in view {view}")

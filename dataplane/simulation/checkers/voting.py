@@ -48,7 +48,11 @@ def _view(record: Record) -> int | None:
 
 
 class Monotonic(Checker):
-    """The view and the low watermark only rise, also over restarts; flushed state stays."""
+    """Epoch, view and low watermark only rise, also over restarts; flushed state stays.
+
+    A restart with an older state goes through the end of its epoch again: the view counts in the
+    epoch that it is of.
+    """
 
     name = "monotonic"
     invariant = "I4"
@@ -56,42 +60,49 @@ class Monotonic(Checker):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self._now: dict[int, tuple[int, int]] = {}
-        self._on_disk: dict[int, tuple[int, int]] = {}
+        self._now: dict[int, tuple[int, int, int]] = {}
+        self._views: dict[tuple[int, int], int] = {}
+        self._stable: dict[tuple[int, int], int] = {}
 
     @override
     def on_durable(self, node: "Node", record: Record) -> None:
-        view, stable = self._on_disk.get(node.id, (0, 0))
-        reached = _view(record)
+        key, reached = (node.id, record.epoch), _view(record)
         if reached is not None:
-            self._on_disk[node.id] = (max(view, reached), stable)
+            self._views[key] = max(self._views.get(key, 0), reached)
         elif isinstance(record, MadeStable):
-            self._on_disk[node.id] = (view, max(stable, record.certificate.sequence))
+            self._stable[key] = max(self._stable.get(key, 0), record.certificate.sequence)
 
     @override
     def on_start(self, node: "Node") -> None:
         assert node.replica is not None
+        if node.executor.applied < node.kept.flushed:
+            self.fail(f"node {node.id} lost executed batches {node.kept.flushed}")
+        self.on_epoch(node)
+
+    @override
+    def on_epoch(self, node: "Node") -> None:
+        assert node.replica is not None
+        key = (node.id, node.config.epoch)
         if node.is_amnesiac:
-            self._on_disk.pop(node.id, None)
-        view, stable = self._on_disk.get(node.id, (0, 0))
+            self._views.pop(key, None)
+            self._stable.pop(key, None)
+        view, stable = self._views.get(key, 0), self._stable.get(key, 0)
         if node.replica.view < view:
             self.fail(f"node {node.id} was in view {view} and restarts in {node.replica.view}")
         if node.replica.stable < stable:
             self.fail(f"node {node.id} restarts at h={node.replica.stable}, {stable} was on disk")
-        if node.executor.applied < node.kept.flushed:
-            self.fail(f"node {node.id} lost executed batches {node.kept.flushed}")
-        self._now[node.id] = (node.replica.view, node.replica.stable)
+        self._now[node.id] = (node.config.epoch, node.replica.view, node.replica.stable)
 
     @override
     def after_turn(self, node: "Node") -> None:
         if node.replica is None:
             return
-        view, stable = now = (node.replica.view, node.replica.stable)
+        epoch, view, stable = now = (node.config.epoch, node.replica.view, node.replica.stable)
         before = self._now[node.id]
         if now == before:
             return
-        if view < before[0] or stable < before[1]:
-            self.fail(f"node {node.id} went from view and h {before} back to {now}")
+        if (epoch, view) < before[:2] or stable < before[2]:
+            self.fail(f"node {node.id} went from epoch, view and h {before} back to {now}")
         self._now[node.id] = now
 
 
@@ -104,22 +115,23 @@ class OneVote(Checker):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self._signed: dict[tuple[int, type, int, int], bytes] = {}
+        self._signed: dict[tuple[int, type, int, int, int], bytes] = {}
 
     @override
     def on_transmit(self, node: "Node", message: AnyMessage) -> None:
-        key: tuple[int, type, int, int]
+        key: tuple[int, type, int, int, int]
         match message:
             case PrePrepare() | Prepare() | Commit() if message.replica == node.id:
-                key = (node.id, type(message), message.view, message.sequence)
+                kind, epoch, view = type(message), message.epoch, message.view
+                key = (node.id, kind, epoch, view, message.sequence)
                 said = message.digest
             case Checkpoint():
-                key = (node.id, Checkpoint, message.epoch, message.sequence)
+                key = (node.id, Checkpoint, message.epoch, 0, message.sequence)
                 said = message.root
             case _:
                 return
         if self._signed.setdefault(key, said) != said:
-            self.fail(f"node {node.id} signed two {key[1].__name__} for {key[3]}")
+            self.fail(f"node {node.id} signed two {key[1].__name__} for {key[4]}")
 
 
 class VotesInView(Checker):
@@ -137,6 +149,10 @@ class VotesInView(Checker):
     def on_start(self, node: "Node") -> None:
         assert node.replica is not None
         self._view[node.id] = (node.replica.view, node.replica.active)
+
+    @override
+    def on_epoch(self, node: "Node") -> None:
+        self.on_start(node)
 
     @override
     def on_persist(self, node: "Node", record: Record) -> None:
@@ -165,20 +181,21 @@ class DamagedLog(Checker):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self._shown: set[tuple[int, int, bytes]] = set()
+        self._shown: set[tuple[int, int, int, bytes]] = set()
 
     @override
     def on_persist(self, node: "Node", record: Record) -> None:
         if isinstance(record, ViewEntered):
-            view, proposals = record.new_view.view, record.new_view.proposals
-            self._shown.update((view, shown.sequence, shown.digest) for shown in proposals)
+            epoch, view = record.epoch, record.new_view.view
+            for shown in record.new_view.proposals:
+                self._shown.add((epoch, view, shown.sequence, shown.digest))
 
     @override
     def on_transmit(self, node: "Node", message: AnyMessage) -> None:
         if not node.disk.was_flipped and not node.is_amnesiac:
             return
         match message:
-            case PrePrepare() if (message.view, message.sequence, message.digest) in self._shown:
+            case PrePrepare() if self._is_shown(message):
                 pass
             case PrePrepare() | Prepare() | Commit() | Checkpoint() if message.replica == node.id:
                 self.fail(f"node {node.id} votes although its log is damaged")
@@ -186,3 +203,6 @@ class DamagedLog(Checker):
                 self.fail(f"node {node.id} leaves a view although its log is damaged")
             case _:
                 pass
+
+    def _is_shown(self, said: PrePrepare) -> bool:
+        return (said.epoch, said.view, said.sequence, said.digest) in self._shown

@@ -1,11 +1,15 @@
 """Laggards, checkpoints, divergence, and the limits of who may ask what."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
 from dataplane.consensus.config import Limits
 from dataplane.consensus.messages import (
+    AnyMessage,
     Checkpoint,
+    CheckpointCertificate,
     Commit,
     CommitCertificate,
     Committed,
@@ -269,3 +273,29 @@ def test_two_strangers_do_not_answer_each_other_for_ever():
     lab.now_ms += LIMITS.status_ms
     assert lab.give(0, Status(1, 0, 0, 0, 9, True), 9)
     assert len(lab.bench[0].votes(Status)) == 2
+
+
+def test_a_root_out_of_reach_is_signed_when_the_low_watermark_comes_near():
+    """Else a laggard's vote is missing where another replica's root is false (seed 357)."""
+    lab = Lab(3, limits=replace(LIMITS, checkpoint_interval=2, window=2, pipeline=2))
+    proofs: dict[int, CheckpointCertificate] = {}
+
+    def drop(source: int, target: int, message: AnyMessage) -> bool:
+        if isinstance(message, CheckpointCertificate):
+            proofs[message.sequence] = message
+        return 2 in (source, target)
+
+    lab.drop = drop
+    for cseq in range(1, 7):
+        lab.order(cseq)
+    lab.drop = lambda source, target, message: isinstance(
+        message, Checkpoint | CheckpointCertificate
+    )
+    for _ in range(8):
+        lab.tick(after_ms=LIMITS.status_ms)
+        lab.run()
+    late = lab.bench[2]
+    assert late.replica.executed == 6
+    assert not [vote for vote in late.votes(Checkpoint) if vote.sequence == 6]
+    lab.give(2, proofs[4], 0)
+    assert [vote for vote in late.votes(Checkpoint) if vote.sequence == 6]

@@ -1,7 +1,8 @@
 """A test for each bug others published that can be had here, by its row; and what seeds found.
 
 Rows whose test stands beside the rule it is about are named here only. Not here: rows about the
-transfer of state, the change of members and the fast paths that this protocol does not have.
+transfer of state and the fast paths that this protocol does not have. Changes of members have
+theirs in `tests/simulation/test_members.py` (31, 32, 33).
 """
 
 import msgspec
