@@ -175,20 +175,13 @@ def recover(
             recovered.later_epoch = True
         if isinstance(record, Decided) or record.epoch == epoch:
             _recover_record(recovered, record)
-        elif record.epoch < epoch and isinstance(record, Accepted | Prepared):
-            _recover_past(recovered, record)
+        elif isinstance(record, Accepted):
+            # No vote of this epoch; but a decision of its own epoch may need the batch.
+            _recover_body(recovered, record.pre_prepare)
+        elif record.epoch < epoch and isinstance(record, Prepared):
+            # An earlier epoch's laggards may need it, where a crash took the certificate.
+            recovered.past_commits[record.vote.sequence] = record.vote
     return recovered
-
-
-def _recover_past(recovered: Recovered, record: Accepted | Prepared) -> None:
-    """Keep what an earlier epoch's laggards may need: batches, and the own Commits for them."""
-    match record:
-        case Accepted(pre_prepare=proposal) if proposal.batch:
-            recovered.bodies[proposal.sequence, proposal.digest] = proposal.batch
-        case Prepared(vote=vote):
-            recovered.past_commits[vote.sequence] = vote
-        case _:
-            pass
 
 
 def _recover_record(recovered: Recovered, record: Record) -> None:

@@ -63,7 +63,10 @@ class ControlPlane:
         ]
         if world.elapsed_ms - self._asked_ms < REPEAT_MS:
             return
-        if all(node.executor.applied >= applied - CLOSE_BEHIND for node in added):
+        # A state older than the epoch is of no use, however few batches it lacks: nothing between
+        # can be checked by its node.
+        least = max(applied - CLOSE_BEHIND, self.newest.base)
+        if all(node.executor.applied >= least for node in added):
             wanted = tuple(map(member, change.members))
             self._order(world.workload.order(self.newest.epoch + 1, wanted), change)
         else:

@@ -73,7 +73,6 @@ NORMAL_RULES = {
     "surplus_vote_skipped": "a vote that adds nothing was dropped unverified",
     "torn_tail": "a crash kept a part of what was not synced",
     "vote_below_watermark_answered": "a vote for an old checkpoint was answered with the proof",
-    "withheld_root_signed": "a root that was out of reach was signed when it came within it",
     "vote_repeated": "a vote was sent again because it might be lost",
 }
 TRANSFER_RULES = {

@@ -1,5 +1,6 @@
 """What a replica does at the border of two epochs; the simulator drives whole changes."""
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -12,7 +13,14 @@ from dataplane.consensus.messages import (
     Status,
 )
 from dataplane.consensus.outcome import CopyBegin, Execute, Send
-from dataplane.consensus.records import Recovered, recover
+from dataplane.consensus.records import (
+    Accepted,
+    Decided,
+    Prepared,
+    Recovered,
+    encode_record,
+    recover,
+)
 from dataplane.consensus.replica import Replica
 from dataplane.simulation.signatures import signer_of
 from tests.dataplane.consensus.lab import CLUSTER_ID, LIMITS, Lab
@@ -88,6 +96,28 @@ def test_batches_of_the_epoch_before_are_still_served_after_a_restart():
     digest = recovered.decided[1].certificate.digest
     assert recovered.decided[1].batch is None
     assert (1, digest) in recovered.bodies
+
+
+def test_decisions_of_a_later_epoch_keep_their_batches_for_a_state_that_fell_behind():
+    # The replica of the epoch that ends hands its archive on: what is missing there is lost.
+    lab = Lab(3)
+    lab.order(1)
+    records = [_of_next_epoch(data) for data in lab.bench[1].disk]
+    recovered = recover(records, applied=0, epoch=0)
+    assert recovered.later_epoch
+    assert not recovered.accepted
+    assert (1, recovered.decided[1].certificate.digest) in recovered.bodies
+
+
+def _of_next_epoch(data: bytes) -> bytes:
+    record = msgspec.msgpack.decode(data, type=Accepted | Prepared | Decided)
+    match record:
+        case Accepted(pre_prepare=proposal):
+            return encode_record(replace(record, pre_prepare=replace(proposal, epoch=1)))
+        case Prepared(vote=vote):
+            return encode_record(replace(record, vote=replace(vote, epoch=1)))
+        case Decided(certificate=certificate):
+            return encode_record(replace(record, certificate=replace(certificate, epoch=1)))
 
 
 def test_no_batch_of_the_next_epoch_is_executed_in_this_one():
