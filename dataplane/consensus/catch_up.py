@@ -128,7 +128,6 @@ class CatchUp:
             if entry is None or len(entries) >= limits.fetch_batches_max:
                 break
             if entries and entry.certificate.epoch != entries[0].certificate.epoch:
-                # Who lags behind the end of an epoch cannot check what the next one decided.
                 break
             size_bytes += len(entry.batch)
             if entries and size_bytes > limits.fetch_bytes_max:

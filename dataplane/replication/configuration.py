@@ -2,6 +2,7 @@
 
 from dataplane.client.spec import MemberSpec, NodeSpec
 from dataplane.consensus.config import MemberKeys, ReplicaConfig
+from dataplane.documents.membership import EPOCH_TAIL
 from dataplane.documents.types import Configuration
 from dataplane.wire.membership import Member
 
@@ -43,7 +44,7 @@ def initial_configuration(spec: NodeSpec, known: Configuration) -> Configuration
 
 def replica_config(cluster_id: bytes, node_id: int, current: Configuration) -> ReplicaConfig:
     """Return the core's configuration of a node in an epoch."""
-    return ReplicaConfig(
+    config = ReplicaConfig(
         cluster_id=cluster_id,
         epoch=current.epoch,
         replica_id=node_id,
@@ -53,3 +54,6 @@ def replica_config(cluster_id: bytes, node_id: int, current: Configuration) -> R
         ),
         base=current.base,
     )
+    # Else a replica could vote beyond the end of an epoch before it knows of that end.
+    assert config.limits.pipeline <= EPOCH_TAIL
+    return config
