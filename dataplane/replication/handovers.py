@@ -145,19 +145,27 @@ class Handovers:
         self._close(epoch + 1)
 
     def on_ask(self, sender: int, ask: EpochAsk) -> None:
-        """Answer with the whole chain when it is longer than the asker's."""
-        if ask.known < len(self.chain):
-            self._send(sender, EpochChain(self.chain))
+        """Answer with the changes that follow those the asker knows."""
+        following = self.chain[ask.known : ask.known + EPOCH_CHANGES_MAX]
+        if following:
+            self._send(sender, EpochChain(following))
+
+    @property
+    def _here(self) -> TrustAnchor:
+        """The validators behind the last proven change."""
+        validators = self.chain[-1].validators if self.chain else self._anchor.validators
+        return replace(self._anchor, epoch=len(self.chain), validators=validators)
 
     def on_chain(self, message: EpochChain) -> bool:
-        """Take a longer chain; return False when it proves nothing."""
-        if len(message.changes) <= len(self.chain):
+        """Take changes that follow the own chain; return False when they prove nothing."""
+        following = tuple(c for c in message.changes if c.epoch >= len(self.chain))
+        if not following:
             return True
         try:
-            follow(self._anchor, message.changes)
+            follow(self._here, following)
         except ProofError:
             return False
-        self.chain = message.changes[:EPOCH_CHANGES_MAX]
+        self.chain = (*self.chain, *following)
         self._open = {e: item for e, item in self._open.items() if e >= len(self.chain)}
         self._save()
         self._close(len(self.chain))

@@ -61,13 +61,13 @@ class EpochVote(PeerMessage, frozen=True):
 
 
 class EpochAsk(PeerMessage, frozen=True):
-    """Ask for the chain of epochs when the peer knows more than `known` changes."""
+    """Ask for changes of epoch behind the first `known`."""
 
     known: int
 
 
 class EpochChain(PeerMessage, frozen=True):
-    """Every proven change from epoch 0 on."""
+    """Proven changes of epoch, in order and without gaps."""
 
     changes: tuple[EpochChange, ...]
 
