@@ -52,8 +52,8 @@ logger = logging.getLogger(__name__)
 LEARN_LAG_MAX: Final = 64
 ORDER_TIMEOUT_S: Final = 6.0
 ORDERS_AGAIN: Final = 64
-# What members keep for laggards (1,024 batches), and two checkpoints and a half.
-ORDERS_AGAIN_MAX: Final = 1_344
+# Two checkpoints and a half: the first in the epoch is all that a learner waits for.
+ORDERS_AGAIN_MAX: Final = 320
 PATIENCE: Final = timedelta(seconds=20)
 # What a cluster answers to an order that it did not take and will not take.
 REFUSALS: Final = frozenset({"forbidden", "invalid", "conflict"})
@@ -164,9 +164,8 @@ def _checkpoint_reach(context: Context, learners: Sequence[Standing]) -> None:
     """Bring a quiet cluster to a checkpoint from which learners can copy.
 
     A learner of a later epoch cannot check what the members before decided; it copies the state of
-    a checkpoint that the present ones sign, and does so once they no longer keep the first batch
-    that it lacks. Without clients that may take days. The order that began the epoch, given again,
-    changes nothing, counts for no plan and takes a sequence.
+    the first checkpoint that the present ones sign. Without clients that may take days. The order
+    that began the epoch, given again, changes nothing, counts for no plan and takes a sequence.
     """
     operation, cluster = context.operation, context.cluster
     given = int(operation.params.get("again", 0))
