@@ -1,10 +1,11 @@
 """What a gateway needs of the node it runs in."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from dataplane.documents.checkpoint_views import CheckpointViews
 from dataplane.documents.view import StateView
+from dataplane.replication.notices import Notices
 from dataplane.replication.polls import Agreed
 from dataplane.replication.quorum_watch import QuorumWatch
 from dataplane.replication.status import NodeStatus
@@ -63,6 +64,11 @@ class Cluster(Protocol):
         """What this node keeps of proofs that others lied."""
         ...
 
+    @property
+    def notices(self) -> Notices:
+        """What this node refused, and its alarms."""
+        ...
+
 
 class Evidence(Protocol):
     """Proofs in the order in which the node got them; none is ever taken away."""
@@ -79,6 +85,11 @@ class Reads(Protocol):
     @property
     def views(self) -> CheckpointViews:
         """The state at the last stable checkpoints."""
+        ...
+
+    @property
+    def roots(self) -> Mapping[int, bytes]:
+        """The roots of this node's own state at its last checkpoints."""
         ...
 
     async def bounded(

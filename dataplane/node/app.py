@@ -6,7 +6,8 @@ import gc
 import logging
 import secrets
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -15,13 +16,14 @@ from dataplane.documents.checkpoint_views import CheckpointViews
 from dataplane.documents.commands import Barrier, encode_op
 from dataplane.documents.state import StateMachine
 from dataplane.documents.types import Genesis, GenesisKey
+from dataplane.documents.view import StateView
 from dataplane.gateways.calls import REPORT_S
 from dataplane.gateways.rest.app import RestApp
 from dataplane.gateways.rest.context import Context
 from dataplane.gateways.rest.http import HttpServer
 from dataplane.node.figures import NodeFigures
 from dataplane.node.usage import UsageReporter
-from dataplane.ports import SystemClock
+from dataplane.ports import Clock, SystemClock
 from dataplane.replication.configuration import member_of
 from dataplane.replication.driver import ReplicationDriver
 from dataplane.replication.errors import ReplicationError
@@ -66,16 +68,34 @@ def genesis_of(spec: NodeSpec) -> Genesis:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What whoever composes a node decides: its time, its links, what it shows of its state."""
+
+    make_transport: MakeTransport = PeerTransport
+    make_clock: Callable[[], Clock] = SystemClock
+    show: Callable[[StateView], StateView] = lambda view: view
+
+
+@dataclass(frozen=True, slots=True)
+class ShownState:
+    """The state as gateways are shown it."""
+
+    view: StateView
+
+
 class Node:
     """One running node."""
 
-    def __init__(self, spec: NodeSpec, *, make_transport: MakeTransport = PeerTransport) -> None:
+    def __init__(self, spec: NodeSpec, parts: Parts | None = None) -> None:
+        parts = parts or Parts()
         self._spec = spec
-        self._clock = SystemClock()
+        self._clock = parts.make_clock()
         self._directory = DataDirectory(Path(spec.data_dir))
         self._store = RocksStore(self._directory.state_path)
         self._evidence_log = EvidenceLog(self._directory.evidence_path)
         self._state = StateMachine(self._store, genesis_of(spec))
+        shown = ShownState(parts.show(self._state.view))
         self._ended = asyncio.Event()
         self._exit_code = EXIT_CLEAN
         self._driver = ReplicationDriver(
@@ -90,12 +110,33 @@ class Node:
             clock=self._clock,
             nonce=secrets.token_bytes(16),
             on_halt=self._halted,
-            state=ReadState(self._state.view.row, CheckpointViews(self._store)),
-            make_transport=make_transport,
+            state=ReadState(shown.view.row, CheckpointViews(self._store)),
+            make_transport=parts.make_transport,
         )
         figures = NodeFigures(self._clock)
         figures.replication = self._driver.metrics
-        figures.gauges = {
+        figures.gauges = self._gauges()
+        self._context = Context(
+            spec=spec,
+            cluster=self._driver,
+            reads=self._driver.reads,
+            state=shown,
+            figures=figures,
+            clock=self._clock,
+            random_bytes=secrets.token_bytes,
+        )
+        app = RestApp(self._context)
+        self._server = HttpServer(
+            app,
+            app.refuse,
+            body_bytes_max=spec.limits.body_bytes_max,
+            connections_max=spec.limits.connections_max,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _gauges(self) -> dict[str, Callable[[], int]]:
+        """Return what the metrics page shows beside the counters."""
+        return {
             "sequence": lambda: self._driver.executed,
             "view": lambda: self._driver.view,
             "amnesia": lambda: int(self._directory.amnesia is not None),
@@ -112,23 +153,6 @@ class Node:
             "last_outage_ms": lambda: self._driver.watch.last_outage_ms,
             "last_recovery_ms": lambda: self._driver.watch.last_recovery_ms,
         }
-        self._context = Context(
-            spec=spec,
-            cluster=self._driver,
-            reads=self._driver.reads,
-            state=self._state,
-            figures=figures,
-            clock=self._clock,
-            random_bytes=secrets.token_bytes,
-        )
-        app = RestApp(self._context)
-        self._server = HttpServer(
-            app,
-            app.refuse,
-            body_bytes_max=spec.limits.body_bytes_max,
-            connections_max=spec.limits.connections_max,
-        )
-        self._tasks: list[asyncio.Task[None]] = []
 
     def _halted(self, reason: str) -> None:
         self._exit_code = EXIT_HALTED

@@ -93,7 +93,7 @@ class ReplicationDriver:
         self._configuration = initial_configuration(spec, executor.configuration)
         self.config = self._config()
         self.metrics = ReplicationMetrics()
-        self.notices = Notices(self.metrics)
+        self.notices = Notices(self.metrics, clock)
         self._executor, self._wal = executor, wal
         retained = self.config.limits.retained_batches_max
         self._log = LogKeeping(wal, flush, executor, retained=retained)
@@ -117,6 +117,7 @@ class ReplicationDriver:
             nonce=nonce,
             order=self._order,
             on_contradiction=self._contradicted,
+            refuse=self.notices.reject,
         )
         self.handovers = open_handovers(spec, signer, self._verifier, self._transport)
         self.reads = Reads(self._read_ports(signer, nonce, state))
@@ -125,12 +126,10 @@ class ReplicationDriver:
         self._held: deque[tuple[int, Send | Broadcast]] = deque()
         self._barrier = self._urgent_barrier = self._durable = 0
         self._syncing: asyncio.Future[None] | None = None
-        self._epoch_over = False
+        self._epoch_over = self._turn_scheduled = self._halted = False
         self._scrub = Scrub(executor.copies)
-        self._turn_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_ms = 0
-        self._halted = False
 
     def _own_standing(self) -> Standing:
         return Standing(
@@ -156,6 +155,7 @@ class ReplicationDriver:
             send=self._transport.send,
             order=self._submissions.submit,
             on_contradiction=self._contradicted,
+            refuse=self.notices.reject,
             handovers=self.handovers,
         )
 
@@ -240,7 +240,7 @@ class ReplicationDriver:
         self.metrics.messages_received += 1
         if frame.startswith(MARK):
             if not self.reads.on_frame(sender, frame):
-                self.notices.reject(sender, "read")
+                self.notices.reject(sender, "ReadMessage", "unverified")
             return
         replica, config = self._replica, self.config
         message = self._intake.read(sender, frame, replica=replica, config=config, now_ms=now_ms)
@@ -310,9 +310,9 @@ class ReplicationDriver:
             case Evidence():
                 self.accountability.on_evidence(effect, self._clock.now_ms())
             case Alarm():
-                self.notices.alarm(effect.code, effect.detail)
+                self.notices.alarm(effect.code, effect.detail, self._replica.primary)
             case PeerFault():
-                self.notices.reject(effect.replica, effect.detail)
+                self.notices.reject(effect.replica, "StateTransfer", "false_part")
             case _:
                 self._copy(effect)
 

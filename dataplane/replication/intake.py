@@ -26,16 +26,16 @@ class Intake:
         try:
             message = decode_message(frame)
         except MalformedMessageError:
-            self._notices.reject(sender, "malformed")
+            self._notices.reject(sender, "frame", "malformed")
             return None
         if replica.is_surplus(message) or is_of_another_epoch(message, config.epoch):
             return None
         if isinstance(message, Accusation) and not self._accountability.admits(
             sender, message, now_ms
         ):
-            self._notices.reject(sender, "too many proofs")
+            self._notices.reject(sender, "Accusation", "too_many")
             return None
         if not verify_message(message, sender, config, self._verifier):
-            self._notices.reject(sender, type(message).__name__)
+            self._notices.reject(sender, type(message).__name__, "unverified")
             return None
         return message

@@ -3,29 +3,44 @@
 import logging
 from typing import Final
 
+from dataplane.ports import Clock
 from dataplane.replication.metrics import ReplicationMetrics
+from dataplane.replication.rejections import Rejections
 
 log = logging.getLogger(__name__)
 
 LOG_EVERY: Final = 100
+REFUSALS: Final = {"clock_skew": ("PrePrepare", "time_in_future")}
+"""Alarms that tell of a proposal that was refused."""
 
 
 class Notices:
     """Counts into the node's metrics and writes to its log."""
 
-    def __init__(self, metrics: ReplicationMetrics) -> None:
+    def __init__(self, metrics: ReplicationMetrics, clock: Clock) -> None:
         self._metrics = metrics
+        self.rejections = Rejections(clock)
 
-    def reject(self, sender: int, what: str) -> None:
+    @property
+    def alarms(self) -> dict[str, int]:
+        """How often each alarm was raised."""
+        return self._metrics.alarms
+
+    def reject(self, sender: int, kind: str, reason: str) -> None:
         """A peer sent what it should not have."""
         self._metrics.messages_rejected += 1
         self._metrics.fault(sender)
+        self.rejections.note(sender, kind, reason)
         if self._metrics.messages_rejected % LOG_EVERY == 1:
-            log.warning("peer.message_rejected", extra={"peer": sender, "what": what})
+            log.warning(
+                "peer.message_rejected", extra={"peer": sender, "kind": kind, "reason": reason}
+            )
 
-    def alarm(self, code: str, detail: str) -> None:
+    def alarm(self, code: str, detail: str, primary: int | None = None) -> None:
         """The protocol, or this node, has something an operator must know."""
         count = self._metrics.alarms.get(code, 0) + 1
         self._metrics.alarms[code] = count
+        if primary is not None and code in REFUSALS:
+            self.rejections.note(primary, *REFUSALS[code])
         if count % LOG_EVERY == 1:
             log.error("node.alarm", extra={"code": code, "detail": detail, "count": count})

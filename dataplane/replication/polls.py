@@ -85,6 +85,17 @@ class Poll:
         sequence, digest = max(found)
         return digest, sequence
 
+    def contradicting(self, digest: bytes, sequence: int, needed: int) -> list[int]:
+        """Return who told another state for a sequence for which enough told this one."""
+        told = [r for r, states in self.states.items() if states.get(digest) == sequence]
+        if len(told) < needed:
+            return []
+        return [
+            replica
+            for replica, states in self.states.items()
+            if any(at == sequence and other != digest for other, at in states.items())
+        ]
+
 
 def digest_of_row(row: bytes | None) -> bytes:
     """Return what stands for a row between replicas; zeros for none."""
@@ -104,6 +115,7 @@ class Polls:
         executed: Callable[[], int],
         heads: Callable[[], dict[int, int]],
         send: Callable[[int, ReadRequest | ReadAnswer], None],
+        refuse: Callable[[int, str, str], None],
     ) -> None:
         self._me = me
         self._peers = tuple(peers)
@@ -112,6 +124,7 @@ class Polls:
         self._executed = executed
         self._heads = heads
         self._send = send
+        self._refuse = refuse
         self._made = 0
         self._open: dict[int, Poll] = {}
 
@@ -182,6 +195,9 @@ class Polls:
         if found is None or found[0] not in poll.rows or poll.future.done():
             return
         digest, sequence = found
+        for other in poll.contradicting(digest, sequence, self._needed):
+            if other != self._me:
+                self._refuse(other, "ReadAnswer", "differs")
         poll.future.set_result(Agreed(poll.rows[digest], sequence, self._newest(poll, sequence)))
 
     def _newest(self, poll: Poll, at_least: int) -> int:

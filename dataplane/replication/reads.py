@@ -1,9 +1,10 @@
 """Reads that need other replicas without an order of theirs: the driver's services for gateways."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from dataplane.consensus.config import ReplicaConfig, Signer, Verifier
 from dataplane.consensus.messages import CheckpointCertificate
@@ -27,6 +28,8 @@ from dataplane.replication.polls import Agreed, Polls
 from dataplane.replication.seals import Sealed, Seals
 from dataplane.wire.errors import MalformedMessageError
 from dataplane.wire.quorum import reply_quorum
+
+ROOTS_MAX: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class ReadPorts:
     send: Callable[[int, bytes], None]
     order: Callable[[Sequence[bytes], int], Awaitable[object]]
     on_contradiction: Callable[[str], None]
+    refuse: Callable[[int, str, str], None]
+    """Note what a peer should not have sent: who, what, why."""
     handovers: Handovers
 
 
@@ -65,6 +70,7 @@ class Reads:
         config = ports.config
         self._ports = ports
         self.views = ports.state.views
+        self._roots: OrderedDict[int, bytes] = OrderedDict()
         self._seals = Seals(
             config=config,
             signer=ports.signer,
@@ -83,6 +89,7 @@ class Reads:
             executed=ports.executed,
             heads=ports.heads,
             send=self._send,
+            refuse=ports.refuse,
         )
 
     def set_config(self, config: ReplicaConfig) -> None:
@@ -124,6 +131,11 @@ class Reads:
             self._seals.close(seal)
 
     @property
+    def roots(self) -> Mapping[int, bytes]:
+        """The roots of the last checkpoints as this node itself computed them."""
+        return self._roots
+
+    @property
     def waiting(self) -> int:
         """Reads that wait for other replicas."""
         return self._polls.open_count + self._seals.open_count
@@ -156,6 +168,9 @@ class Reads:
         """A batch was just executed, and the root computed when it was wanted."""
         if effect.wants_root:
             self.views.take(effect.sequence)
+            self._roots[effect.sequence] = executor.root()
+            if len(self._roots) > ROOTS_MAX:
+                self._roots.popitem(last=False)
         if self._ports.is_sound():
             self._seals.on_executed(effect.sequence, effect.batch.requests, executor.root)
 

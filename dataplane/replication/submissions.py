@@ -102,6 +102,7 @@ class Submissions:
         nonce: bytes,
         order: Callable[[Request], None],
         on_contradiction: Callable[[str], None],
+        refuse: Callable[[int, str, str], None],
     ) -> None:
         self._cluster_id = cluster_id
         self._node_id = node_id
@@ -111,6 +112,7 @@ class Submissions:
         self._nonce = nonce
         self._order = order
         self._on_contradiction = on_contradiction
+        self._refuse = refuse
         self._small: deque[Submission] = deque()
         self._large: deque[Submission] = deque()
         self._drain = Drain()
@@ -327,6 +329,10 @@ class Submissions:
             if any(digests.count(digest) >= bundle.needed for digest in others):
                 self._on_contradiction(f"request {own.cseq} at {sequence}")
             return
+        if digests.count(own.digest) < len(digests):
+            for replica, digest in bundle.digests[sequence].items():
+                if digest != own.digest:
+                    self._refuse(replica, "Replies", "differs")
         if bundle is self._opening:
             self._opened = own.status == "ok"
             if not self._opened:

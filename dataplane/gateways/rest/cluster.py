@@ -218,6 +218,10 @@ async def nodes_status(context: Context, _request: Request, caller: Caller) -> R
         "amnesia": status.amnesia,
         "diverged": status.diverged,
         "copying": status.copying,
+        "checkpoints": [
+            {"sequence": sequence, "root": root.hex()}
+            for sequence, root in context.reads.roots.items()
+        ],
         "crash_budget": len(nodes) - status.quorum,
         "partition": msgspec.to_builtins(status.partition),
     }

@@ -10,30 +10,20 @@ from dataplane.gateways.calls import timestamp_ms
 from dataplane.gateways.errors import Problem
 from dataplane.gateways.rest.context import Context
 from dataplane.gateways.rest.http import Request, Response
+from dataplane.gateways.rest.parsing import number_of
 from dataplane.gateways.rest.responses import json_response
 
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 200
-DIGITS_MAX: Final = 9
-
-
-def _number(request: Request, name: str, default: int) -> int:
-    text = request.query.get(name, str(default))
-    if not (text.isascii() and text.isdigit()) or len(text) > DIGITS_MAX:
-        raise Problem("invalid", f"{name} is a number", {"errors": [_fault(name)]})
-    return int(text)
-
-
-def _fault(name: str) -> dict[str, str]:
-    return {"pointer": f"/{name}", "detail": "a whole number from 0"}
 
 
 async def evidence_list(context: Context, request: Request, caller: Caller) -> Response:
     """GET the proofs in the order in which this node got them."""
     caller.require("cluster:read")
-    start, limit = _number(request, "cursor", 0), _number(request, "limit", LIMIT_DEFAULT)
+    start, limit = number_of(request, "cursor", 0), number_of(request, "limit", LIMIT_DEFAULT)
     if not 1 <= limit <= LIMIT_MAX:
-        raise Problem("invalid", f"limit is from 1 to {LIMIT_MAX}", {"errors": [_fault("limit")]})
+        fault = {"pointer": "/limit", "detail": "a whole number from 0"}
+        raise Problem("invalid", f"limit is from 1 to {LIMIT_MAX}", {"errors": [fault]})
     records = context.cluster.accountability.records
     end = min(start + limit, len(records))
     results = [

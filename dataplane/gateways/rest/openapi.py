@@ -83,6 +83,13 @@ OPERATIONS: tuple[Operation, ...] = (
     ("get", "/api/v1/nodes/status", "Every member", (200,), ("unauthenticated", "forbidden")),
     (
         "get",
+        "/api/v1/nodes/rejections",
+        "What this node refused of its peers, and why (query: after, limit)",
+        (200,),
+        ("unauthenticated", "forbidden", "invalid"),
+    ),
+    (
+        "get",
         "/api/v1/evidence",
         "Proofs that nodes of the cluster lied (query: cursor, limit)",
         (200,),

@@ -28,8 +28,22 @@ WITH_BASE_BYTES_MAX: Final = DOCUMENT_BYTES_MAX
 BULK_OPERATIONS_MAX: Final = 1_000
 BULK_BYTES_MAX: Final = 16 * 1024 * 1024
 IDEMPOTENCY_KEY_MAX: Final = 255
+QUERY_DIGITS_MAX: Final = 9
 OWN_NAMES: Final = ("_id", "_version", "_created", "_updated", "_proof")
 """What reads add to a document; sending it back is harmless."""
+
+
+def number_of(request: Request, name: str, default: int) -> int:
+    """Return a number of the query string.
+
+    Raises:
+        Problem: `invalid` when it is none.
+    """
+    text = request.query.get(name, str(default))
+    if not (text.isascii() and text.isdigit()) or len(text) > QUERY_DIGITS_MAX:
+        fault = {"pointer": f"/{name}", "detail": "a whole number from 0"}
+        raise Problem("invalid", f"{name} is a number", {"errors": [fault]})
+    return int(text)
 
 
 def media_type(request: Request) -> str:

@@ -36,6 +36,7 @@ class Replicas:
         self.away: set[int] = set()
         self.liars: dict[int, Callable[[ReadRequest], ReadAnswer]] = {}
         self.asked_for_row: list[int] = []
+        self.refused: list[tuple[int, str, str]] = []
         self.before_round: Callable[[], None] = lambda: None
         self.polls = [self._polls(me, n) for me in range(n)]
 
@@ -48,6 +49,7 @@ class Replicas:
             executed=lambda: self.executed[me],
             heads=lambda: dict(enumerate(self.executed)),
             send=lambda to, message: self.send(me, to, message),
+            refuse=lambda *cause: self.refused.append(cause),
         )
 
     def send(self, sender: int, to: int, message: ReadRequest | ReadAnswer) -> None:
@@ -99,6 +101,7 @@ async def test_the_lag_is_what_enough_replicas_say_and_one_liar_cannot_push_it()
     replicas.rows[2] = b"other"
     found = await replicas.read()
     assert (found.sequence, found.newest - found.sequence) == (10, 2)
+    assert replicas.refused == [], "who is further on does not contradict"
 
 
 async def test_a_liar_that_agrees_cannot_date_the_state_later():
@@ -123,6 +126,7 @@ async def test_a_liar_with_a_row_of_its_own_is_not_believed():
     forged = b"forged"
     replicas.liars[1] = lambda ask: ReadAnswer(ask.number, 10, digest_of_row(forged), forged)
     assert (await replicas.read()).row == b"row"
+    assert replicas.refused == [(1, "ReadAnswer", "differs")]
     # It vouches for the true state and sends another row with it.
     replicas.liars[1] = lambda ask: ReadAnswer(ask.number, 10, digest_of_row(b"row"), forged)
     replicas.rows[0], replicas.executed[0] = b"behind", 3

@@ -23,6 +23,7 @@ class Gateway:
         signer = Ed25519Signer(bytes(32))
         self.ordered: list[Request] = []
         self.contradictions: list[str] = []
+        self.refused: list[tuple[int, str, str]] = []
         self.sequence = 0
         self.submissions = Submissions(
             cluster_id=CLUSTER,
@@ -33,6 +34,7 @@ class Gateway:
             nonce=bytes(16),
             order=self.ordered.append,
             on_contradiction=self.contradictions.append,
+            refuse=lambda *cause: self.refused.append(cause),
         )
 
     def open(self, replicas: int = 4) -> None:
@@ -142,6 +144,7 @@ async def test_one_lying_replica_changes_nothing(gateway):
     assert gateway.contradictions == []
     gateway.reply(request, 3, 1)
     assert (await task).results == (b"r:a",)
+    assert gateway.refused == [(3, "Replies", "differs")]
 
 
 async def test_others_agreeing_on_another_result_is_an_alarm(gateway):
