@@ -23,7 +23,13 @@ _DEVELOPER = _VIEWER | {
     "operations:cancel",
     "audit:read",
 }
-_ADMIN = _DEVELOPER | {"clusters:delete", "members:write", "billing:read", "organization:write"}
+_ADMIN = _DEVELOPER | {
+    "clusters:delete",
+    "clusters:break",
+    "members:write",
+    "billing:read",
+    "organization:write",
+}
 _OWNER = _ADMIN | {"organization:delete", "owners:write"}
 
 PERMISSIONS: Final[dict[str, frozenset[str]]] = {

@@ -4,6 +4,7 @@ from django.urls import path
 
 from portal.clusters import api
 from portal.clusters.accountability.api import EvidenceView
+from portal.clusters.chaos import api as chaos
 
 ONE = "clusters/<uuid:cluster_id>"
 
@@ -18,6 +19,17 @@ urlpatterns = [
     path(f"{ONE}/nodes", api.NodesView.as_view(), name="api-nodes"),
     path(f"{ONE}/nodes/<int:index>/log", api.NodeLogView.as_view(), name="api-node-log"),
     path(f"{ONE}/evidence", EvidenceView.as_view(), name="api-evidence"),
+    path(f"{ONE}/chaos", chaos.ExperimentsView.as_view(), name="api-experiments"),
+    path(
+        f"{ONE}/chaos/<uuid:experiment_id>", chaos.ExperimentView.as_view(), name="api-experiment"
+    ),
+    path(
+        f"{ONE}/chaos/<uuid:experiment_id>/timeline",
+        chaos.TimelineView.as_view(),
+        name="api-timeline",
+    ),
+    path(f"{ONE}/chaos/<uuid:experiment_id>/revert", chaos.RevertView.as_view(), name="api-revert"),
+    path(f"{ONE}/sandbox", chaos.SandboxView.as_view(), name="api-sandbox"),
     path(f"{ONE}/nodes/<int:index>/replace", api.ReplaceView.as_view(), name="api-node-replace"),
     path(f"{ONE}/connection", api.ConnectionView.as_view(), name="api-connection"),
     path(f"{ONE}/connection/anchor", api.AnchorView.as_view(), name="api-anchor"),

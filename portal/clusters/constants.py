@@ -16,3 +16,12 @@ TURN: Final = timedelta(seconds=20)
 POLL_INTERVAL_S: Final = 0.2
 OBSERVE_TIMEOUT_S: Final = 2.0
 PROBE_COLLECTION: Final = "aerolith_probe"
+# How long nodes stay broken on purpose, and what is kept of it.
+EXPERIMENT_PERIOD: Final = timedelta(minutes=5)
+EXPERIMENTS_KEPT: Final = 20
+EXPERIMENT_SAMPLES_MAX: Final = 900
+EXPERIMENT_EVENTS_MAX: Final = 2000
+SAMPLE: Final = "sample"
+TIMELINE_PAGE: Final = 500
+CHAOS_COLLECTION: Final = "aerolith_chaos"
+MEND_ATTEMPTS_MAX: Final = 10

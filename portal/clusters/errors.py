@@ -40,6 +40,36 @@ class TooManyClusters(QuotaExceeded):
     status = 409
 
 
+class NotASandbox(Conflict):
+    """Only a sandbox may be broken on purpose."""
+
+    code = "not_a_sandbox"
+
+
+class ProductionCluster(Conflict):
+    """A cluster of production is never broken on purpose."""
+
+    code = "production_cluster"
+
+
+class ExperimentRunning(Conflict):
+    """Nodes of the cluster are broken on purpose: revert that first."""
+
+    code = "experiment_running"
+
+
+class NoExperiment(Conflict):
+    """Nothing is broken on purpose."""
+
+    code = "no_experiment"
+
+
+class BeyondTolerance(Conflict):
+    """More nodes than the cluster bears, without saying that this is wanted."""
+
+    code = "beyond_f"
+
+
 class ClusterUnreachable(PortalError):
     """No quorum of the cluster answers, so nothing was changed."""
 

@@ -33,6 +33,12 @@ class ClusterForm(forms.Form):
     plan = forms.ChoiceField()
     region = forms.ChoiceField()
     nodes = forms.TypedChoiceField(coerce=int)
+    sandbox = forms.BooleanField(
+        required=False,
+        label="This is a sandbox",
+        widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
+        help_text="Admins may break its nodes on purpose, to watch what the others do about it.",
+    )
     form_token = forms.CharField(max_length=64, required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: object, **kwargs: object) -> None:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db import models
 
+from portal.clusters.faults import CRASH
 from portal.core.ids import uuid7
 
 
@@ -26,6 +27,13 @@ class ClusterStatus(models.TextChoices):
 SERVING = (ClusterStatus.RUNNING, ClusterStatus.DEGRADED, ClusterStatus.SCALING)
 
 
+class Profile(models.TextChoices):
+    """What a cluster is for: nodes of production are never made to go wrong."""
+
+    DEVELOPMENT = "development", "Development"
+    PRODUCTION = "production", "Production"
+
+
 class Cluster(models.Model):
     """One replicated database; secrets are sealed under the installation's key."""
 
@@ -40,6 +48,11 @@ class Cluster(models.Model):
         max_length=16, choices=ClusterStatus.choices, default=ClusterStatus.PROVISIONING
     )
     desired_nodes = models.PositiveSmallIntegerField()
+    profile = models.CharField(
+        max_length=12, choices=Profile.choices, default=Profile.DEVELOPMENT, editable=False
+    )
+    # It may be broken on purpose; nobody relies on what it holds.
+    is_sandbox = models.BooleanField(default=False)
     observed = models.JSONField(default=dict)
     observed_at = models.DateTimeField(null=True)
     data_plane_id = models.CharField(max_length=32, unique=True)
@@ -72,6 +85,10 @@ class Cluster(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(status__in=ClusterStatus.values), name="cluster_status_known"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(profile=Profile.DEVELOPMENT) | models.Q(is_sandbox=False),
+                name="cluster_production_is_no_sandbox",
             ),
         ]
         indexes: ClassVar = [models.Index(fields=["status"], name="cluster_status")]
@@ -170,6 +187,12 @@ class Evidence(models.Model):
     sequence = models.BigIntegerField()
     proof = models.JSONField()
     reported_at = models.DateTimeField()
+    # Set when the node was made to lie at the time: it says nothing about who runs it.
+    experiment = models.ForeignKey(
+        "Experiment", on_delete=models.SET_NULL, null=True, related_name="evidence"
+    )
+
+    experiment_id: UUID | None
 
     class Meta:
         """Newest first."""
@@ -265,11 +288,14 @@ class OperationKind(models.TextChoices):
     RESTART_NODE = "restart_node", "Restart node"
     SCALE = "scale", "Change size"
     REPLACE_NODE = "replace_node", "Replace node"
+    BREAK = "break", "Break nodes on purpose"
+    MEND = "mend", "Mend broken nodes"
 
 
 # The cluster serves while these are at work, and also when they stop.
-SERVING_KINDS = (OperationKind.RESTART_NODE, OperationKind.SCALE, OperationKind.REPLACE_NODE)
 CHANGING_KINDS = (OperationKind.SCALE, OperationKind.REPLACE_NODE)
+BREAKING_KINDS = (OperationKind.BREAK, OperationKind.MEND)
+SERVING_KINDS = (OperationKind.RESTART_NODE, *CHANGING_KINDS, *BREAKING_KINDS)
 
 
 class Operation(models.Model):
@@ -372,3 +398,91 @@ class OperationStep(models.Model):
     @override
     def __str__(self) -> str:
         return self.title
+
+
+class ExperimentStatus(models.TextChoices):
+    """Where an experiment is."""
+
+    STARTING = "starting", "Starting"
+    RUNNING = "running", "Running"
+    REVERTING = "reverting", "Reverting"
+    RECOVERING = "recovering", "Recovering"
+    OVER = "over", "Over"
+
+
+# Nodes are, or may be, broken.
+BROKEN = (ExperimentStatus.STARTING, ExperimentStatus.RUNNING, ExperimentStatus.REVERTING)
+
+
+class Experiment(models.Model):
+    """Nodes of a cluster that are broken on purpose, until a time that outlives any process."""
+
+    id: models.UUIDField[UUID, UUID] = models.UUIDField(
+        primary_key=True, default=uuid7, editable=False
+    )
+    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="experiments")
+    # How each broken node goes wrong, by its index as text.
+    faults = models.JSONField()
+    is_beyond_f = models.BooleanField()
+    status = models.CharField(
+        max_length=12, choices=ExperimentStatus.choices, default=ExperimentStatus.STARTING
+    )
+    started_by = models.CharField(max_length=254)
+    created_at = models.DateTimeField()
+    running_at = models.DateTimeField(null=True)
+    ends_at = models.DateTimeField()
+    # Why and by whom it was ended, and when the nodes were as before.
+    reason = models.CharField(max_length=16, blank=True, default="")
+    ended_by = models.CharField(max_length=254, blank=True, default="")
+    reverted_at = models.DateTimeField(null=True)
+    over_at = models.DateTimeField(null=True)
+    outcome = models.JSONField(default=dict)
+
+    cluster_id: UUID
+
+    class Meta:
+        """Newest first; one at a time for a cluster."""
+
+        ordering: ClassVar = ["-pk"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["cluster"],
+                condition=~models.Q(status=ExperimentStatus.OVER),
+                name="experiment_one_at_a_time",
+            ),
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"experiment {self.status}"
+
+    @property
+    def broken(self) -> dict[int, str]:
+        """How each broken node goes wrong."""
+        return {int(index): str(behaviour) for index, behaviour in self.faults.items()}
+
+    @property
+    def crashed(self) -> list[int]:
+        """Which nodes are to be down."""
+        return [index for index, behaviour in self.broken.items() if behaviour == CRASH]
+
+
+class ExperimentRecord(models.Model):
+    """A second of an experiment (`sample`), or an event as honest nodes or the portal tell it."""
+
+    experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="records")
+    at = models.DateTimeField()
+    kind = models.CharField(max_length=12)
+    # Who tells it, and of whom.
+    node = models.PositiveSmallIntegerField(null=True)
+    about = models.PositiveSmallIntegerField(null=True)
+    facts = models.JSONField(default=dict)
+
+    class Meta:
+        """In the order in which they were taken down."""
+
+        ordering: ClassVar = ["pk"]
+
+    @override
+    def __str__(self) -> str:
+        return self.kind

@@ -10,7 +10,12 @@ from portal.clusters.models import SERVING, Cluster, ClusterStatus, Node, Operat
 from portal.clusters.models import OperationState as State
 from portal.clusters.models import StepStatus as Status
 from portal.clusters.scaling import change_refusal
-from portal.clusters.selectors import accused_nodes, operation_open, usual_duration
+from portal.clusters.selectors import (
+    accused_nodes,
+    experiment_broken,
+    operation_open,
+    usual_duration,
+)
 from portal.core.errors import PortalError
 from portal.plans.presentation import estimate_json
 from portal.plans.selectors import estimate, fault_budget, plan_get, plan_list
@@ -107,7 +112,7 @@ def size_chosen(cluster: Cluster, text: str) -> SizeChoice | None:
 def size_refusal(cluster: Cluster, *, is_busy: bool, choices: list[SizeChoice]) -> str:
     """Say why the size cannot be changed now; empty when it can."""
     if is_busy:
-        return "Another operation is not over yet: wait for it, or cancel it."
+        return "Another operation is not over yet, or nodes are broken on purpose: wait for it."
     reason = change_refusal(cluster)
     if reason:
         return reason
@@ -147,8 +152,8 @@ def accused_members(cluster: Cluster) -> dict[int, int]:
 
 def cluster_context(cluster: Cluster, access: Access, now: datetime, *, tab: str) -> dict[str, Any]:
     """Gather what every page of a cluster shows."""
-    open_operation = operation_open(cluster)
-    sizes = sizes_of(cluster)
+    open_operation, broken = operation_open(cluster), experiment_broken(cluster)
+    sizes, is_busy = sizes_of(cluster), open_operation is not None or broken is not None
     return {
         "cluster": cluster,
         "card": card_of(cluster),
@@ -159,8 +164,9 @@ def cluster_context(cluster: Cluster, access: Access, now: datetime, *, tab: str
         "is_usable": cluster.status in SERVING,
         "nodes": cluster.present_nodes,
         "sizes": sizes,
-        "size_refusal": size_refusal(cluster, is_busy=open_operation is not None, choices=sizes),
-        "can_replace": open_operation is None and not change_refusal(cluster),
+        "size_refusal": size_refusal(cluster, is_busy=is_busy, choices=sizes),
+        "can_replace": not is_busy and not change_refusal(cluster),
+        "broken": broken,
     }
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from datetime import datetime
+from typing import Literal, Protocol
 
 from dataplane.client.provisioning import Authority, NodeMaterial
 from dataplane.client.spec import GenesisSpec, MemberSpec
@@ -38,6 +39,7 @@ class Blueprint:
     # The node itself when it was added later: it learns from the members before it is one.
     learner: MemberSpec | None
     genesis: GenesisSpec
+    profile: Literal["development", "production"]
     authority: Authority = field(repr=False)
     material: NodeMaterial = field(repr=False)
     usage_url: str
@@ -53,6 +55,8 @@ class Placed:
     pid: int | None
     restarts: int
     last_exit: int | None
+    # How it goes wrong on purpose; empty for a node like any other.
+    behaviour: str = ""
 
     @property
     def is_up(self) -> bool:
@@ -72,7 +76,19 @@ class Driver(Protocol):
         ...
 
     def start(self, cluster: str, index: int) -> None:
-        """Run a placed node; it stays wanted until stopped."""
+        """Run a placed node; it stays wanted until stopped. One that was broken is replaced."""
+        ...
+
+    def start_broken(self, cluster: str, index: int, behaviour: str, until: datetime) -> None:
+        """Run a placed node so that it goes wrong on purpose, at the longest `until` then.
+
+        Raises:
+            DriverError: the node is one that is never made to.
+        """
+        ...
+
+    def crash(self, cluster: str, index: int) -> None:
+        """End a node's process without warning, and leave it stopped."""
         ...
 
     def stop(self, cluster: str, index: int) -> None:

@@ -22,6 +22,8 @@ def cluster_json(cluster: Cluster) -> dict[str, Any]:
         "plan": cluster.plan,
         "region": cluster.region,
         "status": cluster.status,
+        "profile": cluster.profile,
+        "sandbox": cluster.is_sandbox,
         "desired": {"nodes": cluster.desired_nodes},
         "epoch": cluster.epoch,
         "observed": {

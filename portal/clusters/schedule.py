@@ -11,6 +11,11 @@ BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"expires": 5},
     },
+    "clusters-experiments-revert-due": {
+        "task": "clusters.experiments_revert_due",
+        "schedule": 3.0,
+        "options": {"expires": 3},
+    },
     "clusters-purge-due": {
         "task": "clusters.purge_due",
         "schedule": 600.0,

@@ -5,16 +5,19 @@ import hmac
 from datetime import timedelta
 from uuid import UUID
 
-from django.db.models import Count, Prefetch, QuerySet
+from django.db.models import Count, Prefetch, Q, QuerySet
 
 from dataplane.client.anchors import TrustAnchor
 from portal.clusters.connections import trust_anchor
 from portal.clusters.models import (
+    BROKEN,
     FINAL,
     UNFINISHED,
     ApiKey,
     Cluster,
     Evidence,
+    Experiment,
+    ExperimentStatus,
     Node,
     Operation,
     OperationState,
@@ -83,9 +86,35 @@ def node_get(cluster: Cluster, index: int) -> Node:
 
 
 def accused_nodes(cluster: Cluster) -> dict[int, int]:
-    """Return how many proofs there are against each node that was caught lying."""
-    rows = Evidence.objects.filter(cluster=cluster).order_by().values("node")
+    """Return how many proofs there are against each node that was caught lying.
+
+    What a node was made to say in an experiment counts against it only as long as that goes on.
+    """
+    is_own = Q(experiment=None) | ~Q(experiment__status=ExperimentStatus.OVER)
+    rows = Evidence.objects.filter(is_own, cluster=cluster).order_by().values("node")
     return {row["node"]: row["count"] for row in rows.annotate(count=Count("pk"))}
+
+
+def experiment_list(cluster: Cluster) -> QuerySet[Experiment]:
+    """Return experiments, newest first."""
+    return Experiment.objects.filter(cluster=cluster)
+
+
+def experiment_get(cluster: Cluster, experiment_id: UUID) -> Experiment:
+    """Return an experiment.
+
+    Raises:
+        NotFound: the cluster had no such experiment.
+    """
+    found = experiment_list(cluster).filter(pk=experiment_id).first()
+    if found is None:
+        raise NotFound("There is no such experiment.")
+    return found
+
+
+def experiment_broken(cluster: Cluster) -> Experiment | None:
+    """Return the experiment in which nodes are, or may be, broken now."""
+    return experiment_list(cluster).filter(status__in=BROKEN).first()
 
 
 def operation_list() -> QuerySet[Operation]:

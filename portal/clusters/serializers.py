@@ -34,6 +34,7 @@ class ClusterInput(StrictSerializer):
     plan = serializers.CharField(max_length=32)
     region = serializers.CharField(max_length=32)
     nodes = serializers.IntegerField(min_value=1, max_value=NODES_MAX)
+    sandbox = serializers.BooleanField(default=False)
 
 
 class ClusterPatch(StrictSerializer):

@@ -5,6 +5,7 @@ import re
 import secrets
 from datetime import datetime
 
+from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.utils.text import slugify
 
@@ -34,6 +35,7 @@ from portal.clusters.models import (
     Operation,
     OperationKind,
     OperationState,
+    Profile,
 )
 from portal.clusters.operations.engine import operation_retry_in_place
 from portal.clusters.operations.live import announce, announce_cluster
@@ -83,11 +85,13 @@ def cluster_create(
     plan: str,
     region: str,
     nodes: int,
+    sandbox: bool = False,
     form_token: str = "",
 ) -> tuple[Cluster, Operation]:
     """Write down that a cluster is wanted, and have it made.
 
-    The same `form_token` again within minutes answers the cluster of the first time.
+    The same `form_token` again within minutes answers the cluster of the first time. A sandbox may
+    be broken on purpose; any other is what the installation is for.
 
     Raises:
         Invalid: name, plan, region or size are not acceptable.
@@ -105,11 +109,15 @@ def cluster_create(
         if form_token and (found := _same_form(form_token)) is not None:
             return found
         _check_room(price, slug)
+        profile = Profile.DEVELOPMENT if sandbox else settings.CLUSTER_PROFILE
         cluster = _insert(access, name, slug=slug, region=region, price=price)
+        cluster.profile, cluster.is_sandbox = profile, sandbox
+        cluster.save(update_fields=["profile", "is_sandbox"])
         operation = operation_insert(
             access, cluster, OperationKind.CREATE, {"form_token": form_token}
         )
         after = {"plan": plan, "region": region, "nodes": nodes, "operation": str(operation.pk)}
+        after |= {"sandbox": True} if sandbox else {}
         cluster_record(access, "cluster.created", cluster, after=after)
     return cluster, operation
 
@@ -196,7 +204,7 @@ def cluster_rename(access: Access, cluster: Cluster, *, name: str) -> Cluster:
     return locked
 
 
-def operation_cancel(access: Access, operation: Operation) -> Operation:
+def operation_cancel(access: Access | Actor, operation: Operation) -> Operation:
     """Ask an operation to stop and clean up after itself; works until it is over.
 
     Raises:
@@ -228,7 +236,7 @@ def operation_cancel(access: Access, operation: Operation) -> Operation:
     return locked
 
 
-def operation_retry(access: Access, operation: Operation) -> Operation:
+def operation_retry(access: Access | Actor, operation: Operation) -> Operation:
     """Give an operation that stopped another attempt, from the step it stopped at.
 
     Raises:

@@ -8,6 +8,7 @@ from celery.signals import worker_shutting_down
 
 from portal.clusters.accountability.fetching import has_news
 from portal.clusters.accountability.services import evidence_collect as collect
+from portal.clusters.chaos.services import experiments_revert_due as revert_due
 from portal.clusters.models import Cluster, ClusterStatus
 from portal.clusters.operations.engine import cluster_lock, operation_advance, turns_end
 from portal.clusters.operations.observation import cluster_observe
@@ -97,6 +98,14 @@ def observe_all() -> None:
                 kwargs={"schema": tenant.schema_name, "cluster_id": str(cluster_id)},
                 expires=MESSAGE_EXPIRES_S,
             )
+
+
+@shared_task(name="clusters.experiments_revert_due")
+def experiments_revert_due() -> None:
+    """End experiments whose time is over, whoever started them and whatever died since."""
+    for tenant in tenants():
+        with tenant_context(tenant.schema_name):
+            revert_due(now=clock.now())
 
 
 @shared_task(name="clusters.purge_due")

@@ -4,6 +4,7 @@ from django.urls import path
 
 from portal.clusters import views
 from portal.clusters.accountability import views as accountability
+from portal.clusters.chaos import views as chaos
 
 app_name = "clusters"
 ONE = "<uuid:cluster_id>/"
@@ -33,6 +34,10 @@ urlpatterns = [
         accountability.proof_download,
         name="evidence-proof",
     ),
+    path(f"{ONE}chaos/", chaos.chaos_page, name="chaos"),
+    path(f"{ONE}chaos/revert/", chaos.revert_view, name="chaos-revert"),
+    path(f"{ONE}chaos/<uuid:experiment_id>/", chaos.experiment_page, name="experiment"),
+    path(f"{ONE}sandbox/", chaos.sandbox_view, name="sandbox"),
     path(f"{ONE}operations/", views.operations_page, name="operations"),
     path(f"{ONE}settings/", views.settings_page, name="settings"),
     path(f"{ONE}rename/", views.rename_view, name="rename"),

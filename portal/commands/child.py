@@ -56,12 +56,16 @@ class Child:
                 await self._pause()
         self.state = "stopped"
 
-    async def stop(self) -> None:
-        """End the process in its own way, by force after its time is over."""
+    async def stop(self, *, at_once: bool = False) -> None:
+        """End the process in its own way, by force after its time is over or `at_once`."""
         self._is_wanted = False
         self._wake.set()
         process = self._process
         if process is None or process.returncode is not None:
+            return
+        if at_once:
+            self._kill_group(process.pid)
+            await process.wait()
             return
         await self._end(process)
 

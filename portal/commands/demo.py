@@ -101,6 +101,7 @@ class Demo:
                 plan=PLAN,
                 region=region_list()[0].code,
                 nodes=NODES_COUNT,
+                sandbox=True,
             )
         elif self._known_cluster() not in {None, str(cluster.pk)}:
             # The home was used with another database in between.

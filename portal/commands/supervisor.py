@@ -136,12 +136,12 @@ class Supervisor:
         (self._installation.run / "children.json").unlink(missing_ok=True)
         self._installation.supervisor_pid_file.unlink(missing_ok=True)
 
-    async def forget(self, name: str) -> None:
+    async def forget(self, name: str, *, at_once: bool = False) -> None:
         """Stop a child and drop it from the list."""
         child = self._children.get(name)
         if child is None:
             return
-        await child.stop()
+        await child.stop(at_once=at_once)
         await asyncio.wait([self._runs[name]])
         del self._children[name], self._runs[name]
 
@@ -182,7 +182,7 @@ class Supervisor:
         async with self._change():
             self._refuse_service(name)
             self._units[name] = self._folder.set_wanted(self._units[name], is_wanted=False)
-            await self.forget(name)
+            await self.forget(name, at_once=arguments.get("at_once") is True)
             return self._status(name)
 
     async def _on_remove(self, arguments: dict[str, Json]) -> Json:

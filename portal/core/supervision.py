@@ -84,9 +84,12 @@ class SupervisorClient:
         )
         return _unit_status(reply)
 
-    def stop_unit(self, name: str) -> None:
-        """Stop a unit's process and keep its definition; unknown names are refused."""
-        self._call("stop", {"name": name})
+    def stop_unit(self, name: str, *, at_once: bool = False) -> None:
+        """Stop a unit's process and keep its definition; unknown names are refused.
+
+        With `at_once` it is killed without a chance to put anything in order.
+        """
+        self._call("stop", {"name": name, "at_once": at_once})
 
     def remove_unit(self, name: str) -> None:
         """Stop a unit and forget it; a name that is not there is already removed."""

@@ -111,7 +111,11 @@ function nodes(frame) {
 if (document.querySelector("[data-live-chart]")) {
   document.addEventListener("aerolith:live", (message) => receive(message.detail));
 } else {
-  new LiveSocket(root.dataset.socket, { onEvent: receive, onState: () => {} });
+  const onEvent = (event) => {
+    document.dispatchEvent(new CustomEvent("aerolith:live", { detail: event }));
+    receive(event);
+  };
+  new LiveSocket(root.dataset.socket, { onEvent, onState: () => {} });
 }
 document.addEventListener("visibilitychange", () => !document.hidden && later(0));
 later(fragment().dataset.open ? POLL_BUSY_MS : POLL_IDLE_MS);

@@ -34,6 +34,7 @@ def evidence_json(evidence: Evidence, cluster: Cluster) -> dict[str, Any]:
         "view": evidence.view,
         "sequence": evidence.sequence,
         "reported": moment(evidence.reported_at),
+        "experiment": None if evidence.experiment_id is None else str(evidence.experiment_id),
         "seen_by": [
             {"node": report.node, "at": moment(report.seen_at)} for report in evidence.reports.all()
         ],

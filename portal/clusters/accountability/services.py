@@ -21,6 +21,7 @@ from dataplane.client.evidence import (
 )
 from portal.audit.services import Actor, audit_record
 from portal.clusters.accountability.fetching import has_news, node_read
+from portal.clusters.accountability.selectors import experiment_behind
 from portal.clusters.accountability.types import EvidenceItem
 from portal.clusters.models import Cluster, Evidence, EvidenceReport, Node
 from portal.clusters.operations.live import announce_cluster
@@ -97,14 +98,17 @@ def _store(cluster: Cluster, reporter: Node, item: EvidenceItem, proven: Equivoc
     now = clock.now()
     # Two tasks may read the same cluster: whose proof is the first is said once.
     Cluster.objects.select_for_update().only("pk").get(pk=cluster.pk)
-    known = Evidence.objects.filter(cluster=cluster, node=proven.replica)
+    experiment = experiment_behind(cluster, proven.replica, now)
+    # What it was made to say must not push out what it says by itself.
+    alike = Evidence.objects.filter(cluster=cluster, node=proven.replica)
+    known = alike.filter(experiment__isnull=experiment is None)
     place = {
         "kind": proven.kind,
         "epoch": proven.epoch,
         "view": proven.view,
         "sequence": proven.sequence,
     }
-    row, count = known.filter(**place).first(), known.count()
+    row, count = alike.filter(**place).first(), known.count()
     is_new = row is None
     if row is None:
         if count >= PER_NODE_MAX:
@@ -113,7 +117,11 @@ def _store(cluster: Cluster, reporter: Node, item: EvidenceItem, proven: Equivoc
             cluster=cluster,
             node=proven.replica,
             **place,
-            defaults={"proof": msgspec.to_builtins(item.proof), "reported_at": now},
+            defaults={
+                "proof": msgspec.to_builtins(item.proof),
+                "reported_at": now,
+                "experiment": experiment,
+            },
         )
     # A node's clock is its own word: it may not be ahead of ours.
     seen_at = item.seen if item.seen.tzinfo and item.seen <= now + FUTURE_MAX else now
@@ -139,9 +147,12 @@ def _tell(cluster: Cluster, reporter: Node, evidence: Evidence) -> None:
             "view": evidence.view,
             "sequence": evidence.sequence,
             "reported_by_node": reporter.index,
+            **({"experiment": str(evidence.experiment_id)} if evidence.experiment_id else {}),
         },
     )
     announce_cluster(cluster)
+    if evidence.experiment_id:
+        return  # Who broke the node knows; nobody is to be alarmed by mail.
     schema = current_schema()
     with public_context():
         organization = Organization.objects.get(schema_name=schema)

@@ -14,6 +14,7 @@ from portal.clusters.constants import OBSERVE_TIMEOUT_S
 from portal.clusters.models import Cluster, ClusterStatus, Membership, Node
 from portal.clusters.operations.live import announce_cluster
 from portal.clusters.ports import Driver, DriverError
+from portal.clusters.selectors import experiment_broken
 from portal.core import clock
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,20 @@ def standings(nodes: Sequence[Node], key: str) -> dict[int, Standing]:
     """Ask nodes at once where they stand; those that do not answer are missing."""
     found = _ask_all(nodes, key, _ask_standing)
     return {standing.index: standing for standing in found if standing is not None}
+
+
+def checkpoints(nodes: Sequence[Node], key: str) -> dict[int, dict[int, str]]:
+    """Ask nodes at once for their own roots at their last checkpoints; the silent are missing."""
+    found = zip(nodes, _ask_all(nodes, key, _ask_checkpoints), strict=True)
+    return {node.index: roots for node, roots in found if roots is not None}
+
+
+def _ask_checkpoints(http: httpx.Client, node: Node) -> dict[int, str] | None:
+    try:
+        body: Any = http.get(f"{node.url}/api/v1/nodes/status").json()
+        return {int(found["sequence"]): str(found["root"]) for found in body["checkpoints"]}
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _ask_all[T](nodes: Sequence[Node], key: str, ask: Callable[[httpx.Client, Node], T]) -> list[T]:
@@ -147,9 +162,13 @@ def cluster_observe(cluster: Cluster, driver: Driver) -> None:
 def _wake(cluster: Cluster, driver: Driver) -> None:
     """Start the processes that should be there and are not."""
     key = str(cluster.pk)
+    experiment = experiment_broken(cluster)
+    crashed = [] if experiment is None else experiment.crashed
     try:
         placed = driver.observe(key)
         for node in cluster.present_nodes:
+            if node.index in crashed:
+                continue
             if node.index not in placed:
                 driver.start(key, node.index)
             elif placed[node.index].state == "stopped":

@@ -7,8 +7,9 @@ from django.db import transaction
 
 from portal.access.types import Access
 from portal.audit.services import Actor, audit_record
-from portal.clusters.errors import UnableToChangeCluster
+from portal.clusters.errors import ExperimentRunning, UnableToChangeCluster
 from portal.clusters.models import (
+    BREAKING_KINDS,
     FINAL,
     Cluster,
     ClusterStatus,
@@ -17,6 +18,7 @@ from portal.clusters.models import (
 )
 from portal.clusters.operations.live import announce_cluster
 from portal.clusters.operations.plans import operation_budget
+from portal.clusters.selectors import experiment_broken
 from portal.core import clock
 from portal.core.tenancy import current_schema
 from portal.plans.selectors import node_hour_price
@@ -43,7 +45,13 @@ def operation_begin(
 
     Raises:
         UnableToChangeCluster: another operation of the cluster is not over.
+        ExperimentRunning: nodes of it are broken on purpose.
     """
+    if kind not in BREAKING_KINDS and (running := experiment_broken(cluster)) is not None:
+        raise ExperimentRunning(
+            "Nodes of this cluster are broken on purpose: revert that first, on its page Chaos.",
+            experiment=str(running.pk),
+        )
     at_work = operation_unfinished(cluster)
     if at_work is not None and not (confirmed and at_work.kind == OperationKind.RESTART_NODE):
         raise UnableToChangeCluster(
@@ -88,7 +96,7 @@ def _cost_delta(cluster: Cluster, kind: OperationKind) -> Decimal | None:
             return None if price is None else -price * cluster.desired_nodes
         case OperationKind.SCALE:
             return None if price is None else price * (cluster.desired_nodes - cluster.size)
-        case OperationKind.PURGE | OperationKind.RESTART_NODE | OperationKind.REPLACE_NODE:
+        case _:
             return Decimal(0)
 
 
@@ -138,7 +146,7 @@ def cluster_record(
     )
 
 
-def operation_record(access: Access, action: str, operation: Operation) -> None:
+def operation_record(who: Access | Actor, action: str, operation: Operation) -> None:
     """Put into the audit trail what was done to an operation."""
     after: dict[str, object] = {"operation": str(operation.pk), "kind": operation.kind}
-    cluster_record(access, action, operation.cluster, after=after)
+    cluster_record(who, action, operation.cluster, after=after)

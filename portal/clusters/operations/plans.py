@@ -1,9 +1,10 @@
 """Which steps each kind of operation has, forwards and when it is cancelled."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from portal.clusters.models import OperationKind
-from portal.clusters.operations import changing, creation, lifecycle
+from portal.clusters.operations import breaking, changing, creation, lifecycle
 from portal.clusters.operations.types import Step
 
 _LOGS = "Read the logs of the nodes on the Overview tab, then retry or cancel."
@@ -27,6 +28,13 @@ _CHANGE = (
 _UNDO_CHANGE = (
     Step("undo_leave", "Remove the added nodes", 60, changing.undo_leave),
     Step("undo_settle", "Go on with the members there were", 30, changing.settle),
+)
+
+_MEND = (
+    Step("mend", "Start the broken nodes as they were", 90, breaking.mend, _LOGS),
+    Step("ready", "Wait until every node has caught up", 300, breaking.recovered, _LOGS),
+    Step("compare", "Compare the state of all nodes at a checkpoint", 180, breaking.compare, _LOGS),
+    Step("close", "Write down what happened", 60, breaking.close),
 )
 
 STEPS: dict[OperationKind, tuple[Step, ...]] = {
@@ -63,6 +71,12 @@ STEPS: dict[OperationKind, tuple[Step, ...]] = {
     ),
     OperationKind.SCALE: _CHANGE,
     OperationKind.REPLACE_NODE: _CHANGE,
+    OperationKind.BREAK: (
+        Step("prepare", "Store something that every node has", 60, breaking.prepare),
+        Step("break", "Break the chosen nodes", 60, breaking.break_nodes, _LOGS),
+        Step("begin", "Begin to watch", 30, breaking.begin),
+    ),
+    OperationKind.MEND: _MEND,
 }
 
 UNDO: dict[OperationKind, tuple[Step, ...]] = {
@@ -87,6 +101,11 @@ UNDO: dict[OperationKind, tuple[Step, ...]] = {
     ),
     OperationKind.SCALE: _UNDO_CHANGE,
     OperationKind.REPLACE_NODE: _UNDO_CHANGE,
+    OperationKind.BREAK: tuple(replace(step, name=f"undo_{step.name}") for step in _MEND),
+    OperationKind.MEND: (
+        Step("undo_mend", "Start the broken nodes as they were", 90, breaking.mend, _LOGS),
+        Step("undo_close", "Write down what happened", 60, breaking.close),
+    ),
 }
 
 UNDO_BUDGET = timedelta(minutes=5)

@@ -21,7 +21,7 @@ from dataplane.client.provisioning import (
 )
 from dataplane.client.spec import GenesisSpec, KeySpec, MemberSpec
 from portal.clusters.connections import admin_key
-from portal.clusters.models import Cluster, Node
+from portal.clusters.models import Cluster, Node, Profile
 from portal.clusters.ports import Blueprint
 from portal.core import clock
 from portal.core.crypto import seal, unseal
@@ -88,6 +88,7 @@ def blueprint_of(cluster: Cluster, node: Node) -> Blueprint:
         base=joined.get("base", 0),
         learner=member_spec(node) if joined else None,
         genesis=genesis,
+        profile="production" if cluster.profile == Profile.PRODUCTION else "development",
         authority=_authority(cluster),
         material=msgspec.json.decode(unseal(bytes(node.material)), type=NodeMaterial),
         usage_url=f"{_internal_url()}/internal/usage",

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, override
 from zlib import crc32
@@ -24,6 +25,8 @@ HOST: Final = "127.0.0.1"
 # Below the range that systems hand out by themselves, so that no passing connection takes a
 # port while its node is down.
 PORTS: Final = range(20_000, 32_000)
+PROGRAM: Final = "dataplane.node"
+BROKEN_PROGRAM: Final = "dataplane.simulation.byzantine.node"
 CODE_DIRECTORY: Final = Path(__file__).resolve().parents[3]
 
 
@@ -69,24 +72,39 @@ class ProcessDriver(Driver):
             tls=TlsSpec(str(home / "ca.pem"), str(home / "node.pem"), str(home / "node.key")),
             genesis=blueprint.genesis,
             usage=UsageSpec(blueprint.usage_url, str(token_file)),
+            profile=blueprint.profile,
         )
         write_node_files(home, spec, blueprint.authority, blueprint.material)
 
     @override
     def start(self, cluster: str, index: int) -> None:
-        home = self._node(cluster, index)
+        self._run(cluster, index, [PROGRAM], {})
+
+    @override
+    def start_broken(self, cluster: str, index: int, behaviour: str, until: datetime) -> None:
+        until_ms = str(round(until.timestamp() * 1000))
+        program = [BROKEN_PROGRAM, "--behaviour", behaviour, "--until-ms", until_ms]
+        if self._placed_spec(cluster, index).profile != "development":
+            raise DriverError(f"node {index} is one of production: it is never made to lie")
+        self._run(cluster, index, program, {"behaviour": behaviour})
+
+    def _placed_spec(self, cluster: str, index: int) -> NodeSpec:
         try:
-            load_spec(home / "spec.json")
+            return load_spec(self._node(cluster, index) / "spec.json")
         except SpecError as error:
             raise DriverError(f"node {index} is not placed: {error}") from error
+
+    def _run(self, cluster: str, index: int, program: list[str], labels: Mapping[str, str]) -> None:
+        self._placed_spec(cluster, index)
+        home = self._node(cluster, index)
         self._call(
             lambda: self._supervisor.start_unit(
                 _unit(cluster, index),
-                [sys.executable, "-m", "dataplane.node", "--spec", str(home / "spec.json")],
+                [sys.executable, "-m", *program, "--spec", str(home / "spec.json")],
                 cwd=CODE_DIRECTORY,
                 env={"PYTHONUNBUFFERED": "1"},
                 log_path=home / "node.log",
-                labels={"cluster": cluster, "node": str(index)},
+                labels={"cluster": cluster, "node": str(index), **labels},
             )
         )
 
@@ -94,6 +112,11 @@ class ProcessDriver(Driver):
     def stop(self, cluster: str, index: int) -> None:
         if index in self.observe(cluster):
             self._call(lambda: self._supervisor.stop_unit(_unit(cluster, index)))
+
+    @override
+    def crash(self, cluster: str, index: int) -> None:
+        if index in self.observe(cluster):
+            self._call(lambda: self._supervisor.stop_unit(_unit(cluster, index), at_once=True))
 
     @override
     def restart(self, cluster: str, index: int) -> None:
@@ -123,7 +146,12 @@ class ProcessDriver(Driver):
             raise DriverError(error.detail) from error
         return {
             int(unit.labels["node"]): Placed(
-                int(unit.labels["node"]), unit.state, unit.pid, unit.restarts, unit.last_exit
+                int(unit.labels["node"]),
+                unit.state,
+                unit.pid,
+                unit.restarts,
+                unit.last_exit,
+                unit.labels.get("behaviour", ""),
             )
             for unit in units
             if unit.labels.get("cluster") == cluster and unit.labels.get("node", "").isdigit()

@@ -250,6 +250,9 @@ CELERY_TIMEZONE = "UTC"
 CELERY_TASK_DEFAULT_QUEUE = "aerolith"
 
 
+# What clusters are for unless they are made as sandboxes: nodes of production cannot be broken.
+CLUSTER_PROFILE = "development"
+
 # A length of the windows in which nodes count usage; cut to whole hours by design.
 USAGE_WINDOW_MS = 60_000
 

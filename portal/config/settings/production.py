@@ -21,6 +21,7 @@ DATABASES = {"default": database_from_url(env_text("DATABASE_URL"))}
 VALKEY_URL = env_text("VALKEY_URL")
 globals().update(services_by_valkey(VALKEY_URL))
 
+CLUSTER_PROFILE = "production"
 PORTAL_URL = env_text("PORTAL_URL").rstrip("/")
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = env_list("CSRF_TRUSTED_ORIGINS", PORTAL_URL)

@@ -11,6 +11,8 @@ from django.core.management.base import BaseCommand
 from portal.monitoring.collector import Collector
 from portal.monitoring.constants import POLL_CONCURRENCY_MAX, POLL_TIMEOUT_S
 from portal.monitoring.discovery import make_ports
+from portal.monitoring.experiments.ports import make_watch_ports
+from portal.monitoring.experiments.watching import ExperimentWatcher
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +37,17 @@ async def collect() -> None:
         timeout=POLL_TIMEOUT_S, limits=limits, trust_env=False, follow_redirects=False
     ) as http:
         collector = Collector(make_ports(), http)
+        watcher = ExperimentWatcher(make_watch_ports(), http)
+
+        def stop() -> None:
+            collector.stop()
+            watcher.stop()
+
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, collector.stop)
+            loop.add_signal_handler(number, stop)
         logger.info("collector.started")
-        await collector.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(collector.run())
+            group.create_task(watcher.run())
         logger.info("collector.stopped")

@@ -1,0 +1,1 @@
+"""Watching experiments: what nodes refuse, whether clients are served, whether roots are equal."""
