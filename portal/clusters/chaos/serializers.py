@@ -23,7 +23,11 @@ class ExperimentInput(StrictSerializer):
     beyond_f = serializers.BooleanField(default=False)
     confirm = serializers.CharField(max_length=NAME_LENGTH_MAX)
     password = serializers.CharField(
-        max_length=PASSWORD_LENGTH_MAX, trim_whitespace=False, default="", write_only=True
+        max_length=PASSWORD_LENGTH_MAX,
+        trim_whitespace=False,
+        allow_blank=True,
+        default="",
+        write_only=True,
     )
 
 
