@@ -21,7 +21,9 @@ EXPERIMENT_PERIOD: Final = timedelta(minutes=5)
 EXPERIMENTS_KEPT: Final = 20
 EXPERIMENT_SAMPLES_MAX: Final = 900
 EXPERIMENT_EVENTS_MAX: Final = 2000
+# A second of an experiment; and the document that every node has when it begins.
 SAMPLE: Final = "sample"
+SAMPLE_TEXT: Final = "every node has this"
 TIMELINE_PAGE: Final = 500
 CHAOS_COLLECTION: Final = "aerolith_chaos"
 MEND_ATTEMPTS_MAX: Final = 10

@@ -21,6 +21,7 @@ const ALARMS = {
   own_result_differs: "found that the others agree on another result than its own",
   state_transfer: "copies what is wrong from the others",
   repaired: "is repaired: its state is the agreed one again",
+  suspects_primary: "suspects the primary, and says so to the others",
   clock_skew: "refused a proposal with a time in the future",
 };
 const FAULTS = { crash: "crash", delay: "delay", drop: "drop messages", equivocate: "equivocate", forge_replies: "forge replies", corrupt_document: "hold a corrupt document", stale_reads: "show stale reads", clock_skew: "run an hour ahead" };
@@ -86,6 +87,10 @@ function words(record) {
       return ["yellow", `Node ${node} lost its link to node ${about}.`];
     case "found":
       return ["azure", `Node ${node} has a link to node ${about} again.`];
+    case "stale":
+      return ["yellow", `Node ${about} itself shows an old document: ${facts.shown} where ${facts.newest} was acknowledged. Only a read that asks it alone is fooled.`];
+    case "changed":
+      return ["yellow", `Node ${about} itself shows a changed document: “${facts.shown}”. Only a read that asks it alone is fooled.`];
     case "silent":
       return ["yellow", `Node ${about} does not answer us.`];
     case "answers":

@@ -14,7 +14,7 @@ from dataplane.client.client import Client
 from dataplane.client.errors import ApiError, ClientError
 from portal.audit.services import Actor, audit_record
 from portal.clusters.connections import admin_client, admin_key
-from portal.clusters.constants import CHAOS_COLLECTION, EXPERIMENTS_KEPT, SAMPLE
+from portal.clusters.constants import CHAOS_COLLECTION, EXPERIMENTS_KEPT, SAMPLE, SAMPLE_TEXT
 from portal.clusters.faults import CRASH
 from portal.clusters.models import (
     BROKEN,
@@ -33,7 +33,6 @@ from portal.clusters.operations.observation import checkpoints, nodes_observe, s
 from portal.clusters.operations.types import Context, Outcome, Waiting
 from portal.core import clock
 
-SAMPLE_ID: Final = "sample"
 LAG_MAX: Final = 64
 WRITES_AT_ONCE: Final = 48
 # Three checkpoints: one is enough unless something is wrong.
@@ -52,7 +51,7 @@ def prepare(context: Context) -> Outcome:
     if "sequence" not in operation.params:
         try:
             with admin_client(cluster, timeout_s=CLIENT_TIMEOUT_S) as client:
-                client.put(CHAOS_COLLECTION, SAMPLE_ID, {"text": "every node has this"})
+                client.put(CHAOS_COLLECTION, SAMPLE, {"text": SAMPLE_TEXT})
         except (ClientError, httpx.HTTPError) as error:
             return Waiting(f"the cluster to accept a write ({error_words(error)})")
     seen = standings(cluster.members, admin_key(cluster))

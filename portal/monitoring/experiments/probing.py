@@ -1,19 +1,26 @@
 """A client that goes on writing and reading while nodes are broken.
 
 It asks honest gateways only, in turn: against one that lies to its own clients only a proof helps.
-Each second one document is written through one of them and read back through the next one.
+Each second one document is written through one of them and read back through the next one. Every
+fourth time it is always the same document, and broken nodes are asked for it too: what they show by
+themselves is told, and counts for nothing.
 """
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
-from portal.clusters.constants import CHAOS_COLLECTION
+from portal.clusters.chaos.recording import Happening
+from portal.clusters.constants import CHAOS_COLLECTION, SAMPLE, SAMPLE_TEXT
+from portal.clusters.faults import CRASH
 from portal.monitoring.experiments.types import ExperimentTarget
+from portal.monitoring.types import NodeAddress
 
 DOCUMENTS: Final = 50
+TICK_EVERY: Final = 4
+TICK: Final = "tick"
 TIMEOUT_S: Final = 6.0
 AT_ONCE_MAX: Final = 8
 
@@ -44,10 +51,13 @@ class Probe:
         self._number = 0
         self._open = 0
         self._tally = Tally()
+        self._notes: list[Happening] = []
+        self._shown: dict[tuple[int, str], object] = {}
 
-    def take(self) -> Tally:
-        """Return what was counted, and begin anew."""
-        taken, self._tally = self._tally, Tally()
+    def take(self) -> tuple[Tally, list[Happening]]:
+        """Return what was counted, and what broken nodes showed; begin anew."""
+        taken = self._tally, self._notes
+        self._tally, self._notes = Tally(), []
         return taken
 
     @property
@@ -61,29 +71,35 @@ class Probe:
         if not gateways:
             return
         self._number += 1
-        number = self._number
         self._open += 1
         try:
-            writer = gateways[number % len(gateways)].url
-            if await self._write(writer, number):
-                reader = gateways[(number + 1) % len(gateways)].url
-                await self._read(reader, number, "strong")
-                await self._read(reader, number, "bounded")
+            await self._turn(self._number, gateways)
         finally:
             self._open -= 1
 
-    def _url(self, gateway: str, number: int) -> str:
-        place = f"collections/{CHAOS_COLLECTION}/documents/probe-{number % DOCUMENTS:02}"
-        return f"{gateway}/api/v1/{place}"
+    async def _turn(self, number: int, gateways: tuple[NodeAddress, ...]) -> None:
+        is_tick = number % TICK_EVERY == 0
+        document = TICK if is_tick else f"probe-{number % DOCUMENTS:02}"
+        if not await self._write(gateways[number % len(gateways)].url, document, number):
+            return
+        reader = gateways[(number + 1) % len(gateways)].url
+        if is_tick:
+            # A write of it that failed may still be done later: only its past is certain.
+            await self._check(reader, document, "bounded", range(0, number + 1, TICK_EVERY))
+            await self._look(number)
+            return
+        await self._check(reader, document, "strong", range(number, number + 1))
+        before = range(number % DOCUMENTS, number + 1, DOCUMENTS)
+        await self._check(reader, document, "bounded", before)
 
-    async def _write(self, gateway: str, number: int) -> bool:
+    async def _write(self, gateway: str, document: str, number: int) -> bool:
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
             response = await self._http.put(
-                self._url(gateway, number),
+                self._url(gateway, document),
                 json={"n": number},
-                headers={"Authorization": f"Bearer {self._target.token}"},
+                headers=self._headers,
                 timeout=TIMEOUT_S,
             )
         except httpx.HTTPError:
@@ -95,29 +111,53 @@ class Probe:
         self._tally.wrote((clock() - began) * 1000)
         return True
 
-    async def _read(self, gateway: str, number: int, consistency: str) -> None:
-        try:
-            response = await self._http.get(
-                self._url(gateway, number),
-                params={"consistency": consistency},
-                headers={"Authorization": f"Bearer {self._target.token}"},
-                timeout=TIMEOUT_S,
-            )
-            body = response.json() if response.is_success else {}
-        except (httpx.HTTPError, ValueError):
+    async def _check(self, gateway: str, document: str, consistency: str, right: range) -> None:
+        """Read, and count whether it is one of the values that such a read may give."""
+        found = await self._read(gateway, document, consistency)
+        if found is None:
             self._tally.unread += 1
-            return
-        if response.status_code == httpx.codes.NOT_FOUND and consistency == "bounded":
-            body = {"n": number - DOCUMENTS}
-        elif not response.is_success:
-            self._tally.unread += 1
-            return
-        found = body.get("n") if isinstance(body, dict) else None
-        # What was acknowledged must be read by a strong read; a bounded one may lag behind it.
-        is_right = found == number
-        if consistency == "bounded" and isinstance(found, int):
-            is_right = found <= number and (number - found) % DOCUMENTS == 0
-        if is_right:
+        elif found.get("n", right.start) in right:
             self._tally.reads_ok += 1
         else:
             self._tally.wrong += 1
+
+    async def _look(self, number: int) -> None:
+        """Ask broken nodes for what they hold themselves."""
+        for node in self._target.nodes:
+            if self._target.broken.get(node.index, CRASH) == CRASH:
+                continue
+            tick = await self._read(node.url, TICK, "local")
+            if tick is not None and isinstance(n := tick.get("n"), int) and n < number:
+                self._note("stale", node.index, {"shown": n, "newest": number})
+            sample = await self._read(node.url, SAMPLE, "local")
+            if sample is not None and sample.get("text") != SAMPLE_TEXT:
+                self._note("changed", node.index, {"shown": str(sample.get("text"))[:80]})
+
+    def _note(self, kind: str, node: int, facts: dict[str, object]) -> None:
+        """Tell it unless the same was shown before."""
+        if self._shown.get((node, kind)) != facts["shown"]:
+            self._shown[node, kind] = facts["shown"]
+            self._notes.append(Happening(kind, about=node, facts=facts))
+
+    async def _read(self, gateway: str, document: str, consistency: str) -> dict[str, Any] | None:
+        """Return a document, an empty one for none, None when there is no answer."""
+        try:
+            response = await self._http.get(
+                self._url(gateway, document),
+                params={"consistency": consistency},
+                headers=self._headers,
+                timeout=TIMEOUT_S,
+            )
+            body: object = response.json()
+        except (httpx.HTTPError, ValueError):
+            return None
+        if response.status_code == httpx.codes.NOT_FOUND and consistency != "strong":
+            return {}
+        return body if response.is_success and isinstance(body, dict) else None
+
+    def _url(self, gateway: str, document: str) -> str:
+        return f"{gateway}/api/v1/collections/{CHAOS_COLLECTION}/documents/{document}"
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._target.token}"}

@@ -95,9 +95,9 @@ class ExperimentWatcher:
 
     async def _second(self, target: ExperimentTarget, probe: Probe, ledger: Ledger) -> None:
         seen = await self.look(target)
-        news = happenings(target, seen, ledger)
-        sample = sample_of(target, seen, probe.take())
-        await self._ports.store(target, self._ports.now(), sample, news)
+        tally, notes = probe.take()
+        news = [*happenings(target, seen, ledger), *notes]
+        await self._ports.store(target, self._ports.now(), sample_of(target, seen, tally), news)
 
     async def look(self, target: ExperimentTarget) -> dict[int, Seen]:
         """Ask every node at once; those that do not answer in time are missing."""

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from portal.clusters.chaos.recording import Happening
+from portal.clusters.constants import CHAOS_COLLECTION, SAMPLE
 from portal.core import clock
 from portal.monitoring.experiments import watching
 from portal.monitoring.experiments.findings import (
@@ -17,7 +18,7 @@ from portal.monitoring.experiments.findings import (
     leader_of,
     verdict_of,
 )
-from portal.monitoring.experiments.probing import DOCUMENTS, Probe
+from portal.monitoring.experiments.probing import DOCUMENTS, TICK_EVERY, Probe
 from portal.monitoring.experiments.types import (
     Checkpoint,
     Counted,
@@ -155,6 +156,7 @@ class Gateways:
         self.documents: dict[str, int] = {}
         self.asked: list[tuple[str, str, str]] = []
         self.lie = lambda consistency, n: n
+        self.shows = lambda document, held: {"n": held}
         self.is_down = False
 
     def answer(self, request: httpx.Request) -> httpx.Response:
@@ -169,7 +171,10 @@ class Gateways:
             return httpx.Response(200, json={})
         if place not in self.documents:
             return httpx.Response(404, json={})
-        return httpx.Response(200, json={"n": self.lie(consistency, self.documents[place])})
+        held = self.documents[place]
+        if consistency == "local":
+            return httpx.Response(200, json=self.shows(place.rpartition("/")[2], held))
+        return httpx.Response(200, json={"n": self.lie(consistency, held)})
 
 
 async def probe(gateways: Gateways, count: int, target=TARGET):
@@ -177,13 +182,14 @@ async def probe(gateways: Gateways, count: int, target=TARGET):
         made = Probe(target, http)
         for _ in range(count):
             await made.once()
-        return made.take(), made.take()
+        return made.take(), made.take()[0]
 
 
 async def test_the_probe_asks_honest_gateways_in_turn_and_reads_through_another_one():
     gateways = Gateways()
-    tally, empty = await probe(gateways, 3)
+    (tally, notes), empty = await probe(gateways, 3)
     assert (tally.ok, tally.reads_ok, tally.failed, tally.wrong) == (3, 6, 0, 0)
+    assert notes == []
     assert tally.slowest_ms is not None
     assert (empty.ok, empty.slowest_ms) == (0, None)
     hosts = [host for host, _, _ in gateways.asked]
@@ -202,22 +208,49 @@ async def test_the_probe_asks_honest_gateways_in_turn_and_reads_through_another_
     [
         (lambda consistency, n: n + 1, 2),
         (lambda consistency, n: n - 1, 2),
-        # Old is allowed to a bounded read, and to no strong one.
-        (lambda consistency, n: n - DOCUMENTS, 1),
+        (lambda consistency, n: n - DOCUMENTS, 2),
         (lambda consistency, n: "forged", 2),
     ],
 )
 async def test_what_was_acknowledged_must_be_read(lie, wrong):
     gateways = Gateways()
     gateways.lie = lie
-    tally, _ = await probe(gateways, 1)
+    (tally, _), _ = await probe(gateways, 1)
     assert (tally.ok, tally.wrong) == (1, wrong)
+
+
+async def test_a_bounded_read_may_be_old_and_a_strong_one_may_not():
+    gateways = Gateways()
+    gateways.lie = lambda consistency, n: n - DOCUMENTS if consistency == "bounded" else n
+    (tally, _), _ = await probe(gateways, DOCUMENTS + 1)
+    # The last two have a past; every fourth is the tick's, which no strong read asks for.
+    assert tally.wrong == DOCUMENTS - 1
+    gateways.lie = lambda consistency, n: n - DOCUMENTS if consistency == "strong" else n
+    (tally, _), _ = await probe(gateways, DOCUMENTS + 1)
+    assert tally.wrong == DOCUMENTS + 1 - DOCUMENTS // TICK_EVERY
+
+
+async def test_what_a_broken_node_shows_by_itself_is_told_once_and_counts_for_nothing():
+    gateways = Gateways()
+    gateways.documents[f"/api/v1/collections/{CHAOS_COLLECTION}/documents/{SAMPLE}"] = 0
+
+    def shows(document, held):
+        return {"n": 4} if document == "tick" else {"text": "every node has thir"}
+
+    gateways.shows = shows
+    (tally, notes), _ = await probe(gateways, 12)
+    assert (tally.ok, tally.wrong) == (12, 0)
+    assert [(n.kind, n.about, n.facts["shown"]) for n in notes] == [
+        ("changed", 3, "every node has thir"),
+        ("stale", 3, 4),
+    ]
+    assert {host for host, _, consistency in gateways.asked if consistency == "local"} == {"node-3"}
 
 
 async def test_a_cluster_that_refuses_is_counted_and_one_without_honest_nodes_not_asked():
     gateways = Gateways()
     gateways.is_down = True
-    tally, _ = await probe(gateways, 2)
+    (tally, _), _ = await probe(gateways, 2)
     assert (tally.ok, tally.failed, tally.reads_ok) == (0, 2, 0)
     nobody = ExperimentTarget(
         "org_x", uuid4(), uuid4(), "adk_key", TARGET.nodes, dict.fromkeys(range(4), "crash")
