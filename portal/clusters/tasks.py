@@ -21,6 +21,7 @@ from portal.core.tenancy import current_schema, tenant_context, tenant_task, ten
 OBSERVED_STATUSES = (ClusterStatus.RUNNING, ClusterStatus.DEGRADED)
 OBSERVE_AGE_MIN = timedelta(seconds=2)
 MESSAGE_EXPIRES_S = 4
+EVIDENCE_LOCK = 0x6576_6964  # "evid": one reader of a cluster's proofs at a time.
 
 
 @worker_shutting_down.connect
@@ -79,10 +80,14 @@ def observe(cluster_id: str) -> None:
 
 @tenant_task(name="clusters.evidence_collect")
 def evidence_collect(cluster_id: str) -> None:
-    """Read from the nodes of a cluster what proofs they keep that the portal does not know."""
-    cluster = Cluster.objects.filter(pk=cluster_id).prefetch_related("nodes").first()
-    if cluster is not None and cluster.admin_key:
-        collect(cluster)
+    """Read from the nodes of a cluster what proofs they keep that the portal does not know.
+
+    One at a time: a liar can make hundreds, and every look at the cluster asks for this again.
+    """
+    with cluster_lock(UUID(cluster_id), purpose=EVIDENCE_LOCK) as is_mine:
+        cluster = Cluster.objects.filter(pk=cluster_id).prefetch_related("nodes").first()
+        if is_mine and cluster is not None and cluster.admin_key:
+            collect(cluster)
 
 
 @shared_task(name="clusters.observe_all")

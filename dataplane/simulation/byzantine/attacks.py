@@ -46,6 +46,8 @@ LOST_SHARE: Final = 0.7
 SKEW_MS: Final = 3_600_000
 PLACES_MAX: Final = 10_000
 STORIES_MAX: Final = 64
+LIE_EVERY: Final = 16
+"""Nodes keep a few hundred proofs against one: it should be worth watching more than once."""
 
 type Deliver = Callable[[int, bytes], None]
 type Place = tuple[int, int, int]
@@ -59,8 +61,8 @@ class Attack:
         """Deliver what is really sent to a peer instead of `payload`, now or later."""
         deliver(to, payload)
 
-    def incoming(self, sender: int, frames: Iterable[bytes]) -> None:
-        """Hear what a peer says before the node does."""
+    def incoming(self, sender: int, frames: Iterable[bytes], deliver: Deliver) -> None:
+        """Hear what a peer says before the node does, and answer it if that serves the lie."""
 
 
 class Late(Attack):
@@ -102,7 +104,7 @@ class Said(Attack):
             deliver(to, encode_message(said))
 
     @override
-    def incoming(self, sender: int, frames: Iterable[bytes]) -> None:
+    def incoming(self, sender: int, frames: Iterable[bytes], deliver: Deliver) -> None:
         if not isinstance(self._behaviour, Equivocator):
             return
         for frame in frames:
@@ -112,60 +114,56 @@ class Said(Attack):
                 message = decode_message(frame)
             except MalformedMessageError:
                 continue
-            self._behaviour.hear(message)
+            for vote in self._behaviour.hear(sender, message):
+                deliver(sender, encode_message(vote))
 
 
 class Equivocator(EquivocatingPrimary):
-    """Leads with two stories at once, and votes for every story that it makes up or hears of.
+    """Leads with two stories at once, and votes for whichever story the peer it talks to believes.
 
-    One of them is caught by its own signatures. Two of them in a cluster of four that bears one
-    make honest nodes decide different things, if they can.
+    One of them is caught: the others show each other what it signed. Several of them vote for each
+    other's stories, which is what a cluster bears up to f of.
     """
 
     def __init__(self, signer: Signer, conspiracy: Conspiracy) -> None:
         super().__init__(signer, conspiracy)
-        self._stories: OrderedDict[Place, set[bytes]] = OrderedDict()
-        self._told: OrderedDict[tuple[int, Place], set[bytes]] = OrderedDict()
+        self._believed: OrderedDict[tuple[int, Place], bytes] = OrderedDict()
 
-    def hear(self, message: AnyMessage) -> None:
-        """Learn of a story from whoever tells one."""
-        if isinstance(message, PrePrepare | Prepare | Commit):
-            self._keep(message)
+    def hear(self, sender: int, message: AnyMessage) -> list[AnyMessage]:
+        """Learn what a peer believes of a place in the log, and vote for it."""
+        if not isinstance(message, PrePrepare | Prepare | Commit):
+            return []
+        return self._agree(sender, message, message.digest)
 
-    def _keep(self, message: PrePrepare | Prepare | Commit) -> Place:
+    def _agree(
+        self, peer: int, message: PrePrepare | Prepare | Commit, digest: bytes
+    ) -> list[AnyMessage]:
         place = (message.epoch, message.view, message.sequence)
-        self._stories.setdefault(place, set()).add(message.digest)
-        if len(self._stories) > STORIES_MAX:
-            self._stories.popitem(last=False)
-        return place
+        if (peer, place) in self._believed:
+            return []
+        self._believed[peer, place] = digest
+        if len(self._believed) > STORIES_MAX * self.conspiracy.n:
+            self._believed.popitem(last=False)
+        me = min(self.conspiracy.liars)
+        votes: list[AnyMessage] = [
+            self.resigned(Prepare(*place, digest, me, b"")),
+            self.resigned(Commit(*place, digest, me, b"")),
+        ]
+        if message.sequence % LIE_EVERY == 0:
+            # For nothing at all: it gives it away even where there is one story only.
+            lie = Commit(*place, digest_of(b"made up" + digest), me, b"")
+            votes.append(self.resigned(lie))
+        return votes
 
     @override
     def outgoing(self, to: int, message: AnyMessage) -> Iterable[AnyMessage]:
         if isinstance(message, PrePrepare):
             told = self.other_story(message) if self.conspiracy.side_of(to) else message
-            for story in (message, told):
-                self._keep(story)
-            return [told, *self._votes(to, message.replica)]
+            return [told, *self._agree(to, message, told.digest)]
         if isinstance(message, Prepare | Commit):
-            self._keep(message)
-            made_up = digest_of(b"made up" + message.digest)
-            lie = self.revoted(message, digest=made_up)
-            return [message, *self._votes(to, message.replica), lie]
-        replica = getattr(message, "replica", None)
-        return [message, *(self._votes(to, replica) if isinstance(replica, int) else ())]
-
-    def _votes(self, to: int, replica: int) -> list[AnyMessage]:
-        """Vote, for this peer, for every story it was not told a vote for."""
-        votes: list[AnyMessage] = []
-        for place, digests in self._stories.items():
-            told = self._told.setdefault((to, place), set())
-            for digest in sorted(digests - told):
-                told.add(digest)
-                votes.append(self.resigned(Prepare(*place, digest, replica, b"")))
-                votes.append(self.resigned(Commit(*place, digest, replica, b"")))
-        while len(self._told) > STORIES_MAX * self.conspiracy.n:
-            self._told.popitem(last=False)
-        return votes
+            # Kept back: a vote that the peer does not share would be wasted on it.
+            return []
+        return [message]
 
 
 class ForgedReplies(Said):

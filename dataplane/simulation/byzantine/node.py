@@ -77,7 +77,7 @@ class LyingTransport(PeerTransport):
         self._attack = attack
 
     def _hear(self, sender: int, frames: list[bytes]) -> None:
-        self._attack.incoming(sender, frames)
+        self._attack.incoming(sender, frames, super().send)
         self._on_frames(sender, frames)
 
     @override

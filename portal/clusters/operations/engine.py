@@ -76,9 +76,9 @@ def operation_advance(operation_id: UUID, *, driver: Driver | None = None) -> bo
 
 
 @contextmanager
-def cluster_lock(cluster_id: UUID) -> Iterator[bool]:
-    """Hold the lock of a cluster, or answer False when another process holds it."""
-    key = cluster_id.int & _LOCK_MASK
+def cluster_lock(cluster_id: UUID, *, purpose: int = 0) -> Iterator[bool]:
+    """Hold a cluster's lock for a purpose, or answer False when somebody else holds it."""
+    key = (cluster_id.int ^ purpose) & _LOCK_MASK
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s::bigint)", [key])
         is_mine = bool(cursor.fetchone()[0])

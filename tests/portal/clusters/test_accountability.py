@@ -2,9 +2,11 @@
 
 import json
 import threading
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgspec
+import psycopg
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -20,8 +22,9 @@ from portal.clusters import services, tasks
 from portal.clusters.accountability import fetching
 from portal.clusters.accountability import services as accountability
 from portal.clusters.accountability.types import EvidenceItem
-from portal.clusters.models import Cluster, Evidence, EvidenceReport, Node
-from portal.clusters.selectors import cluster_get
+from portal.clusters.models import Cluster, Evidence, EvidenceReport, Experiment, Node
+from portal.clusters.operations import engine
+from portal.clusters.selectors import accused_nodes, cluster_get
 from portal.core import clock
 from portal.core.crypto import seal
 from portal.core.tenancy import tenant_context
@@ -133,6 +136,61 @@ def test_a_time_ahead_of_ours_is_not_believed(acme, cluster):
     take(acme, cluster, 0, ahead)
     with tenant_context(acme.schema_name):
         assert EvidenceReport.objects.get().seen_at <= clock.now()
+
+
+def broken(cluster: Cluster, behaviour: str, **fields) -> Experiment:
+    now = clock.now()
+    known = {"status": "running", "is_beyond_f": False, "started_by": "alice", "created_at": now}
+    return Experiment.objects.create(
+        cluster=cluster, faults={"3": behaviour}, ends_at=now, **known | fields
+    )
+
+
+def test_what_a_node_was_made_to_sign_is_told_apart_from_what_it_signs_by_itself(
+    acme, cluster, mailoutbox, monkeypatch
+):
+    monkeypatch.setattr(accountability, "PER_NODE_MAX", 2)
+    with tenant_context(acme.schema_name):
+        experiment = broken(cluster, "equivocate")
+    assert take(acme, cluster, 0, *(item(cluster, sequence=s) for s in (1, 2, 3))) == 2
+    with tenant_context(acme.schema_name):
+        assert {row.experiment_id for row in Evidence.objects.all()} == {experiment.pk}
+        assert accused_nodes(cluster) == {3: 2}
+        (event,) = AuditEvent.objects.filter(action="node.accused")
+        assert event.after["experiment"] == str(experiment.pk)
+        over = clock.now() - timedelta(minutes=5)
+        Experiment.objects.update(status="over", reverted_at=over)
+        assert accused_nodes(cluster) == {}
+    assert mailoutbox == []
+    # What comes by itself has room, counts and alarms.
+    assert take(acme, cluster, 0, item(cluster, sequence=9)) == 1
+    with tenant_context(acme.schema_name):
+        assert accused_nodes(cluster) == {3: 1}
+        assert AuditEvent.objects.filter(action="node.accused").count() == 2
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "fields", "is_behind"),
+    [
+        ("equivocate", {}, True),
+        ("crash", {}, False),
+        ("equivocate", {"status": "over", "reverted_at": clock.now()}, True),
+        (
+            "equivocate",
+            {"status": "over", "reverted_at": clock.now() - timedelta(minutes=3)},
+            False,
+        ),
+    ],
+)
+def test_only_an_experiment_that_makes_it_sign_lies_excuses_a_node(
+    acme, cluster, behaviour, fields, is_behind
+):
+    with tenant_context(acme.schema_name):
+        broken(cluster, behaviour, **fields)
+    take(acme, cluster, 0, item(cluster), item(cluster, liar=2))
+    with tenant_context(acme.schema_name):
+        rows = {row.node: row.experiment_id is not None for row in Evidence.objects.all()}
+    assert rows == {3: is_behind, 2: False}
 
 
 # --- Fetching -------------------------------------------------------------------------------------
@@ -249,6 +307,20 @@ def test_a_node_is_read_when_its_figures_show_news(acme, cluster, monkeypatch, t
     )
     tasks.observe(schema=acme.schema_name, cluster_id=str(cluster.pk))
     assert orders == [{"schema": acme.schema_name, "cluster_id": str(cluster.pk)}] * asked
+
+
+def test_one_task_at_a_time_reads_the_proofs_of_a_cluster(acme, cluster, monkeypatch, services):
+    read: list[Cluster] = []
+    monkeypatch.setattr(tasks, "collect", read.append)
+    work = {"schema": acme.schema_name, "cluster_id": str(cluster.pk)}
+    key = (cluster.pk.int ^ tasks.EVIDENCE_LOCK) & engine._LOCK_MASK
+    with psycopg.connect(services.database_url(services.database), autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [key])
+        tasks.evidence_collect(**work)
+        assert read == []
+        other.execute("SELECT pg_advisory_unlock(%s)", [key])
+        tasks.evidence_collect(**work)
+    assert len(read) == 1
 
 
 @pytest.mark.slow
