@@ -1,7 +1,7 @@
 """A client that goes on writing and reading while nodes are broken.
 
 It asks honest gateways only, in turn: against one that lies to its own clients only a proof helps.
-Each second one document is written through one of them and read back through the next one. Every
+Each time a document is written through one of them and read back through the next one. Every
 fourth time it is always the same document, and broken nodes are asked for it too: what they show by
 themselves is told, and counts for nothing.
 """

@@ -31,6 +31,7 @@ LOOK_EVERY_S: Final = 1.0
 LOOK_TIMEOUT_S: Final = 1.5
 ANSWER_BYTES_MAX: Final = 256 * 1024
 WATCHED_MAX: Final = 20
+PROBES_PER_LOOK: Final = 2
 
 type Store = Callable[
     [ExperimentTarget, datetime, Mapping[str, object], Sequence[Happening]], Awaitable[None]
@@ -87,8 +88,9 @@ class ExperimentWatcher:
         probe, ledger, due = Probe(target, self._http), Ledger(), clock()
         async with asyncio.TaskGroup() as group:
             while not ended.is_set():
-                if probe.has_room:
-                    group.create_task(_carefully(target, probe.once()))
+                for _ in range(PROBES_PER_LOOK):
+                    if probe.has_room:
+                        group.create_task(_carefully(target, probe.once()))
                 await _carefully(target, self._second(target, probe, ledger))
                 due = max(due + LOOK_EVERY_S, clock())
                 await wait(ended, due - clock())
