@@ -9,6 +9,12 @@ from random import Random
 
 from dataplane.consensus.messages import AnyMessage, decode_message, encode_batch, encode_message
 from dataplane.documents.types import Configuration
+from dataplane.replication.peer_messages import (
+    IndexAnswer,
+    IndexAsk,
+    decode_peer_message,
+    encode_peer_message,
+)
 from dataplane.simulation.application import Workload
 from dataplane.simulation.byzantine.behaviour import Conspiracy
 from dataplane.simulation.byzantine.catalogue import behaviour_of
@@ -245,6 +251,17 @@ class World:
                 delivery = (source, instance, index)
                 self.later(delay_ms, partial(self._deliver, delivery, arrived, payload))
 
+    def send_aside(self, source: int, target: int, message: IndexAsk | IndexAnswer) -> None:
+        """Put a message beside the protocol on the network; it meets a fate of its own."""
+        payload = encode_peer_message(message)
+        for instance in self._instances.get(target, ()):
+            index, delays_ms = self.network.arrivals(source, instance, aside=True)
+            for delay_ms in delays_ms:
+                arrived = decode_peer_message(payload)
+                assert isinstance(arrived, IndexAsk | IndexAnswer)
+                delivery = (source, instance, index)
+                self.later(delay_ms, partial(self._deliver, delivery, arrived, payload))
+
     def _encoded(self, message: AnyMessage) -> tuple[AnyMessage, bytes]:
         """Encode a message and decode it, once for all receivers of a broadcast."""
         if self._last is None or self._last[0] is not message:
@@ -252,7 +269,9 @@ class World:
             self._last = (message, (decode_message(payload), payload))
         return self._last[1]
 
-    def _deliver(self, delivery: Delivery, message: AnyMessage, payload: bytes) -> None:
+    def _deliver(
+        self, delivery: Delivery, message: AnyMessage | IndexAsk | IndexAnswer, payload: bytes
+    ) -> None:
         source, target, _ = delivery
         self.counters["delivered"] += 1
         if not self.network.healed:
