@@ -103,6 +103,8 @@ class World:
         self.control_plane = ControlPlane(self)
         self.nodes: dict[int, Node] = {}
         """By instance: the replicas by their ids, then the second copies of twins."""
+        self.honest: list[Node] = []
+        """The nodes that follow the protocol."""
         self._instances: dict[int, tuple[int, ...]] = {}
         self._make_nodes()
 
@@ -134,6 +136,8 @@ class World:
             behaviour=None if name is None else behaviour_of(name, signer, self._conspiracy),
             instance=instance,
         )
+        if not node.is_liar:
+            self.honest.append(node)
         return node
 
     def add_learner(self, replica: int, specification: Configuration) -> None:
@@ -144,11 +148,6 @@ class World:
         node.start()
         if not node.is_liar:
             self._load(node, Random(f"{self.options.seed} load {node.id}"))
-
-    @property
-    def honest(self) -> list[Node]:
-        """The nodes that follow the protocol."""
-        return [node for node in self.nodes.values() if not node.is_liar]
 
     # --- Time -----------------------------------------------------------------------------------
 
@@ -188,18 +187,19 @@ class World:
         self._schedule_load()
         self.faults.schedule()
         self.control_plane.schedule()
-        finished = False
-        while self._heap and not finished:
+        while self._heap:
             if len(self._heap) > UNDER_WAY_MAX:
                 raise ViolationError("flood", f"{len(self._heap)} events are under way")
             at_ms, _, action = heapq.heappop(self._heap)
             assert at_ms >= self.now_ms
+            # All that happens at one time is seen before the run may end.
+            if at_ms > self.now_ms and self.network.healed and self._is_over():
+                break
             self.now_ms = at_ms
             try:
                 action()
             except AssertionError as error:
                 self._stumbled(error)
-            finished = self.network.healed and self._is_over()
         self.checkers.at_end(self)
 
     def _stumbled(self, error: AssertionError) -> None:
