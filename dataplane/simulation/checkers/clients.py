@@ -7,6 +7,7 @@ from dataplane.documents.types import Executor, RequestResult
 from dataplane.simulation.checkers.checker import Checker, Executed, Read
 from dataplane.simulation.options import Options
 from dataplane.storage.engine import MemoryStore
+from dataplane.wire.quorum import reply_quorum
 
 if TYPE_CHECKING:
     from dataplane.simulation.node import Node
@@ -85,7 +86,17 @@ class Linearizable(Checker):
 
     @override
     def on_read(self, node: "Node", read: Read) -> None:
-        self._reads.append((node.world.now_ms, read))
+        if not self._may_be_deceived(node):
+            self._reads.append((node.world.now_ms, read))
+
+    def _may_be_deceived(self, node: "Node") -> bool:
+        """Whether as many lie as must agree with a node whose own rows are damaged.
+
+        Such a node is faulty itself, so that is more than the protocol bears.
+        """
+        members = {member.replica_id for member in node.config.members}
+        liars = self.options.liars.intersection(members)
+        return node.kept.is_damaged and len(liars) >= reply_quorum(len(members)) - 1
 
     @override
     def at_end(self, world: "World") -> None:
