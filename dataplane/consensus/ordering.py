@@ -215,6 +215,7 @@ class Ordering:
             slot.prepares_for(proposal),
         )
         slot.own_commit = vote
+        state.prepared = max(state.prepared, slot.sequence)
         slot.sent_at_ms = now_ms
         barrier = state.persist(
             slot.sequence,
@@ -328,6 +329,7 @@ class Ordering:
         # What an earlier view proposed and nobody carries is free again.
         state_last = max(state.stable, state.requested, state.archive.last)
         self.next_sequence = max(selection.last, state_last) + 1
+        state.prepared = min(state.prepared, self.proposed)
 
     def carried_is_accepted(self, sequence: int) -> None:
         """Note that the log has the proposal of a carried sequence already."""

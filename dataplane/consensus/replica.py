@@ -114,6 +114,14 @@ class Replica:
         return self._state.stable
 
     @property
+    def promised(self) -> int | None:
+        """Above it nothing is decided by a quorum with this replica; None when it may not vouch.
+
+        A reader that asks a quorum meets an honest replica of every quorum that decided before.
+        """
+        return None if self._state.is_out or self._state.amnesia else self._state.promised
+
+    @property
     def diverged(self) -> bool:
         """Whether this replica's state differs from a certified one: it votes no more."""
         return self._state.diverged

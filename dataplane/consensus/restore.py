@@ -51,6 +51,7 @@ def _restore_slot(
     prepared = recovered.prepared.get(sequence)
     if prepared is not None:
         slot.proof = prepared.proof
+        state.prepared = max(state.prepared, sequence)
         slot.commits[state.config.replica_id] = prepared.vote
         _restore_body(slot, prepared.proof.digest, recovered)
         if state.active and prepared.vote.view == state.view:

@@ -85,6 +85,8 @@ class ReplicaState:
         self.stable_certificate: CheckpointCertificate | None = None
         self.executed = 0
         self.requested = 0
+        self.prepared = 0
+        """The highest sequence whose Commit was made here, unless a new view says it is void."""
         self.epoch_end: int | None = None
         """The last sequence of the epoch, once the change of members is executed."""
         self.ended = False
@@ -170,6 +172,11 @@ class ReplicaState:
         newer one; what it keeps must have a bound all the same.
         """
         return min(self.executed, max(self.stable, self.executed - self.config.limits.window))
+
+    @property
+    def promised(self) -> int:
+        """No sequence above it was decided by a quorum that this replica was one of."""
+        return max(self.executed, self.stable, self.prepared)
 
     @property
     def evidence_count(self) -> int:

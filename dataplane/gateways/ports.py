@@ -92,6 +92,10 @@ class Reads(Protocol):
         """The roots of this node's own state at its last checkpoints."""
         ...
 
+    async def strong(self, place: tuple[str, str] | None) -> Agreed | None:
+        """Return the newest state of a document, None when the read must be ordered."""
+        ...
+
     async def bounded(
         self, collection: str, document_id: str, *, after: int, timeout_ms: int
     ) -> Agreed:

@@ -149,9 +149,9 @@ class ReplicationDriver:
             gateway_key=self._submissions.public_key,
             nonce=nonce,
             state=state,
-            executed=lambda: self._executor.applied,
-            heads=self._standing.heads,
-            is_sound=lambda: self.is_sound,
+            executor=self._executor,
+            replica=lambda: self._replica,
+            standing=self._standing,
             send=self._transport.send,
             order=self._submissions.submit,
             on_contradiction=self._contradicted,
@@ -337,7 +337,7 @@ class ReplicationDriver:
         self.metrics.batches_executed += 1
         self.metrics.requests_executed += len(batch.requests)
         self._answer(outcome.requests, now_ms)
-        self.reads.on_executed(effect, self._executor)
+        self.reads.on_executed(effect)
         following = self._executor.configuration
         is_over = following.epoch != self._configuration.epoch
         ends_at = effect.sequence if is_over else following.ends_at

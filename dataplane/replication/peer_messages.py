@@ -16,6 +16,7 @@ MARK: Final = b"\xc1"
 COLLECTION_CHARS_MAX: Final = 63
 ID_CHARS_MAX: Final = 128
 ROW_BYTES_MAX: Final = 1_200_000
+PLACES_MAX: Final = 256
 _NUMBER_MAX: Final = 2**63 - 1
 
 
@@ -41,6 +42,32 @@ class ReadAnswer(PeerMessage, frozen=True):
     sequence: int
     digest: bytes
     row: bytes | None
+
+
+class IndexAsk(PeerMessage, frozen=True):
+    """Ask a member how far the log may be decided, and for its states of some documents.
+
+    It answers once it executed `at_least`; see `strong_reads`.
+    """
+
+    number: int
+    epoch: int
+    at_least: int
+    places: tuple[tuple[str, str], ...]
+    """(collection, document id)"""
+
+
+class IndexAnswer(PeerMessage, frozen=True):
+    """A member's promise that nothing above `promised` was decided with it so far.
+
+    `digests` are those of the rows asked for, one after the other, after `executed`.
+    """
+
+    number: int
+    epoch: int
+    promised: int
+    executed: int
+    digests: bytes
 
 
 class SealVote(PeerMessage, frozen=True):
@@ -72,7 +99,9 @@ class EpochChain(PeerMessage, frozen=True):
     changes: tuple[EpochChange, ...]
 
 
-type AnyPeerMessage = ReadRequest | ReadAnswer | SealVote | EpochVote | EpochAsk | EpochChain
+type AnyPeerMessage = (
+    ReadRequest | ReadAnswer | IndexAsk | IndexAnswer | SealVote | EpochVote | EpochAsk | EpochChain
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyPeerMessage] = msgspec.msgpack.Decoder(AnyPeerMessage)
@@ -99,21 +128,18 @@ def decode_peer_message(frame: bytes) -> AnyPeerMessage:
     return message
 
 
+def _is_place(collection: str, document_id: str) -> bool:
+    return len(collection) <= COLLECTION_CHARS_MAX and len(document_id) <= ID_CHARS_MAX
+
+
+def _are_numbers(*values: int) -> bool:
+    return all(0 <= value <= _NUMBER_MAX for value in values)
+
+
 def _is_legal(message: AnyPeerMessage) -> bool:
     match message:
-        case ReadRequest():
-            return (
-                0 <= message.number <= _NUMBER_MAX
-                and len(message.collection) <= COLLECTION_CHARS_MAX
-                and len(message.id) <= ID_CHARS_MAX
-            )
-        case ReadAnswer():
-            return (
-                0 <= message.number <= _NUMBER_MAX
-                and 0 <= message.sequence <= _NUMBER_MAX
-                and len(message.digest) == HASH_BYTES
-                and (message.row is None or len(message.row) <= ROW_BYTES_MAX)
-            )
+        case ReadRequest() | ReadAnswer() | IndexAsk() | IndexAnswer():
+            return _is_legal_read(message)
         case EpochVote():
             return 0 <= message.epoch <= _NUMBER_MAX and 0 < message.sequence <= _NUMBER_MAX
         case EpochAsk():
@@ -122,3 +148,26 @@ def _is_legal(message: AnyPeerMessage) -> bool:
             return len(message.changes) <= EPOCH_CHANGES_MAX
         case SealVote():
             return 0 < message.sequence <= _NUMBER_MAX and len(message.root) == HASH_BYTES
+
+
+def _is_legal_read(message: ReadRequest | ReadAnswer | IndexAsk | IndexAnswer) -> bool:
+    match message:
+        case ReadRequest():
+            return _are_numbers(message.number) and _is_place(message.collection, message.id)
+        case ReadAnswer():
+            return (
+                _are_numbers(message.number, message.sequence)
+                and len(message.digest) == HASH_BYTES
+                and (message.row is None or len(message.row) <= ROW_BYTES_MAX)
+            )
+        case IndexAsk():
+            return (
+                _are_numbers(message.number, message.epoch, message.at_least)
+                and len(message.places) <= PLACES_MAX
+                and all(_is_place(*place) for place in message.places)
+            )
+        case IndexAnswer():
+            return (
+                _are_numbers(message.number, message.epoch, message.promised, message.executed)
+                and len(message.digests) <= PLACES_MAX * HASH_BYTES
+            )

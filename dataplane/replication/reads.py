@@ -9,6 +9,7 @@ from typing import Any, Final
 from dataplane.consensus.config import ReplicaConfig, Signer, Verifier
 from dataplane.consensus.messages import CheckpointCertificate
 from dataplane.consensus.outcome import Execute
+from dataplane.consensus.replica import Replica
 from dataplane.documents.checkpoint_views import CheckpointViews
 from dataplane.documents.types import Executor
 from dataplane.replication.errors import NoQuorumError
@@ -18,18 +19,26 @@ from dataplane.replication.peer_messages import (
     EpochAsk,
     EpochChain,
     EpochVote,
+    IndexAnswer,
+    IndexAsk,
     ReadAnswer,
     ReadRequest,
     SealVote,
     decode_peer_message,
     encode_peer_message,
 )
-from dataplane.replication.polls import Agreed, Polls
+from dataplane.replication.polls import Agreed, Place, Polls
 from dataplane.replication.seals import Sealed, Seals
+from dataplane.replication.standing import Standing
+from dataplane.replication.strong_reads import PATIENCE_MS, IndexPorts, StrongReads
 from dataplane.wire.errors import MalformedMessageError
 from dataplane.wire.quorum import reply_quorum
 
 ROOTS_MAX: Final = 8
+
+
+def _now_ms() -> int:
+    return int(asyncio.get_running_loop().time() * 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +60,9 @@ class ReadPorts:
     gateway_key: bytes
     nonce: bytes
     state: ReadState
-    executed: Callable[[], int]
-    heads: Callable[[], dict[int, int]]
-    is_sound: Callable[[], bool]
-    """False once this replica's state is known not to be the agreed one."""
+    executor: Executor
+    replica: Callable[[], Replica]
+    standing: Standing
     send: Callable[[int, bytes], None]
     order: Callable[[Sequence[bytes], int], Awaitable[object]]
     on_contradiction: Callable[[str], None]
@@ -86,11 +94,25 @@ class Reads:
             peers=[m.replica_id for m in config.members if m.replica_id != me],
             needed=reply_quorum(config.n),
             read=ports.state.read,
-            executed=ports.executed,
-            heads=ports.heads,
+            executed=lambda: ports.executor.applied,
+            heads=ports.standing.heads,
             send=self._send,
             refuse=ports.refuse,
         )
+        self._strong = StrongReads(
+            me,
+            IndexPorts(
+                read=ports.state.read,
+                executed=lambda: ports.executor.applied,
+                epoch=lambda: ports.executor.configuration.epoch,
+                promised=lambda: ports.replica().promised,
+                reachable=ports.standing.reaches,
+                send=self._send,
+            ),
+        )
+        self._strong.set_members(config.epoch, [m.replica_id for m in config.members])
+        self._flushing = False
+        self._timer: asyncio.TimerHandle | None = None
 
     def set_config(self, config: ReplicaConfig) -> None:
         """Ask and sign among the members of a new epoch."""
@@ -98,6 +120,8 @@ class Reads:
         me = config.replica_id
         peers = [m.replica_id for m in config.members if m.replica_id != me]
         self._polls.set_peers(peers, reply_quorum(config.n))
+        self._strong.set_members(config.epoch, [m.replica_id for m in config.members])
+        self._strong.flush(_now_ms())
 
     def _send(self, to: int, message: AnyPeerMessage) -> None:
         self._ports.send(to, encode_peer_message(message))
@@ -109,6 +133,46 @@ class Reads:
     ) -> Agreed:
         """Return a state of a document that enough replicas agree on; see `Polls.read`."""
         return await self._polls.read((collection, document_id), after, timeout_ms)
+
+    async def strong(self, place: Place | None) -> Agreed | None:
+        """Return the newest state of a document, or None when the read must be ordered.
+
+        Everything that was acknowledged before the call is in that state. Without a place only
+        this node's own state is brought so far.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Agreed | None] = loop.create_future()
+
+        def done(agreed: Agreed | None) -> None:
+            if not future.done():
+                future.set_result(agreed)
+
+        if self._ports.standing.watch.is_cut_off or not self._strong.wish(place, done):
+            return None
+        if not self._flushing:
+            self._flushing = True
+            loop.call_soon(self._flush)
+        return await future
+
+    def _flush(self) -> None:
+        self._flushing = False
+        self._strong.flush(_now_ms())
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is None and self._strong.open_count:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(PATIENCE_MS / 1000, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._strong.on_tick(_now_ms())
+        self._arm()
+
+    @property
+    def _is_sound(self) -> bool:
+        """Whether this replica's state is, as far as it knows, the agreed one."""
+        return not self._ports.replica().diverged
 
     async def seal(self, capture: Callable[[], Any], *, timeout_ms: int) -> Sealed:
         """Have the state sealed; return the certificate and what `capture` read at its sequence.
@@ -138,7 +202,7 @@ class Reads:
     @property
     def waiting(self) -> int:
         """Reads that wait for other replicas."""
-        return self._polls.open_count + self._seals.open_count
+        return self._polls.open_count + self._strong.open_count + self._seals.open_count
 
     # --- The driver's side ----------------------------------------------------------------------
 
@@ -149,11 +213,6 @@ class Reads:
         except MalformedMessageError:
             return False
         match message:
-            case ReadRequest():
-                if self._ports.is_sound():
-                    self._polls.on_request(sender, message)
-            case ReadAnswer():
-                self._polls.on_answer(sender, message)
             case SealVote():
                 return self._seals.on_vote(sender, message)
             case EpochVote():
@@ -162,17 +221,36 @@ class Reads:
                 self._ports.handovers.on_ask(sender, message)
             case EpochChain():
                 return self._ports.handovers.on_chain(message)
+            case _:
+                self._on_read(sender, message)
         return True
 
-    def on_executed(self, effect: Execute, executor: Executor) -> None:
+    def _on_read(
+        self, sender: int, message: ReadRequest | ReadAnswer | IndexAsk | IndexAnswer
+    ) -> None:
+        match message:
+            case ReadRequest():
+                if self._is_sound:
+                    self._polls.on_request(sender, message)
+            case ReadAnswer():
+                self._polls.on_answer(sender, message)
+            case IndexAsk():
+                self._strong.on_ask(sender, message)
+            case IndexAnswer():
+                self._strong.on_answer(sender, message, _now_ms())
+
+    def on_executed(self, effect: Execute) -> None:
         """A batch was just executed, and the root computed when it was wanted."""
         if effect.wants_root:
             self.views.take(effect.sequence)
-            self._roots[effect.sequence] = executor.root()
+            self._roots[effect.sequence] = self._ports.executor.root()
             if len(self._roots) > ROOTS_MAX:
                 self._roots.popitem(last=False)
-        if self._ports.is_sound():
-            self._seals.on_executed(effect.sequence, effect.batch.requests, executor.root)
+        if self._is_sound:
+            self._seals.on_executed(
+                effect.sequence, effect.batch.requests, self._ports.executor.root
+            )
+        self._strong.on_executed(_now_ms())
 
     def on_stable(self, certificate: CheckpointCertificate) -> None:
         """A checkpoint became stable."""
@@ -181,5 +259,8 @@ class Reads:
     def stop(self) -> None:
         """Fail what waits and release what is held."""
         self._polls.stop()
+        self._strong.stop()
+        if self._timer is not None:
+            self._timer.cancel()
         self._seals.stop()
         self.views.close()

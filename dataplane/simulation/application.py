@@ -118,6 +118,10 @@ class MapApplication(Executor):
             session, cseq = key[1:-CSEQ_BYTES], int.from_bytes(key[-CSEQ_BYTES:], "big")
             self._sessions[session].answers[cseq] = _decode_result(row)
 
+    def row(self, key: str) -> bytes | None:
+        """Return the stored count of a key."""
+        return self._store.get(COUNT + key.encode())
+
     @property
     @override
     def applied(self) -> int:
@@ -248,6 +252,17 @@ class Workload:
         admin_key, _ = bindings.crypto_sign_seed_keypair(ADMIN_SEED)
         genesis = Genesis(cluster_id=self._cluster_id, members=self._members, admin_key=admin_key)
         return StateMachine(store, genesis)
+
+    def place(self, key: int) -> tuple[str, str]:
+        """Return where an operation on a key writes: (collection, document id)."""
+        return ("things", f"id-{key % 4}") if self._documents else ("map", f"key-{key}")
+
+    def row(self, executor: Executor, place: tuple[str, str]) -> bytes | None:
+        """Return what an application holds at a place."""
+        if isinstance(executor, StateMachine):
+            return executor.view.row(*place)
+        assert isinstance(executor, MapApplication)
+        return executor.row(place[1])
 
     def order(self, epoch: int, members: tuple[Member, ...]) -> bytes:
         """Return the control plane's operation that makes these the members of an epoch."""

@@ -33,7 +33,8 @@ class ControlPlane:
     @property
     def is_done(self) -> bool:
         """Whether every change is in force."""
-        return self.newest.epoch == len(self._world.options.changes)
+        changes = self._world.options.changes
+        return not changes or self.newest.epoch == len(changes)
 
     def schedule(self) -> None:
         """Begin to look after the cluster."""

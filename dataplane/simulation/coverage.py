@@ -68,6 +68,8 @@ NORMAL_RULES = {
     "request_forwarded": "a backup passed requests to the primary",
     "request_known": "a repeated request was recognized in the pool",
     "restart_resent_vote": "a vote of an earlier life was sent again, unchanged",
+    "strong_read_agreed": "a read that was not ordered was answered",
+    "strong_read_left_to_the_log": "a read could not be settled without an order",
     "state_newer_than_log": "a restart found a state that is ahead of the log",
     "state_older_than_log": "a restart executed decided batches of the log again",
     "surplus_vote_skipped": "a vote that adds nothing was dropped unverified",

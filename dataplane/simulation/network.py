@@ -6,6 +6,12 @@ from dataplane.simulation.options import Options
 from dataplane.simulation.schedule import Delivery
 
 CHANCE = 1 << 16
+ASIDE_FROM = 1_000_000_000
+"""The number of a way's first message beside the protocol."""
+
+
+type Way = tuple[int, int, bool]
+"""(source, target, whether it is beside the protocol)"""
 
 
 class Link:
@@ -13,8 +19,10 @@ class Link:
 
     __slots__ = ("count", "draw")
 
-    def __init__(self, seed: int, source: int, target: int) -> None:
-        self.draw = Random(f"{seed} link {source}>{target}").getrandbits
+    def __init__(self, seed: int, way: "Way") -> None:
+        source, target, aside = way
+        lane = "aside" if aside else "link"
+        self.draw = Random(f"{seed} {lane} {source}>{target}").getrandbits
         self.count = 0
 
 
@@ -27,7 +35,7 @@ class Network:
         self._duplication = int(options.duplication * CHANCE)
         self._delays = options.delay_max_ms + 1
         self._only = options.schedule.delivered
-        self._links: dict[tuple[int, int], Link] = {}
+        self._links: dict[Way, Link] = {}
         self._cuts: dict[str, frozenset[tuple[int, int]]] = {}
         self.healed = False
         self.delivered: list[Delivery] = []
@@ -45,13 +53,19 @@ class Network:
         self.healed = True
         self._cuts.clear()
 
-    def arrivals(self, source: int, target: int) -> tuple[int, tuple[int, ...]]:
-        """Return the message's number on its way and when each copy arrives; none when lost."""
-        way = (source, target)
+    def arrivals(
+        self, source: int, target: int, *, aside: bool = False
+    ) -> tuple[int, tuple[int, ...]]:
+        """Return the message's number on its way and when each copy arrives; none when lost.
+
+        Messages beside the protocol have numbers and chances of their own, so that they disturb no
+        other.
+        """
+        way = (source, target, aside)
         link = self._links.get(way)
         if link is None:
-            link = self._links[way] = Link(self._seed, source, target)
-        index = link.count
+            link = self._links[way] = Link(self._seed, way)
+        index = link.count + (ASIDE_FROM if aside else 0)
         link.count += 1
         # All chances in one draw: what is not used is drawn all the same, so that a run with one
         # fault less meets the same delays.
@@ -60,7 +74,7 @@ class Network:
             return index, (1 + (chance & 0xFFFF) % 3,)
         if self._only is not None and (source, target, index) not in self._only:
             return index, ()
-        if any(way in blocked for blocked in self._cuts.values()):
+        if any((source, target) in blocked for blocked in self._cuts.values()):
             return index, ()
         if (chance & 0xFFFF) < self._loss:
             return index, ()

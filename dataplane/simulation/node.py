@@ -30,6 +30,7 @@ from dataplane.consensus.verification import is_of_another_epoch, verify_message
 from dataplane.documents.types import Configuration, Executor, RequestResult
 from dataplane.replication.answers import replies_by_gateway
 from dataplane.replication.copying import carry_out_copy, checkpoint_root
+from dataplane.replication.peer_messages import IndexAnswer, IndexAsk
 from dataplane.simulation.byzantine.behaviour import Behaviour
 from dataplane.simulation.checkers.checker import Executed
 from dataplane.simulation.clocks import draw_clock
@@ -38,6 +39,7 @@ from dataplane.simulation.errors import DamagedLogError, DiskFullError
 from dataplane.simulation.gateway import Gateway
 from dataplane.simulation.kept import KeptState
 from dataplane.simulation.options import SLOW_SYNC_MS
+from dataplane.simulation.reading import Reader
 from dataplane.simulation.signatures import FakeSigner, FakeVerifier
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ class Node:
         self.is_amnesiac = False
         self._verifier = verifier
         self._is_liar = replica_id in world.options.liars
+        self.reader = Reader(self)
         self.is_dead = False
         self.life = 0
         self._reset()
@@ -139,6 +142,8 @@ class Node:
         self.world.checkers.on_start(self)
         self.replica.on_tick(self.now_ms)
         self.gateway.set_replica_count(self.config.n)
+        self.reader.restart()
+        self.reader.set_members()
         if self.is_member:
             self._open_session()
         self.turn()
@@ -191,6 +196,7 @@ class Node:
         ended.hand_over(self.replica, self.now_ms)
         self.world.checkers.on_epoch(self)
         self.gateway.set_replica_count(self.config.n)
+        self.reader.set_members()
         if self.is_member and not was_member:
             self._open_session()
         self.replica.on_tick(self.now_ms)
@@ -225,11 +231,14 @@ class Node:
 
     # --- Events ---------------------------------------------------------------------------------
 
-    def receive(self, sender: int, message: AnyMessage) -> None:
+    def receive(self, sender: int, message: AnyMessage | IndexAsk | IndexAnswer) -> None:
         """Take a message from the network."""
         if self.replica is None:
             return
         self.world.acting = self
+        if isinstance(message, IndexAsk | IndexAnswer):
+            self.reader.receive(sender, message)
+            return
         if is_of_another_epoch(message, self.config.epoch):
             return
         if self.replica.is_surplus(message):
@@ -252,6 +261,7 @@ class Node:
         self.world.acting = self
         if not self.is_member:
             return
+        self.reader.maybe_read()
         due = self.gateway.due(self.now_ms)
         fresh = self.gateway.next_request(self.now_ms)
         if fresh is not None:
@@ -374,6 +384,7 @@ class Node:
             self, Executed(effect.sequence, batch, outcome.requests, root)
         )
         self._answer(outcome.requests)
+        self.reader.on_executed()
         following = self.executor.configuration
         is_over = following.epoch != self.configuration.epoch
         ends_at = effect.sequence if is_over else following.ends_at

@@ -1,6 +1,7 @@
 """Everything a run varies, drawn from its seed."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from random import Random
 
 from dataplane.consensus.config import Limits
@@ -71,7 +72,7 @@ WRONG_CLOCK_PERCENT = 15
 SLOW_SYNC_MS = 250
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """One run's cluster, load and faults."""
 
@@ -101,17 +102,17 @@ class Options:
     """Other members, one epoch after the other."""
     schedule: Schedule = EVERYTHING
 
-    @property
+    @cached_property
     def liars(self) -> frozenset[int]:
         """The ids of the Byzantine replicas."""
         return self.twins.union(replica for replica, _ in self.byzantine)
 
-    @property
+    @cached_property
     def epochs(self) -> tuple[tuple[int, ...], ...]:
         """The members of each epoch."""
         return (tuple(range(self.n)), *(change.members for change in self.changes))
 
-    @property
+    @cached_property
     def replicas(self) -> tuple[int, ...]:
         """Everybody who is a member at some time."""
         return tuple(sorted({replica for members in self.epochs for replica in members}))
@@ -120,7 +121,7 @@ class Options:
         """Return who the members of an epoch are."""
         return self.changes[epoch - 1].members if epoch else tuple(range(self.n))
 
-    @property
+    @cached_property
     def is_beyond_model(self) -> bool:
         """Whether more replicas lie than the protocol bears."""
         return any(
@@ -128,14 +129,14 @@ class Options:
             for members in self.epochs
         )
 
-    @property
+    @cached_property
     def unable(self) -> frozenset[int]:
         """Replicas whose vote is lost: liars, dead ones, those without their log or the time."""
         lasting = (BitFlip, LogLoss, Death)
         damaged = {fault.node for fault in self.faults if isinstance(fault, lasting)}
         return self.liars.union(damaged, (replica for replica, _ in self.wrong_clocks))
 
-    @property
+    @cached_property
     def is_live(self) -> bool:
         """Whether requests must be answered: as long as the able ones are a quorum."""
         return all(is_borne(members, liars=(), mute=self.unable) for members in self.epochs)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataplane.simulation.planting import Patch, patched
 from dataplane.simulation.plants_members import MEMBER_PLANTS
 from dataplane.simulation.plants_normal import NORMAL_PLANTS
+from dataplane.simulation.plants_reads import READ_PLANTS
 from dataplane.simulation.plants_suspicion import SUSPICION_PLANTS
 from dataplane.simulation.plants_transfer import TRANSFER_PLANTS
 from dataplane.simulation.plants_views import VIEW_PLANTS
@@ -16,6 +17,7 @@ PLANTS: dict[str, Callable[[], list[Patch]]] = {
     **TRANSFER_PLANTS,
     **VIEW_PLANTS,
     **SUSPICION_PLANTS,
+    **READ_PLANTS,
 }
 DIRECTED_PLANTS = frozenset(SUSPICION_PLANTS) | {
     "drop_early_proposals",

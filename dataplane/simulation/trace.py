@@ -33,6 +33,7 @@ from dataplane.consensus.messages import (
     TreeRows,
     ViewChange,
 )
+from dataplane.replication.peer_messages import IndexAnswer, IndexAsk
 from dataplane.simulation.schedule import Delivery
 
 
@@ -52,7 +53,13 @@ class Trace:
         if self._sink is not None:
             self._sink(full)
 
-    def delivery(self, now_ms: int, way: Delivery, message: AnyMessage, payload: bytes) -> None:
+    def delivery(
+        self,
+        now_ms: int,
+        way: Delivery,
+        message: AnyMessage | IndexAsk | IndexAnswer,
+        payload: bytes,
+    ) -> None:
         """Add the arrival of a message: hashed as it is, put into words only when printed."""
         source, target, index = way
         self._hash.update(b"%d %d>%d:%d " % (now_ms, source, target, index))
@@ -83,8 +90,12 @@ def _describe_transfer(message: AnyMessage) -> str:
     return said
 
 
-def describe(message: AnyMessage) -> str:
+def describe(message: AnyMessage | IndexAsk | IndexAnswer) -> str:
     """Return a message in a few words."""
+    if isinstance(message, IndexAsk):
+        return f"IndexAsk n{message.number} >=s{message.at_least} x{len(message.places)}"
+    if isinstance(message, IndexAnswer):
+        return f"IndexAnswer n{message.number} promised s{message.promised} s{message.executed}"
     return f"{type(message).__name__} {_describe_views(message) or _describe_rest(message)}"
 
 

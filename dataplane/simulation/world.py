@@ -9,6 +9,12 @@ from random import Random
 
 from dataplane.consensus.messages import AnyMessage, decode_message, encode_batch, encode_message
 from dataplane.documents.types import Configuration
+from dataplane.replication.peer_messages import (
+    IndexAnswer,
+    IndexAsk,
+    decode_peer_message,
+    encode_peer_message,
+)
 from dataplane.simulation.application import Workload
 from dataplane.simulation.byzantine.behaviour import Conspiracy
 from dataplane.simulation.byzantine.catalogue import behaviour_of
@@ -97,6 +103,8 @@ class World:
         self.control_plane = ControlPlane(self)
         self.nodes: dict[int, Node] = {}
         """By instance: the replicas by their ids, then the second copies of twins."""
+        self.honest: list[Node] = []
+        """The nodes that follow the protocol."""
         self._instances: dict[int, tuple[int, ...]] = {}
         self._make_nodes()
 
@@ -128,6 +136,8 @@ class World:
             behaviour=None if name is None else behaviour_of(name, signer, self._conspiracy),
             instance=instance,
         )
+        if not node.is_liar:
+            self.honest.append(node)
         return node
 
     def add_learner(self, replica: int, specification: Configuration) -> None:
@@ -138,11 +148,6 @@ class World:
         node.start()
         if not node.is_liar:
             self._load(node, Random(f"{self.options.seed} load {node.id}"))
-
-    @property
-    def honest(self) -> list[Node]:
-        """The nodes that follow the protocol."""
-        return [node for node in self.nodes.values() if not node.is_liar]
 
     # --- Time -----------------------------------------------------------------------------------
 
@@ -182,18 +187,19 @@ class World:
         self._schedule_load()
         self.faults.schedule()
         self.control_plane.schedule()
-        finished = False
-        while self._heap and not finished:
+        while self._heap:
             if len(self._heap) > UNDER_WAY_MAX:
                 raise ViolationError("flood", f"{len(self._heap)} events are under way")
             at_ms, _, action = heapq.heappop(self._heap)
             assert at_ms >= self.now_ms
+            # All that happens at one time is seen before the run may end.
+            if at_ms > self.now_ms and self.network.healed and self._is_over():
+                break
             self.now_ms = at_ms
             try:
                 action()
             except AssertionError as error:
                 self._stumbled(error)
-            finished = self.network.healed and self._is_over()
         self.checkers.at_end(self)
 
     def _stumbled(self, error: AssertionError) -> None:
@@ -245,6 +251,17 @@ class World:
                 delivery = (source, instance, index)
                 self.later(delay_ms, partial(self._deliver, delivery, arrived, payload))
 
+    def send_aside(self, source: int, target: int, message: IndexAsk | IndexAnswer) -> None:
+        """Put a message beside the protocol on the network; it meets a fate of its own."""
+        payload = encode_peer_message(message)
+        for instance in self._instances.get(target, ()):
+            index, delays_ms = self.network.arrivals(source, instance, aside=True)
+            for delay_ms in delays_ms:
+                arrived = decode_peer_message(payload)
+                assert isinstance(arrived, IndexAsk | IndexAnswer)
+                delivery = (source, instance, index)
+                self.later(delay_ms, partial(self._deliver, delivery, arrived, payload))
+
     def _encoded(self, message: AnyMessage) -> tuple[AnyMessage, bytes]:
         """Encode a message and decode it, once for all receivers of a broadcast."""
         if self._last is None or self._last[0] is not message:
@@ -252,7 +269,9 @@ class World:
             self._last = (message, (decode_message(payload), payload))
         return self._last[1]
 
-    def _deliver(self, delivery: Delivery, message: AnyMessage, payload: bytes) -> None:
+    def _deliver(
+        self, delivery: Delivery, message: AnyMessage | IndexAsk | IndexAnswer, payload: bytes
+    ) -> None:
         source, target, _ = delivery
         self.counters["delivered"] += 1
         if not self.network.healed:

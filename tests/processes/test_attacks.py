@@ -129,7 +129,7 @@ def test_a_corrupted_document_is_found_and_repaired(make):
     with Client([cluster.urls[0]], cluster.api_key) as client:
         client.put("things", "the last one", {"text": "sound"})
     # Up to a checkpoint: of rows changed since, only the next one tells that they are damaged.
-    write_and_read(cluster, 70)
+    write_and_read(cluster, 140)
     cluster.kill(3)
     cluster.liars[3] = "corrupt_document"
     cluster.start(3)

@@ -157,7 +157,6 @@ def test_of_six_nodes_split_in_four_and_two_the_four_go_on_and_the_two_refuse(
     for node in few:
         metrics, partition = api.metrics(node), api.status(node)["partition"]
         assert metrics["aerolith_quorum_lost_total"] == metrics["aerolith_rejoined_total"] == 1
-        assert metrics["aerolith_catchup_bytes_total"] > 0
         assert 0 <= partition["last_recovery_ms"] < partition["last_outage_ms"]
     assert api.metrics(many[0])["aerolith_quorum_lost_total"] == 0
     assert api.metrics(many[0])["aerolith_partitions_suspected_total"] >= 1

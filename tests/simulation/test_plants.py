@@ -44,6 +44,12 @@ CAUGHT_BY = {
     "pending_without_bound": {"bounds"},
     "proof_dropped_at_execution": {"carried"},
     "quorum_minus_one": {"certificates"},
+    "lowest_promise": {"linearizable"},
+    "promise_what_is_executed": {"linearizable"},
+    "read_across_epochs": {"linearizable"},
+    "read_own_state": {"linearizable"},
+    "restart_forgets_promises": {"linearizable"},
+    "rows_not_compared": {"linearizable"},
     "stable_before_execution": {"execution_order"},
     "view_change_not_persisted": {"persisted_first"},
     "view_change_without_proofs": {"carried"},
@@ -56,6 +62,8 @@ FIRST_SEED = {
     "batch_digest_unchecked": 30,
     "certificates_unverified": 90,
     "install_unchecked": 130,
+    "read_across_epochs": 1_150,
+    "restart_forgets_promises": 100,
     "vote_with_damaged_log": 25,
 }
 

@@ -10,7 +10,7 @@ from dataplane.simulation.world import play
 from tests.simulation.members import options
 
 GOLDEN = Path(__file__).parent / "membership.txt"
-CHATTER = ("Status", "Heartbeat", "Replies", "Forward")
+CHATTER = ("Status", "Heartbeat", "Replies", "Forward", "Index", " read ")
 
 
 def story() -> list[str]:

@@ -30,6 +30,7 @@ from dataplane.gateways.rest.parsing import (
 from dataplane.gateways.rest.reads import (
     absent,
     consistency_of,
+    document_response,
     position_of,
     read_bounded,
     read_proven,
@@ -130,11 +131,7 @@ async def read(
     if consistency == "bounded":
         return await read_bounded(context, request, place)
     if consistency == "strong":
-        result, sequence = await _one(context, Get(collection, document_id))
-        assert result.document is not None
-        assert result.version is not None
-        headers = [etag(result.version), *context.position(sequence)]
-        return json_response(result_body(result, result.document), 200, headers)
+        return await _read_strong(context, place)
     if consistency == "session":
         await wait_for_position(context, position_of(request))
     require_sound(context)
@@ -143,6 +140,28 @@ async def read(
     if record is None:
         raise absent(place, headers)
     return json_response(record_body(record), 200, [etag(record.version), *headers])
+
+
+async def _read_strong(context: Context, place: tuple[str, str]) -> Response:
+    """Answer the newest document, by a place in the log only where nodes do not agree without."""
+    agreed = await context.reads.strong(place)
+    if agreed is not None:
+        return document_response(context, place, agreed, [])
+    result, sequence = await _one(context, Get(*place))
+    assert result.document is not None
+    assert result.version is not None
+    headers = [etag(result.version), *context.position(sequence)]
+    return json_response(result_body(result, result.document), 200, headers)
+
+
+async def _catch_up(context: Context) -> None:
+    """Bring this node's state so far that it holds everything acknowledged before."""
+    if await context.reads.strong(None) is not None:
+        return
+    submitted = await context.submit([_BARRIER])
+    result = decode_result(submitted.results[0])
+    if result.status >= 400:
+        raise result_problem(result)
 
 
 async def bulk(context: Context, request: Request, caller: Caller, collection: str) -> Response:
@@ -187,7 +206,7 @@ def _refused_item(refusal: Refusal) -> dict[str, Any]:
 
 
 async def query(context: Context, request: Request, caller: Caller, collection: str) -> Response:
-    """POST a query; strong ones run here after an ordered barrier (decision 0003)."""
+    """POST a query; strong ones run here once this node caught up (decisions 0003 and 0009)."""
     caller.require("documents:read", collection)
     check_readable_name(collection)
     body = object_of(request, bytes_max=1024 * 1024)
@@ -196,10 +215,7 @@ async def query(context: Context, request: Request, caller: Caller, collection: 
         raise Problem("invalid", BOUNDED_QUERY, error_fields((("/consistency", BOUNDED_QUERY),)))
     parsed = parse_query(collection, body)
     if consistency == "strong":
-        submitted = await context.submit([_BARRIER])
-        result = decode_result(submitted.results[0])
-        if result.status >= 400:
-            raise result_problem(result)
+        await _catch_up(context)
     elif consistency == "session":
         await wait_for_position(context, position_of(request))
     require_sound(context)

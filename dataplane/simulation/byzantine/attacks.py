@@ -31,12 +31,14 @@ from dataplane.documents.view import StateView
 from dataplane.ports import Clock, SystemClock
 from dataplane.replication.peer_messages import (
     MARK,
+    IndexAnswer,
     ReadAnswer,
     decode_peer_message,
     encode_peer_message,
 )
 from dataplane.replication.polls import digest_of_row
 from dataplane.simulation.byzantine.behaviour import Behaviour, Conspiracy
+from dataplane.simulation.byzantine.reads import lie_to_reader
 from dataplane.simulation.byzantine.votes import EquivocatingPrimary
 from dataplane.storage.engine import RocksStore
 from dataplane.wire.errors import MalformedMessageError
@@ -169,6 +171,10 @@ class Equivocator(EquivocatingPrimary):
 class ForgedReplies(Said):
     """Answers the other gateways with results and documents that nobody agreed on."""
 
+    def __init__(self, behaviour: Behaviour, rng: random.Random) -> None:
+        super().__init__(behaviour)
+        self._rng = rng
+
     @override
     def outgoing(self, to: int, payload: bytes, deliver: Deliver) -> None:
         if not payload.startswith(MARK):
@@ -178,8 +184,16 @@ class ForgedReplies(Said):
             super().outgoing(to, payload, deliver)
             return
         told = decode_peer_message(payload)
-        if isinstance(told, ReadAnswer):
-            payload = encode_peer_message(_forged(told))
+        match told:
+            case ReadAnswer():
+                payload = encode_peer_message(_forged(told))
+            case IndexAnswer():
+                lie = lie_to_reader(told, self._rng)
+                if lie is None:
+                    return
+                payload = encode_peer_message(lie)
+            case _:
+                pass
         deliver(to, payload)
 
 

@@ -125,7 +125,7 @@ def _attack(spec: NodeSpec, name: str) -> Attack:
         case "equivocate":
             return Said(_behaviour(spec, Equivocator))
         case "forge_replies":
-            return ForgedReplies(_behaviour(spec, Forger))
+            return ForgedReplies(_behaviour(spec, Forger), rng)
         case "corrupt_document" | "stale_reads" | "clock_skew":
             return Attack()
         case _:

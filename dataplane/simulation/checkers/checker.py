@@ -8,6 +8,7 @@ from dataplane.consensus.messages import AnyMessage, Batch, CheckpointCertificat
 from dataplane.consensus.outcome import Evidence
 from dataplane.consensus.records import Record
 from dataplane.documents.types import RequestResult
+from dataplane.replication.polls import Place
 from dataplane.simulation.errors import ViolationError
 from dataplane.simulation.options import Options
 
@@ -24,6 +25,16 @@ class Executed:
     batch: Batch
     results: Sequence[RequestResult]
     root: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a client was told of a document after `sequence`, and when it had asked."""
+
+    asked_ms: int
+    place: Place
+    row: bytes | None
+    sequence: int
 
 
 class Checker:
@@ -86,6 +97,9 @@ class Checker:
 
     def on_acknowledged(self, node: "Node", result: RequestResult) -> None:
         """See a client get its answer."""
+
+    def on_read(self, node: "Node", read: Read) -> None:
+        """See a client get the answer to a read that was not ordered."""
 
     def after_turn(self, node: "Node") -> None:
         """See a node that carried out all effects of an event."""

@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING, override
 
 from dataplane.consensus.messages import Batch, Request
-from dataplane.documents.types import RequestResult
-from dataplane.simulation.checkers.checker import Checker, Executed
+from dataplane.documents.types import Executor, RequestResult
+from dataplane.simulation.checkers.checker import Checker, Executed, Read
 from dataplane.simulation.options import Options
 from dataplane.storage.engine import MemoryStore
+from dataplane.wire.quorum import reply_quorum
 
 if TYPE_CHECKING:
     from dataplane.simulation.node import Node
@@ -69,6 +70,7 @@ class Linearizable(Checker):
         self._log: dict[int, Batch] = {}
         self._invoked: dict[RequestKey, int] = {}
         self._answers: list[tuple[int, RequestResult]] = []
+        self._reads: list[tuple[int, Read]] = []
 
     @override
     def on_invoked(self, node: "Node", request: Request) -> None:
@@ -83,6 +85,20 @@ class Linearizable(Checker):
         self._answers.append((node.world.now_ms, result))
 
     @override
+    def on_read(self, node: "Node", read: Read) -> None:
+        if not self._may_be_deceived(node):
+            self._reads.append((node.world.now_ms, read))
+
+    def _may_be_deceived(self, node: "Node") -> bool:
+        """Whether as many lie as must agree with a node whose own rows are damaged.
+
+        Such a node is faulty itself, so that is more than the protocol bears.
+        """
+        members = {member.replica_id for member in node.config.members}
+        liars = self.options.liars.intersection(members)
+        return node.kept.is_damaged and len(liars) >= reply_quorum(len(members)) - 1
+
+    @override
     def at_end(self, world: "World") -> None:
         self._check_replay(world)
         self._check_real_time()
@@ -90,27 +106,44 @@ class Linearizable(Checker):
     def _check_replay(self, world: "World") -> None:
         executor = world.workload.executor(MemoryStore())
         replayed: set[tuple[RequestKey, int, bytes]] = set()
+        reads: dict[int, list[Read]] = {}
+        for _, read in self._reads:
+            reads.setdefault(read.sequence, []).append(read)
+        self._check_reads(world, executor, reads.get(0, []))
         for sequence in sorted(self._log):
             batch = self._log[sequence]
             outcome = executor.apply(sequence, batch.ts_ms, batch.requests)
             replayed.update(
                 (_key(result), result.sequence, result.digest) for result in outcome.requests
             )
+            self._check_reads(world, executor, reads.get(sequence, []))
         for _, result in self._answers:
             if (_key(result), result.sequence, result.digest) not in replayed:
                 self.fail(f"the log does not explain the answer to request {result.cseq}")
 
+    def _check_reads(self, world: "World", executor: Executor, reads: list[Read]) -> None:
+        for read in reads:
+            if world.workload.row(executor, read.place) != read.row:
+                self.fail(f"the log does not explain a read of {read.place} at {read.sequence}")
+
     def _check_real_time(self) -> None:
-        returned = sorted((at_ms, result.sequence) for at_ms, result in self._answers)
+        """Requests come after all that was answered before, reads may come right behind it."""
+        returned = sorted(
+            [(at_ms, result.sequence) for at_ms, result in self._answers]
+            + [(at_ms, read.sequence) for at_ms, read in self._reads]
+        )
         asked = sorted(
-            (self._invoked[_key(result)], result.sequence)
-            for _, result in self._answers
-            if _key(result) in self._invoked
+            [
+                (self._invoked[_key(result)], result.sequence - 1)
+                for _, result in self._answers
+                if _key(result) in self._invoked
+            ]
+            + [(read.asked_ms, read.sequence) for _, read in self._reads]
         )
         newest = position = 0
-        for invoked_ms, sequence in asked:
+        for invoked_ms, newest_allowed in asked:
             while position < len(returned) and returned[position][0] < invoked_ms:
                 newest = max(newest, returned[position][1])
                 position += 1
-            if sequence <= newest:
-                self.fail(f"{sequence} was asked after {newest} was answered")
+            if newest_allowed < newest:
+                self.fail(f"{newest_allowed} was asked after {newest} was answered")

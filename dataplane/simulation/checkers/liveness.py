@@ -40,6 +40,7 @@ class Liveness(Checker):
 
     def laggards(self, world: "World") -> list[int]:
         """Return the honest replicas that are more than two batches behind, or still damaged."""
+        epoch = world.control_plane.newest.epoch
         newest = max(node.executor.applied for node in world.honest)
         stable = max(node.replica.stable for node in world.honest if node.replica is not None)
         return [
@@ -47,7 +48,7 @@ class Liveness(Checker):
             for node in self._served(world)
             if node.executor.applied < newest - LAG_MAX
             or node.kept.must_be_repaired(stable)
-            or node.config.epoch != world.control_plane.newest.epoch
+            or node.config.epoch != epoch
         ]
 
     @override

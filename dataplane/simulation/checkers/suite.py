@@ -9,7 +9,7 @@ from dataplane.consensus.messages import AnyMessage, CheckpointCertificate, Requ
 from dataplane.consensus.outcome import Alarm, Evidence, PeerFault
 from dataplane.consensus.records import Record
 from dataplane.documents.types import RequestResult
-from dataplane.simulation.checkers.checker import Checker, Executed
+from dataplane.simulation.checkers.checker import Checker, Executed, Read
 from dataplane.simulation.checkers.clients import Acknowledged, Linearizable
 from dataplane.simulation.checkers.execution import (
     Agreement,
@@ -199,6 +199,14 @@ class CheckerSuite:
         node.world.say(f"answered {node.id} c{result.cseq} s{result.sequence}")
         for checker in self._checkers:
             checker.on_acknowledged(node, result)
+
+    def on_read(self, node: "Node", read: Read) -> None:
+        """Tell what a client was told by a read."""
+        if node.is_liar:
+            return
+        node.world.say(f"read {node.id} {read.place[1]} s{read.sequence}")
+        for checker in self._checkers:
+            checker.on_read(node, read)
 
     def after_turn(self, node: "Node") -> None:
         """Tell that a node is at rest."""

@@ -7,7 +7,7 @@ from dataplane.consensus.messages import AnyMessage, CheckpointCertificate, Requ
 from dataplane.consensus.outcome import Evidence
 from dataplane.consensus.records import Record
 from dataplane.documents.types import RequestResult
-from dataplane.simulation.checkers.checker import Checker, Executed
+from dataplane.simulation.checkers.checker import Checker, Executed, Read
 from dataplane.simulation.errors import ViolationError
 
 if TYPE_CHECKING:
@@ -73,6 +73,10 @@ class Tolerant(Checker):
     @override
     def on_evidence(self, node: "Node", evidence: Evidence) -> None:
         self._try(lambda: self._checker.on_evidence(node, evidence))
+
+    @override
+    def on_read(self, node: "Node", read: Read) -> None:
+        self._try(lambda: self._checker.on_read(node, read))
 
     @override
     def on_alarm(self, node: "Node", code: str, detail: str) -> None:
