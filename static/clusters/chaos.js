@@ -7,6 +7,21 @@ const GAP_MS = 100;
 const EVENTS_SHOWN_MAX = 300;
 const STATUS = { starting: ["Starting", "azure"], running: ["Running", "red"], reverting: ["Reverting", "yellow"], recovering: ["Recovering", "azure"], over: ["Over", "green"] };
 const STATES = { ready: "green", "not ready": "yellow", repairing: "yellow", silent: "red" };
+const MESSAGES = {
+  PrePrepare: "a proposal",
+  Prepare: "a prepare vote",
+  Commit: "a commit vote",
+  Checkpoint: "a checkpoint vote",
+  CheckpointCertificate: "a checkpoint certificate",
+  TimeoutCertificate: "a certificate of a timeout",
+  Committed: "decided batches",
+  Replies: "a reply",
+  ReadAnswer: "an answer to a read",
+  ReadMessage: "a message about reads",
+  Accusation: "proofs against others",
+  StateTransfer: "a part of the state",
+  frame: "a frame",
+};
 const REASONS = {
   unverified: "its signature or certificate does not hold",
   malformed: "it is no message",
@@ -70,8 +85,8 @@ function words(record) {
   const { node, about, facts } = record;
   switch (record.kind) {
     case "rejected": {
-      const times = facts.count > 1 ? `${facts.count.toLocaleString("en")} times ` : "";
-      return ["red", `${named(facts.nodes)} refused ${times}a ${facts.message} of node ${about}: ${REASONS[facts.reason] ?? facts.reason}.`];
+      const times = facts.count > 1 ? ` (${facts.count.toLocaleString("en")} times)` : "";
+      return ["red", `${named(facts.nodes)} refused ${MESSAGES[facts.message] ?? facts.message} of node ${about}${times}: ${REASONS[facts.reason] ?? facts.reason}.`];
     }
     case "proof":
       return ["red", `${named(facts.nodes)} ${facts.nodes.length === 1 ? "holds" : "hold"} ${facts.count === 1 ? "a new proof" : `${facts.count} new proofs`} that node ${about} signed two things that contradict each other.`];

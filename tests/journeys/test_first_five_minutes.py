@@ -129,6 +129,33 @@ def key_made_and_revoked(page: Page, cluster: str) -> None:
         assert client.get(path).status_code == 401
 
 
+def broken_and_put_back(page: Page, cluster: str) -> None:
+    """Make it a sandbox, have a node lie, watch the cluster hold, and put the node back."""
+    page.goto(f"{cluster}/chaos/")
+    expect(page.locator("main")).to_contain_text("This cluster is no sandbox")
+    page.goto(f"{cluster}/settings/")
+    page.click("button:has-text('Make it a sandbox')")
+    page.goto(f"{cluster}/chaos/")
+    page.select_option("#node-3", "equivocate")
+    expect(page.locator("[data-part=count]")).to_have_text("1 of f = 1: the cluster must hold.")
+    page.fill("#confirm", "First")
+    page.fill("#password", PASSWORD)
+    page.click("button:has-text('Break them')")
+    expect(page.locator("[data-part=status]")).to_have_text("Running", timeout=60_000)
+    expect(page.locator("[data-part=ok]")).to_have_text(re.compile(r"^[1-9]"), timeout=30_000)
+    expect(page.locator("[data-part=nodes]")).to_contain_text("equivocate")
+    expect(page.locator("[data-part=events]")).to_contain_text(
+        "that node 3 signed two things", timeout=60_000
+    )
+    expect(page.locator("[data-part=reads]")).to_have_text(re.compile(r", 0$"))
+    page.click("button:has-text('Revert now')")
+    # The page comes back by itself with the form and the outcome.
+    row = page.locator("tr:has-text('Equivocate: 3')")
+    expect(row).to_contain_text("Held", timeout=120_000)
+    page.goto(f"{cluster}/accountability/")
+    expect(page.locator("main")).to_contain_text("No node of this cluster was ever caught lying")
+
+
 def test_from_sign_up_to_a_revoked_key(page):
     sign_up(page)
     cluster = create_cluster(page)
@@ -139,10 +166,12 @@ def test_from_sign_up_to_a_revoked_key(page):
     page.goto("/o/newcomers/usage/")
     expect(page.locator("body")).to_contain_text("Professional")
     key_made_and_revoked(page, cluster)
+    broken_and_put_back(page, cluster)
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": 375, "height": 800})
-        for path in ("/o/newcomers/", "/o/newcomers/clusters/", "/o/newcomers/usage/"):
+        paths = ("/o/newcomers/", "/o/newcomers/clusters/", "/o/newcomers/usage/")
+        for path in (*paths, f"{cluster}/chaos/"):
             page.goto(path)
             width = page.evaluate("document.documentElement.scrollWidth")
             assert width <= 375, f"{path} is {width} px wide"

@@ -4,24 +4,38 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
+from dataplane.client.evidence import Equivocation
 from portal.clusters.faults import FAULTS
 from portal.clusters.models import BROKEN, Cluster, Evidence, Experiment
 from portal.core.errors import NotFound
 
+EXPERIMENTS_ASKED_MAX: Final = 50
 LATE: Final = timedelta(minutes=2)
-"""So long after a node was mended, proofs of what it was made to say may still come in."""
+"""So long after a node was mended, proofs that name no sequence may still come in."""
 
 
-def experiment_behind(cluster: Cluster, node: int, now: datetime) -> Experiment | None:
-    """Return the experiment in which a node is made to leave proof against itself now."""
-    is_now = Q(status__in=BROKEN) | Q(reverted_at__gt=now - LATE)
-    for experiment in Experiment.objects.filter(is_now, cluster=cluster):
-        behaviour = experiment.broken.get(node)
-        if behaviour is not None and FAULTS[behaviour].leaves_proof:
+def experiment_behind(cluster: Cluster, proven: Equivocation, now: datetime) -> Experiment | None:
+    """Return the experiment in which a node was made to sign what proves that it lied.
+
+    A proof may arrive long after it; the sequence that it is about tells when it was signed.
+    """
+    for experiment in Experiment.objects.filter(cluster=cluster)[:EXPERIMENTS_ASKED_MAX]:
+        behaviour = experiment.broken.get(proven.replica)
+        if behaviour is None or not FAULTS[behaviour].leaves_proof:
+            continue
+        if _covers(experiment, proven.sequence, now):
             return experiment
     return None
+
+
+def _covers(experiment: Experiment, sequence: int, now: datetime) -> bool:
+    first, last = (experiment.outcome.get(name) for name in ("first_sequence", "last_sequence"))
+    if sequence and isinstance(first, int):
+        return first <= sequence and (not isinstance(last, int) or sequence <= last)
+    is_recent = experiment.reverted_at is not None and experiment.reverted_at > now - LATE
+    return is_recent or experiment.status in BROKEN
 
 
 def evidence_list(cluster: Cluster) -> QuerySet[Evidence]:

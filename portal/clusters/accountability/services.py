@@ -98,7 +98,7 @@ def _store(cluster: Cluster, reporter: Node, item: EvidenceItem, proven: Equivoc
     now = clock.now()
     # Two tasks may read the same cluster: whose proof is the first is said once.
     Cluster.objects.select_for_update().only("pk").get(pk=cluster.pk)
-    experiment = experiment_behind(cluster, proven.replica, now)
+    experiment = experiment_behind(cluster, proven, now)
     # What it was made to say must not push out what it says by itself.
     alike = Evidence.objects.filter(cluster=cluster, node=proven.replica)
     known = alike.filter(experiment__isnull=experiment is None)

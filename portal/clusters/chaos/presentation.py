@@ -88,5 +88,5 @@ def _verdict(experiment: Experiment) -> tuple[str, str]:
     if not found.get("writes"):
         return "No write came through", "red" if found.get("writes_failed") else "secondary"
     if found.get("writes_failed"):
-        return f"Held; {found['writes_failed']} writes had to be repeated", "yellow"
+        return f"No wrong answer; {found['writes_failed']} writes failed", "yellow"
     return "Held", "green"

@@ -58,6 +58,7 @@ def prepare(context: Context) -> Outcome:
     if "sequence" not in operation.params:
         operation.params["sequence"] = max((s.sequence for s in seen.values()), default=0)
         operation.save(update_fields=["params"])
+        _note(_experiment(context), first_sequence=operation.params["sequence"])
     wanted = operation.params["sequence"]
     behind = [n.index for n in cluster.members if n.index not in seen]
     behind += [index for index, standing in seen.items() if standing.sequence < wanted]
@@ -105,6 +106,12 @@ def mend(context: Context) -> Outcome:
         driver.start(key, index)
     if waited:
         return Waiting(f"{nodes_named(waited)} to run as before")
+    if experiment.reverted_at is None:
+        # What was signed until now is behind what may be ordered at once from here.
+        told = standings(context.cluster.members, admin_key(context.cluster)).values()
+        newest = max((standing.sequence for standing in told), default=None)
+        if newest is not None:
+            _note(experiment, last_sequence=newest + LAG_MAX)
     rows = Experiment.objects.filter(pk=experiment.pk, status__in=BROKEN)
     rows.update(status=ExperimentStatus.RECOVERING, reverted_at=clock.now())
     announce_cluster(context.cluster)

@@ -169,17 +169,21 @@ def test_what_a_node_was_made_to_sign_is_told_apart_from_what_it_signs_by_itself
         assert AuditEvent.objects.filter(action="node.accused").count() == 2
 
 
+LONG_AGO = {"status": "over", "reverted_at": clock.now() - timedelta(hours=3)}
+
+
 @pytest.mark.parametrize(
     ("behaviour", "fields", "is_behind"),
     [
         ("equivocate", {}, True),
         ("crash", {}, False),
         ("equivocate", {"status": "over", "reverted_at": clock.now()}, True),
-        (
-            "equivocate",
-            {"status": "over", "reverted_at": clock.now() - timedelta(minutes=3)},
-            False,
-        ),
+        ("equivocate", LONG_AGO, False),
+        # However late it arrives: the sequence tells.
+        ("equivocate", LONG_AGO | {"outcome": {"first_sequence": 1, "last_sequence": 9}}, True),
+        ("equivocate", LONG_AGO | {"outcome": {"first_sequence": 2, "last_sequence": 9}}, False),
+        ("equivocate", {"outcome": {"first_sequence": 2}}, False),
+        ("equivocate", {"outcome": {"first_sequence": 1}}, True),
     ],
 )
 def test_only_an_experiment_that_makes_it_sign_lies_excuses_a_node(

@@ -115,6 +115,17 @@ def test_stop_survives_a_new_supervisor_and_restart_brings_it_back(home, tmp_pat
         running(client)
 
 
+def test_a_stop_at_once_asks_nobody_and_the_unit_stays_down(client, tmp_path):
+    go, is_set = tmp_path / "go", tmp_path / "is-set"
+    place(client, tmp_path, argv=[*SLOW, str(go), str(is_set)])
+    pid = running(client).pid
+    until(is_set.exists)
+    # It would wait for `go` before it heeds a signal.
+    client.stop_unit("one", at_once=True)
+    assert one(client).state == "stopped"
+    until(lambda: identify(pid) is None, what="the process to be gone")
+
+
 def test_nothing_is_started_again_while_everything_ends(home, tmp_path):
     with bare_supervisor(home) as process:
         client = SupervisorClient(home)
