@@ -8,6 +8,7 @@ from dataplane.documents.view import StateView
 from dataplane.replication.polls import Agreed
 from dataplane.replication.quorum_watch import QuorumWatch
 from dataplane.replication.status import NodeStatus
+from dataplane.replication.strong_reads import Confirmed
 from dataplane.replication.submissions import Submitted
 from dataplane.storage.evidence import StoredEvidence
 from dataplane.wire.proofs import Certificate, EpochChange
@@ -81,7 +82,7 @@ class Reads(Protocol):
         """The state at the last stable checkpoints."""
         ...
 
-    async def strong(self, place: tuple[str, str] | None) -> Agreed | None:
+    async def strong(self, place: tuple[str, str] | None) -> Confirmed | None:
         """Return the newest state of a document, None when the read must be ordered."""
         ...
 
