@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from dataplane.consensus.config import ReplicaConfig
 from dataplane.documents.checkpoint_views import CheckpointViews
 from dataplane.documents.view import StateView
 from dataplane.replication.polls import Agreed
@@ -33,6 +34,11 @@ class Cluster(Protocol):
     @property
     def view(self) -> int:
         """The current view."""
+        ...
+
+    @property
+    def config(self) -> ReplicaConfig:
+        """The present epoch, as the core works with it."""
         ...
 
     @property

@@ -6,7 +6,7 @@ import gc
 import logging
 import secrets
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Final
 
@@ -78,9 +78,10 @@ class Node:
         self._state = StateMachine(self._store, genesis_of(spec))
         self._ended = asyncio.Event()
         self._exit_code = EXIT_CLEAN
+        signer = load_signer(Path(spec.signing_key_file))
         self._driver = ReplicationDriver(
             spec=spec,
-            signer=load_signer(Path(spec.signing_key_file)),
+            signer=signer,
             gateway_signer=load_signer(Path(spec.gateway_key_file)),
             executor=self._state,
             flush=self._store.flush,
@@ -95,7 +96,29 @@ class Node:
         )
         figures = NodeFigures(self._clock)
         figures.replication = self._driver.metrics
-        figures.gauges = {
+        figures.gauges = self._gauges()
+        self._context = Context(
+            spec=spec,
+            cluster=self._driver,
+            reads=self._driver.reads,
+            state=self._state,
+            figures=figures,
+            clock=self._clock,
+            random_bytes=secrets.token_bytes,
+            sign=signer.sign,
+        )
+        app = RestApp(self._context)
+        self._server = HttpServer(
+            app,
+            app.refuse,
+            body_bytes_max=spec.limits.body_bytes_max,
+            connections_max=spec.limits.connections_max,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _gauges(self) -> dict[str, Callable[[], int]]:
+        """Return what the metrics page shows of this node."""
+        return {
             "sequence": lambda: self._driver.executed,
             "view": lambda: self._driver.view,
             "amnesia": lambda: int(self._directory.amnesia is not None),
@@ -112,23 +135,6 @@ class Node:
             "last_outage_ms": lambda: self._driver.watch.last_outage_ms,
             "last_recovery_ms": lambda: self._driver.watch.last_recovery_ms,
         }
-        self._context = Context(
-            spec=spec,
-            cluster=self._driver,
-            reads=self._driver.reads,
-            state=self._state,
-            figures=figures,
-            clock=self._clock,
-            random_bytes=secrets.token_bytes,
-        )
-        app = RestApp(self._context)
-        self._server = HttpServer(
-            app,
-            app.refuse,
-            body_bytes_max=spec.limits.body_bytes_max,
-            connections_max=spec.limits.connections_max,
-        )
-        self._tasks: list[asyncio.Task[None]] = []
 
     def _halted(self, reason: str) -> None:
         self._exit_code = EXIT_HALTED

@@ -6,7 +6,15 @@ from collections.abc import Awaitable, Callable
 
 from dataplane.gateways.auth import Caller, authenticate
 from dataplane.gateways.errors import Problem, problem_of
-from dataplane.gateways.rest import cluster, conflicts, documents, evidence, members, pages
+from dataplane.gateways.rest import (
+    cluster,
+    conflicts,
+    documents,
+    evidence,
+    gateways,
+    members,
+    pages,
+)
 from dataplane.gateways.rest.context import LAG_HEADER, SEQUENCE_HEADER, Context
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.responses import problem_response
@@ -23,6 +31,7 @@ PLAIN: dict[tuple[str, ...], dict[str, tuple[str, Plain]]] = {
     ("stats",): {"GET": ("", cluster.stats)},
     ("nodes", "status"): {"GET": ("", cluster.nodes_status)},
     ("evidence",): {"GET": ("", evidence.evidence_list)},
+    ("gateways",): {"GET": ("", gateways.gateways_list)},
     ("collections",): {"GET": ("read", cluster.collections_list)},
     ("keys",): {"GET": ("", cluster.keys_list)},
     ("members",): {
