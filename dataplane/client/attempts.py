@@ -106,6 +106,7 @@ class Attempts:
 
     def give_up(self) -> Exception:
         """Return the error after the last attempt."""
+        self._nodes.failed()
         if isinstance(self._last, ApiError):
             return self._last
         return ClusterUnreachableError(f"no node answered: {self._last}")

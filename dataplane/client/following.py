@@ -79,6 +79,8 @@ def _by_votes(nodes: Nodes) -> Asking[None]:
             if votes[said] == votes_needed(len(voters)):
                 nodes.believe(*said)
                 return
+        if votes:
+            return
 
 
 def _by_proof(nodes: Nodes) -> Asking[None]:

@@ -92,11 +92,12 @@ class Nodes:
         """Whom to ask, in this order: who answered last, the members, then the other seeds."""
         group = self.members or self.seeds
         at = group.index(self._first) if self._first in group else 0
-        return tuple(dict.fromkeys((self._first, *group[at:], *group[:at], *self.seeds)))
+        head = (self._first,) if self._first in self.seeds else ()
+        return tuple(dict.fromkeys((*head, *group[at:], *group[:at], *self.seeds)))
 
     @property
     def electorates(self) -> tuple[tuple[str, ...], ...]:
-        """Who has a say in who the members are: the members, else the seeds."""
+        """Who has a say in who the members are: the members, and the seeds if all are silent."""
         return (self.members, self.seeds) if self.members else (self.seeds,)
 
     # --- What answers say -----------------------------------------------------------------------
@@ -115,6 +116,10 @@ class Nodes:
     def lost(self) -> None:
         """Take that a node did not answer."""
         self._heard.lost = True
+
+    def failed(self) -> None:
+        """Take that no node did what it was asked: no pause is to keep this client from others."""
+        self._heard.lost, self._in_vain = True, 0
 
     # --- Who the members are --------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import httpx
 import msgspec
 import pytest
 
-from dataplane.client import AsyncClient, Client, ClusterUnreachableError, TrustAnchor
+from dataplane.client import ApiError, AsyncClient, Client, ClusterUnreachableError, TrustAnchor
 from dataplane.client import nodes as rules
 from dataplane.client.calls import Call
 from dataplane.client.nodes import Nodes, votes_needed
@@ -243,22 +243,45 @@ def test_an_older_epoch_is_not_gone_back_to(network, make_client, clock):
     assert client._nodes.members == urls(0, 1, 2, 3)
 
 
-def test_the_seeds_have_a_say_again_when_the_members_are_gone(network, make_client, clock):
+def test_the_seeds_have_a_say_again_only_when_every_member_is_silent(network, make_client, clock):
     network.cluster(0, 0, 1, 2, 3)
-    seeds = urls(0, 1)
-    client = make_client(*seeds)
+    names = ("http://name-0.example:80", "http://name-1.example:80")
+    network.nodes |= {name: network.nodes[url_of(n)] for n, name in enumerate(names)}
+    client = make_client(*names)
     for _ in range(2):
         client.run(READ)
-    assert len(client._nodes.members) == 4
-    # The names that the caller gave now lead to other nodes; of the members one is left.
+    assert client._nodes.members == urls(0, 1, 2, 3)
+    # The names that the caller gave lead to other nodes now; of the members one is left.
     network.cluster(1, 4, 5, 6, 7)
-    for seed, number in zip(seeds, (4, 5), strict=True):
-        network.nodes[seed] = network.nodes[url_of(number)]
-    del network.nodes[url_of(2)]
-    later(clock)
-    for _ in range(2):
+    network.nodes |= {name: network.nodes[url_of(n)] for n, name in enumerate(names, start=4)}
+    for number in (0, 1, 2):
+        del network.nodes[url_of(number)]
+    for left, members in (((3,), urls(0, 1, 2, 3)), ((), urls(4, 5, 6, 7))):
+        for number in {3} - set(left):
+            del network.nodes[url_of(number)]
+        later(clock)
+        for _ in range(2):
+            client.run(READ)
+        assert client._nodes.members == members
+
+
+def test_a_call_that_failed_everywhere_ends_the_pauses(network, make_client, clock):
+    network.cluster(0, 0, 1, 2, 3)
+    away = network.nodes.pop(url_of(1))
+    client = make_client(*urls(0, 1))
+    for _ in range(50):
         client.run(READ)
-    assert client._nodes.members == urls(4, 5, 6, 7)
+        later(clock)
+    client.run(READ)
+    before = network.times_told()
+    network.nodes[url_of(1)] = away
+    network.retire(0, 1, epoch=1, members=(4, 5, 6))
+    network.cluster(1, 4, 5, 6)
+    with pytest.raises(ApiError):
+        client.run(READ)
+    assert network.times_told() == before, "it asked in vain a moment ago"
+    clock.ms += rules.LEARN_PAUSE_MS
+    assert client.run(READ)["node"] == 4
 
 
 @pytest.mark.parametrize(
