@@ -8,12 +8,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.load import Result, request_bytes, run_load
+from benchmarks.recovery import recover
+from benchmarks.report import Pair, summary
+from dataplane.client import Client
 from dataplane.client.local import LocalCluster
+from dataplane.client.quorum import crashes_tolerated
+from dataplane.client.spec import MEMBERS_MAX
 
 BULK = 1_000
+PEER_NODES = 3
+RECOVERY_ROUNDS = 5
 
 
 def documents(number: int, cluster: LocalCluster, operation: str, size: int) -> Iterator[bytes]:
@@ -70,8 +78,6 @@ def measure(cluster: LocalCluster, arguments: argparse.Namespace) -> Result:
 
 def fill(cluster: LocalCluster, size: int) -> None:
     """Put the documents that reads will find."""
-    from dataplane.client import Client  # noqa: PLC0415 - only reads need it
-
     with Client(cluster.urls, cluster.api_key) as client:
         operations = [
             {"op": "put", "id": f"k0-{number}", "document": {"text": "x" * size}}
@@ -110,44 +116,114 @@ def wait_ready(cluster: LocalCluster) -> None:
         time.sleep(0.1)
 
 
-def parse() -> argparse.Namespace:
+@contextmanager
+def running(directory: Path, nodes: int) -> Iterator[LocalCluster]:
+    """Start a cluster, and kill it in the end."""
+    cluster = LocalCluster(directory, nodes)
+    cluster.start()
+    try:
+        wait_ready(cluster)
+        yield cluster
+    finally:
+        cluster.kill()
+
+
+def tell(line: str) -> None:
+    """Print a row at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def compare(directory: Path, arguments: argparse.Namespace) -> None:
+    """Measure each size of cluster in turn, each beside the peer when that is wanted.
+
+    Every second pair begins with the peer, so that a machine that becomes busier, or warmer, does
+    not always harm the same one.
+    """
+    pairs: list[Pair] = []
+    for turn in range(arguments.rounds or 1):
+        for nodes in arguments.nodes:
+            home = directory / f"{turn}-{nodes}"
+            peer_first = turn % 2 == 1
+            peer = measure_peer(home / "etcd", arguments) if peer_first else None
+            with running(home / "ours", nodes) as cluster:
+                ours = measure(cluster, arguments)
+            tell(ours.line(f"aerolith n={nodes} {arguments.op} c={arguments.connections}"))
+            peer = peer if peer_first else measure_peer(home / "etcd", arguments)
+            if peer is not None:
+                pairs.append(Pair(nodes, ours, peer))
+                tell(pairs[-1].line())
+    for row in summary(pairs):
+        tell(row)
+
+
+def measure_peer(directory: Path, arguments: argparse.Namespace) -> Result | None:
+    """Measure the peer when that is wanted."""
+    if not arguments.etcd:
+        return None
+    peer = measure_etcd(directory, arguments)
+    tell(peer.line(f"etcd n={PEER_NODES} {arguments.op} c={arguments.connections}"))
+    return peer
+
+
+def measure_recovery(directory: Path, arguments: argparse.Namespace) -> bool:
+    """Kill primaries of each size of cluster; return whether nothing was lost."""
+    is_whole = True
+    for nodes in arguments.nodes:
+        with running(directory / str(nodes), nodes) as cluster:
+            is_whole &= asyncio.run(
+                recover(
+                    cluster,
+                    tell,
+                    connections=arguments.connections,
+                    rounds=arguments.rounds or RECOVERY_ROUNDS,
+                    load_s=arguments.warm_up,
+                    size=arguments.size,
+                )
+            )
+    return is_whole
+
+
+def sizes(text: str) -> list[int]:
+    """Return the sizes of clusters in a list with commas.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    found = [int(part) for part in text.split(",")]
+    if not all(1 <= size <= MEMBERS_MAX and size != 2 for size in found):
+        raise ValueError(f"a cluster has 1 or 3 to {MEMBERS_MAX} nodes")
+    return found
+
+
+def parse(given: list[str]) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--op", default="put", choices=["put", "get", "local", "query", "bulk"])
-    parser.add_argument("--nodes", type=int, default=4)
+    operations = ["put", "get", "local", "query", "bulk", "recovery"]
+    parser.add_argument("--op", default="put", choices=operations)
+    parser.add_argument("--nodes", type=sizes, default=[4], help="one or several, as 1,4,7")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--warm-up", type=float, default=2.0)
+    parser.add_argument("--warm-up", type=float, default=2.0, help="also before each kill")
     parser.add_argument("--size", type=int, default=1024, help="bytes of a document")
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--etcd", action="store_true", help="and 3-node etcd (put, get)")
-    return parser.parse_args()
+    parser.add_argument("--rounds", type=int, help="1; of recovery 5")
+    parser.add_argument("--etcd", action="store_true", help="beside 3-node etcd (put, get)")
+    options = parser.parse_args(given)
+    if options.etcd and options.op not in {"put", "get"}:
+        parser.error("etcd is measured with --op put or get")
+    if options.op == "recovery" and not all(map(crashes_tolerated, options.nodes)):
+        parser.error("a cluster that survives the loss of a node has at least 3")
+    return options
 
 
 def main() -> int:
     """Measure and print."""
-    arguments = parse()
-    if arguments.etcd and arguments.op not in {"put", "get"}:
-        sys.stderr.write("etcd is measured with --op put or get\n")
-        return 2
-    out = sys.stdout
-    out.write(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} processors\n")
+    arguments = parse(sys.argv[1:])
+    tell(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} processors")
     with tempfile.TemporaryDirectory() as directory:
-        for turn in range(arguments.rounds):
-            cluster = LocalCluster(Path(directory) / f"ours-{turn}", arguments.nodes)
-            cluster.start()
-            try:
-                wait_ready(cluster)
-                result = measure(cluster, arguments)
-            finally:
-                cluster.kill()
-            name = f"aerolith n={arguments.nodes} {arguments.op} c={arguments.connections}"
-            out.write(result.line(name) + "\n")
-            if arguments.etcd:
-                peer = measure_etcd(Path(directory) / f"etcd-{turn}", arguments)
-                out.write(peer.line(f"etcd n=3 {arguments.op} c={arguments.connections}") + "\n")
-                out.write(f"ratio of rates {result.rate / peer.rate:.2f}\n")
-            out.flush()
+        if arguments.op == "recovery":
+            return 0 if measure_recovery(Path(directory), arguments) else 1
+        compare(Path(directory), arguments)
     return 0
 
 

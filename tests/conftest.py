@@ -9,11 +9,18 @@ from pathlib import Path
 
 import django
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.services import Services, postgres_start, services_announce, valkey_start
 
 PASSWORD = "a long enough password"
 SERVICES = pytest.StashKey[Services]()
+
+# How fast a machine draws examples is no property of the code.
+settings.register_profile(
+    "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
 
 # Before any conftest further down imports a model.
 _services = services_announce()

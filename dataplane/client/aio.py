@@ -1,6 +1,7 @@
 """The asyncio client: the same calls as the blocking one, for many at once."""
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
@@ -15,11 +16,12 @@ from dataplane.client.attempts import (
     PAGE_LIMIT,
     TIMEOUT_S,
     Attempts,
-    Nodes,
     import_operations,
 )
 from dataplane.client.calls import Call, Json
 from dataplane.client.errors import ApiError, ClusterUnreachableError
+from dataplane.client.following import learning
+from dataplane.client.nodes import Nodes
 from dataplane.client.reading import ProvenRead
 
 
@@ -36,8 +38,14 @@ class AsyncClient:
         *,
         timeout_s: float = TIMEOUT_S,
         anchor: TrustAnchor | None = None,
+        follow: bool = True,
     ) -> None:
-        self._nodes = Nodes(urls, token)
+        """Take the URLs of some nodes, and an API key.
+
+        Unless told not to `follow`, the client learns where the other members are, and goes along
+        when they change.
+        """
+        self._nodes = Nodes(urls, token, anchor=anchor, follow=follow)
         self._anchor = anchor
         self._http = httpx.AsyncClient(timeout=timeout_s, trust_env=False)
 
@@ -62,6 +70,7 @@ class AsyncClient:
 
     async def _run(self, call: Call, idempotency_key: str | None = None) -> Any:
         attempts = Attempts(self._nodes, call, idempotency_key)
+        await self._learn()
         for pause_s in attempts.pauses():
             if pause_s:
                 await asyncio.sleep(pause_s)
@@ -71,7 +80,22 @@ class AsyncClient:
                 attempts.failed(error)
             if attempts.is_done:
                 return attempts.result
+            await self._learn()
         raise attempts.give_up()
+
+    async def _learn(self) -> None:
+        """Ask who the members are, when there is a reason to."""
+        if not self._nodes.wants_members():
+            return
+        asking = learning(self._nodes)
+        response: httpx.Response | None = None
+        with contextlib.suppress(StopIteration):
+            while True:
+                request = asking.send(response)
+                try:
+                    response = await self._http.request(**request)
+                except (httpx.HTTPError, httpx.InvalidURL):
+                    response = None
 
     # --- Documents ------------------------------------------------------------------------------
 

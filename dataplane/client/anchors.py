@@ -152,11 +152,12 @@ def require_quorum(anchor: TrustAnchor, payload: bytes, votes: Votes, what: str)
         key = anchor.public_key(replica)
         if key is None:
             raise ProofError("unknown_signer", f"{replica} is no validator of {what}")
-        if not _is_signed(key, payload, signature):
+        if not is_signed(key, payload, signature):
             raise ProofError("bad_signature", f"the signature of {replica} under {what} is wrong")
 
 
-def _is_signed(public_key: bytes, payload: bytes, signature: bytes) -> bool:
+def is_signed(public_key: bytes, payload: bytes, signature: bytes) -> bool:
+    """Return whether a signature (Ed25519) is the key's for the payload."""
     if len(signature) != bindings.crypto_sign_BYTES:
         return False
     try:

@@ -1,4 +1,4 @@
-"""What both clients share: which node to ask next, what to send, when to ask again."""
+"""What both clients share: what to send, and when to ask again, at which node."""
 
 import secrets
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,7 @@ import httpx
 from dataplane.client import calls
 from dataplane.client.calls import Call
 from dataplane.client.errors import ApiError, ClusterUnreachableError
+from dataplane.client.nodes import Nodes
 
 TIMEOUT_S: Final = 10.0
 ROUNDS: Final = 2
@@ -19,18 +20,6 @@ PAUSE_S_MAX: Final = 2.0
 REPEATABLE_CODES: Final = frozenset({"no_quorum", "not_ready", "rate_limited"})
 PAGE_LIMIT: Final = 500
 IMPORT_BATCH: Final = 500
-
-
-class Nodes:
-    """The nodes of a cluster, and the newest position in the log that they told."""
-
-    def __init__(self, urls: Sequence[str], token: str) -> None:
-        if not urls:
-            raise ClusterUnreachableError("a client needs the URL of at least one node")
-        self.urls = [url.rstrip("/") for url in urls]
-        self.first = 0
-        self.sequence = 0
-        self.headers = {"Authorization": f"Bearer {token}"}
 
 
 class Attempts:
@@ -45,16 +34,32 @@ class Attempts:
         self._key = (idempotency_key or secrets.token_urlsafe(18)) if call.write else None
         self._last: Exception | None = None
         self._pause_s = PAUSE_S
-        self._index = 0
+        self._url = ""
         self.result: Any = None
         self.is_done = False
 
     def pauses(self) -> Iterator[float]:
-        """Yield, before each attempt, how long to wait."""
-        count, first = len(self._nodes.urls), self._nodes.first
-        for step in range(count * (1 if self._call.probe else ROUNDS)):
-            self._index = (first + step) % count
-            yield self._pause_s if step and step % count == 0 else 0.0
+        """Yield, before each attempt, how long to wait.
+
+        Members that are learned of meanwhile begin the next round at once; the first time this
+        happens, one more is made for them.
+        """
+        rounds = 1 if self._call.probe else ROUNDS
+        pause, has_learned = False, False
+        while rounds:
+            rounds -= 1
+            urls, members = self._nodes.urls, self._nodes.members
+            for url in urls:
+                self._url = url
+                yield self._pause_s if pause else 0.0
+                pause = False
+                if self._nodes.members != members:
+                    break
+            else:
+                pause = True
+                continue
+            rounds += not has_learned
+            has_learned = True
 
     def request(self) -> dict[str, Any]:
         """Return the arguments of the HTTP request."""
@@ -69,7 +74,7 @@ class Attempts:
             headers["Aerolith-After"] = str(self._nodes.sequence)
         return {
             "method": call.method,
-            "url": self._nodes.urls[self._index] + call.path,
+            "url": self._url + call.path,
             "content": content,
             "headers": headers,
             "params": call.params or None,
@@ -81,8 +86,7 @@ class Attempts:
         Raises:
             ApiError: A refusal that asking again does not change.
         """
-        told = response.headers.get("aerolith-sequence", "0")
-        self._nodes.sequence = max(self._nodes.sequence, int(told) if told.isdigit() else 0)
+        self._nodes.answered(response.headers)
         try:
             self.result = calls.result_of(response)
         except ApiError as error:
@@ -92,15 +96,17 @@ class Attempts:
             self._pause_s = min(float(wait), PAUSE_S_MAX) if wait.isdigit() else PAUSE_S
             self._last = error
         else:
-            self._nodes.first = self._index
+            self._nodes.served(self._url)
             self.is_done = True
 
     def failed(self, error: httpx.HTTPError) -> None:
         """Take that a node did not answer."""
         self._last = error
+        self._nodes.lost()
 
     def give_up(self) -> Exception:
         """Return the error after the last attempt."""
+        self._nodes.failed()
         if isinstance(self._last, ApiError):
             return self._last
         return ClusterUnreachableError(f"no node answered: {self._last}")

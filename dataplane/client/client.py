@@ -1,5 +1,6 @@
 """The blocking client: it tries the nodes in turn and repeats writes without doing them twice."""
 
+import contextlib
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,11 +16,12 @@ from dataplane.client.attempts import (
     PAGE_LIMIT,
     TIMEOUT_S,
     Attempts,
-    Nodes,
     import_operations,
 )
 from dataplane.client.calls import Call, Json
 from dataplane.client.errors import ApiError, ClusterUnreachableError
+from dataplane.client.following import learning
+from dataplane.client.nodes import Nodes
 from dataplane.client.reading import ProvenRead
 
 
@@ -37,8 +39,14 @@ class Client:
         *,
         timeout_s: float = TIMEOUT_S,
         anchor: TrustAnchor | None = None,
+        follow: bool = True,
     ) -> None:
-        self._nodes = Nodes(urls, token)
+        """Take the URLs of some nodes, and an API key.
+
+        Unless told not to `follow`, the client learns where the other members are, and goes along
+        when they change.
+        """
+        self._nodes = Nodes(urls, token, anchor=anchor, follow=follow)
         self._anchor = anchor
         self._http = httpx.Client(timeout=timeout_s, trust_env=False)
 
@@ -63,6 +71,7 @@ class Client:
 
     def _run(self, call: Call, idempotency_key: str | None = None) -> Any:
         attempts = Attempts(self._nodes, call, idempotency_key)
+        self._learn()
         for pause_s in attempts.pauses():
             if pause_s:
                 time.sleep(pause_s)
@@ -72,7 +81,22 @@ class Client:
                 attempts.failed(error)
             if attempts.is_done:
                 return attempts.result
+            self._learn()
         raise attempts.give_up()
+
+    def _learn(self) -> None:
+        """Ask who the members are, when there is a reason to."""
+        if not self._nodes.wants_members():
+            return
+        asking = learning(self._nodes)
+        response: httpx.Response | None = None
+        with contextlib.suppress(StopIteration):
+            while True:
+                request = asking.send(response)
+                try:
+                    response = self._http.request(**request)
+                except (httpx.HTTPError, httpx.InvalidURL):
+                    response = None
 
     # --- Documents ------------------------------------------------------------------------------
 

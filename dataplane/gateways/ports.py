@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from dataplane.consensus.config import ReplicaConfig
 from dataplane.documents.checkpoint_views import CheckpointViews
 from dataplane.documents.view import StateView
 from dataplane.replication.notices import Notices
 from dataplane.replication.polls import Agreed
 from dataplane.replication.quorum_watch import QuorumWatch
 from dataplane.replication.status import NodeStatus
+from dataplane.replication.strong_reads import Confirmed
 from dataplane.replication.submissions import Submitted
 from dataplane.storage.evidence import StoredEvidence
 from dataplane.wire.proofs import Certificate, EpochChange
@@ -33,6 +35,11 @@ class Cluster(Protocol):
     @property
     def view(self) -> int:
         """The current view."""
+        ...
+
+    @property
+    def config(self) -> ReplicaConfig:
+        """The present epoch, as the core works with it."""
         ...
 
     @property
@@ -92,7 +99,7 @@ class Reads(Protocol):
         """The roots of this node's own state at its last checkpoints."""
         ...
 
-    async def strong(self, place: tuple[str, str] | None) -> Agreed | None:
+    async def strong(self, place: tuple[str, str] | None) -> Confirmed | None:
         """Return the newest state of a document, None when the read must be ordered."""
         ...
 

@@ -98,9 +98,10 @@ class Node:
         shown = ShownState(parts.show(self._state.view))
         self._ended = asyncio.Event()
         self._exit_code = EXIT_CLEAN
+        signer = load_signer(Path(spec.signing_key_file))
         self._driver = ReplicationDriver(
             spec=spec,
-            signer=load_signer(Path(spec.signing_key_file)),
+            signer=signer,
             gateway_signer=load_signer(Path(spec.gateway_key_file)),
             executor=self._state,
             flush=self._store.flush,
@@ -124,6 +125,7 @@ class Node:
             figures=figures,
             clock=self._clock,
             random_bytes=secrets.token_bytes,
+            sign=signer.sign,
         )
         app = RestApp(self._context)
         self._server = HttpServer(
@@ -135,7 +137,7 @@ class Node:
         self._tasks: list[asyncio.Task[None]] = []
 
     def _gauges(self) -> dict[str, Callable[[], int]]:
-        """Return what the metrics page shows beside the counters."""
+        """Return what the metrics page shows of this node."""
         return {
             "sequence": lambda: self._driver.executed,
             "view": lambda: self._driver.view,

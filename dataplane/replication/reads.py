@@ -30,7 +30,7 @@ from dataplane.replication.peer_messages import (
 from dataplane.replication.polls import Agreed, Place, Polls
 from dataplane.replication.seals import Sealed, Seals
 from dataplane.replication.standing import Standing
-from dataplane.replication.strong_reads import PATIENCE_MS, IndexPorts, StrongReads
+from dataplane.replication.strong_reads import PATIENCE_MS, Confirmed, IndexPorts, StrongReads
 from dataplane.wire.errors import MalformedMessageError
 from dataplane.wire.quorum import reply_quorum
 
@@ -134,18 +134,18 @@ class Reads:
         """Return a state of a document that enough replicas agree on; see `Polls.read`."""
         return await self._polls.read((collection, document_id), after, timeout_ms)
 
-    async def strong(self, place: Place | None) -> Agreed | None:
+    async def strong(self, place: Place | None) -> Confirmed | None:
         """Return the newest state of a document, or None when the read must be ordered.
 
         Everything that was acknowledged before the call is in that state. Without a place only
         this node's own state is brought so far.
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Agreed | None] = loop.create_future()
+        future: asyncio.Future[Confirmed | None] = loop.create_future()
 
-        def done(agreed: Agreed | None) -> None:
+        def done(confirmed: Confirmed | None) -> None:
             if not future.done():
-                future.set_result(agreed)
+                future.set_result(confirmed)
 
         if self._ports.standing.watch.is_cut_off or not self._strong.wish(place, done):
             return None

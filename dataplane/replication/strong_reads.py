@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dataplane.replication.peer_messages import PLACES_MAX, IndexAnswer, IndexAsk
-from dataplane.replication.polls import Agreed, Place, digest_of_row
+from dataplane.replication.polls import Place, digest_of_row
 from dataplane.wire.proofs import HASH_BYTES
 from dataplane.wire.quorum import quorum_size, reply_quorum
 
@@ -34,8 +34,22 @@ HELD_PER_PEER_MAX: Final = 4
 PATIENCE_MS: Final = 100
 """After so long everybody is asked for everything, after twice as long a round is given up."""
 
-type Done = Callable[[Agreed | None], None]
-"""Called once: with what is agreed, or None when the read must be ordered."""
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """What this node holds after `sequence`, and enough others after `index` or later.
+
+    Everything that was acknowledged before the read began is at or below `index`. The row is None
+    when the document is absent, or none was asked for.
+    """
+
+    row: bytes | None
+    index: int
+    sequence: int
+
+
+type Done = Callable[[Confirmed | None], None]
+"""Called once: with what is confirmed, or None when the read must be ordered."""
 
 
 @dataclass(eq=False, slots=True)
@@ -164,7 +178,9 @@ class StrongReads:
         if self._ports.executed() < index:
             return
         fresh = [answer for answer in round_.answers.values() if answer.executed >= index]
-        round_.wishes = [wish for wish in round_.wishes if not self._fulfil(wish, round_, fresh)]
+        round_.wishes = [
+            wish for wish in round_.wishes if not self._fulfil(wish, round_, fresh, index)
+        ]
         if not round_.wishes:
             del self._rounds[round_.number]
             return
@@ -181,10 +197,10 @@ class StrongReads:
         """Whether the epoch ended here: what follows is up to its successors."""
         return self._ports.epoch() != self._epoch
 
-    def _fulfil(self, wish: Wish, round_: Round, fresh: list[IndexAnswer]) -> bool:
+    def _fulfil(self, wish: Wish, round_: Round, fresh: list[IndexAnswer], index: int) -> bool:
         executed = self._ports.executed()
         if wish.place is None:
-            wish.done(Agreed(None, executed, executed))
+            wish.done(Confirmed(None, index, executed))
             return True
         if len(fresh) + 1 < self._needed:
             return False
@@ -193,7 +209,7 @@ class StrongReads:
         told = [answer.digests[start : start + HASH_BYTES] for answer in fresh]
         if told.count(digest_of_row(row)) + 1 < self._needed:
             return False
-        wish.done(Agreed(row, executed, executed))
+        wish.done(Confirmed(row, index, executed))
         return True
 
     def _widen(self, round_: Round, index: int) -> None:

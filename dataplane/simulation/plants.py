@@ -25,6 +25,7 @@ DIRECTED_PLANTS = frozenset(SUSPICION_PLANTS) | {
     "lowest_view_carried",
     "never_decide_again",
     "never_repeat",
+    "read_across_epochs",
     "restart_forgets_checkpoint_votes",
 }
 """Random runs meet these too rarely, or survive them by other means: a directed test meets each."""

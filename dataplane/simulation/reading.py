@@ -5,8 +5,8 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from dataplane.replication.peer_messages import IndexAnswer, IndexAsk
-from dataplane.replication.polls import Agreed, Place
-from dataplane.replication.strong_reads import PATIENCE_MS, IndexPorts, StrongReads
+from dataplane.replication.polls import Place
+from dataplane.replication.strong_reads import PATIENCE_MS, Confirmed, IndexPorts, StrongReads
 from dataplane.simulation.byzantine.reads import lie_to_reader
 from dataplane.simulation.checkers.checker import Read
 
@@ -61,11 +61,11 @@ class Reader:
             self._reads.flush(self._now_ms)
             self._arm()
 
-    def _done(self, asked_ms: int, place: Place, agreed: Agreed | None) -> None:
+    def _done(self, asked_ms: int, place: Place, confirmed: Confirmed | None) -> None:
         world = self._node.world
-        world.count("strong_read_agreed" if agreed else "strong_read_left_to_the_log")
-        if agreed is not None:
-            read = Read(asked_ms, place, agreed.row, agreed.sequence)
+        world.count("strong_read_agreed" if confirmed else "strong_read_left_to_the_log")
+        if confirmed is not None:
+            read = Read(asked_ms, place, confirmed)
             world.checkers.on_read(self._node, read)
 
     def _arm(self) -> None:

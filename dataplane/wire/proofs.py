@@ -18,6 +18,7 @@ BUCKET_ENTRIES_MAX: Final = 32
 SIBLING_BYTES: Final = (FAN_OUT - 1) * (HASH_BYTES + COUNT_BYTES)
 LEVELS_MAX: Final = 2 * KEY_HASH_BYTES
 EPOCH_CHANGES_MAX: Final = 64
+NONCE_BYTES: Final = 32
 
 type Votes = tuple[tuple[int, bytes], ...]
 """(replica, signature) pairs."""
@@ -101,3 +102,9 @@ def epoch_change_payload(cluster_id: bytes, change: EpochChange) -> bytes:
         for validator in change.validators
     )
     return _payload(b"EPOCH", cluster_id, (0, change.epoch, change.sequence), members)
+
+
+def identity_payload(cluster_id: bytes, *, replica: int, url: str, nonce: bytes) -> bytes:
+    """Return what a replica signs to show that it, and nobody else, answers at `url`."""
+    assert len(nonce) == NONCE_BYTES
+    return _payload(b"IDENTITY", cluster_id, (0, replica), nonce + url.encode())

@@ -37,4 +37,5 @@ def admin_client(cluster: Cluster, *, timeout_s: float = TIMEOUT_S) -> Client:
     urls = node_urls(cluster)
     if not urls or not cluster.admin_key:
         raise ClusterUnreachableError("the cluster has no nodes yet")
-    return Client(urls, admin_key(cluster), timeout_s=timeout_s)
+    # The portal's own word about the members stands above the nodes'.
+    return Client(urls, admin_key(cluster), timeout_s=timeout_s, follow=False)

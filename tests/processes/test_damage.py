@@ -175,7 +175,7 @@ def test_a_node_with_a_damaged_log_learns_and_never_votes_again(make_cluster):
     for _ in range(2):
         cluster.start(2)
         wait_ready(cluster, 2)
-        with Client([cluster.urls[0]], cluster.api_key) as client:
+        with Client([cluster.urls[0]], cluster.api_key, follow=False) as client:
             client.put("things", "after", {"n": 1})
         wait_for(lambda: member(cluster, 2, 2)["lag"] == 0, "node 2 follows")
         assert status(cluster, 2)["amnesia"] is True
@@ -204,7 +204,7 @@ def test_a_flipped_bit_in_a_stored_document_is_found_and_repaired_from_the_peers
     wait_ready(cluster, 1)
     texts = {local(cluster, 1, f"d{number}")["text"] for number in range(CHECKPOINT)}
     assert texts == {"sound"}
-    with Client([cluster.urls[1]], cluster.api_key) as client:
+    with Client([cluster.urls[1]], cluster.api_key, follow=False) as client:
         client.put("things", "after", {"n": 1})
         assert client.get("things", "d0")["text"] == "sound"
     assert metric(cluster, 1, 'aerolith_alarms_total{code="repaired"}') == 1
@@ -236,7 +236,7 @@ def test_a_node_that_lost_its_disk_copies_the_state_in_a_quiet_cluster(make_clus
     assert status(cluster, 3)["amnesia"] is True
     for name in ("first", "d0", "d299"):
         assert local(cluster, 3, name) == local(cluster, 1, name)
-    with Client([cluster.urls[3]], cluster.api_key) as client:
+    with Client([cluster.urls[3]], cluster.api_key, follow=False) as client:
         client.put("things", "after", {"n": 1})
 
 

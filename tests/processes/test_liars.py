@@ -38,7 +38,7 @@ def honest(cluster: LocalCluster) -> list[int]:
 
 
 def proofs(cluster: LocalCluster, index: int) -> list[dict]:
-    with Client([cluster.urls[index]], cluster.api_key) as client:
+    with Client([cluster.urls[index]], cluster.api_key, follow=False) as client:
         found, cursor = [], "0"
         while cursor is not None:
             page = client.evidence(cursor=cursor, limit=7)
@@ -65,7 +65,7 @@ def write_and_count(cluster: LocalCluster, name: str, count: int) -> None:
     for thread in threads:
         thread.join()
     for index in honest(cluster):
-        with Client([cluster.urls[index]], cluster.api_key, timeout_s=20) as client:
+        with Client([cluster.urls[index]], cluster.api_key, timeout_s=20, follow=False) as client:
             assert client.get("counters", name)["n"] == 3 * count
 
 

@@ -18,9 +18,16 @@ ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINT = 128
 
 
+def client_of(cluster: LocalCluster, index: int) -> Client:
+    """Return a client of one node alone."""
+    return Client([cluster.urls[index]], cluster.api_key, anchor=cluster.anchor, follow=False)
+
+
 def check_reads(cluster: LocalCluster, index: int, value: int) -> None:
     """One node answers a document compared and proven, and the absence of another."""
-    with Client([cluster.urls[index]], cluster.api_key, anchor=cluster.anchor) as client:
+    with Client(
+        [cluster.urls[index]], cluster.api_key, anchor=cluster.anchor, follow=False
+    ) as client:
         assert client.get("things", "a", consistency="bounded")["value"] == value
         document = client.get("things", "a", proof=True)
         assert document["value"] == value
@@ -41,7 +48,9 @@ def fill(cluster: LocalCluster, count: int) -> None:
 
 
 def has_checkpoint(cluster: LocalCluster, index: int) -> bool:
-    with Client([cluster.urls[index]], cluster.api_key, anchor=cluster.anchor) as client:
+    with Client(
+        [cluster.urls[index]], cluster.api_key, anchor=cluster.anchor, follow=False
+    ) as client:
         try:
             document = client.get("things", "a", proof=True, consistency="local")
         except ApiError:
@@ -68,7 +77,9 @@ def test_every_node_answers_compared_and_proven_also_with_one_gone(make_cluster,
 
 
 def _serves(cluster: LocalCluster, index: int, value: int) -> bool:
-    with Client([cluster.urls[index]], cluster.api_key, anchor=cluster.anchor) as client:
+    with Client(
+        [cluster.urls[index]], cluster.api_key, anchor=cluster.anchor, follow=False
+    ) as client:
         try:
             return client.get("things", "a", proof=True)["value"] == value
         except ApiError:
@@ -104,7 +115,9 @@ def test_without_the_primary_reads_are_still_compared_and_proven_as_of_the_check
         wait_for(lambda index=index: has_checkpoint(cluster, index), "a stable checkpoint")
     cluster.kill(0)
     for index in (1, 2, 3):
-        with Client([cluster.urls[index]], cluster.api_key, anchor=cluster.anchor) as client:
+        with Client(
+            [cluster.urls[index]], cluster.api_key, anchor=cluster.anchor, follow=False
+        ) as client:
             assert client.get("things", "a", consistency="bounded")["value"] == 1
             document = client.get("things", "a", proof=True, consistency="local")
             assert document["value"] == 1
@@ -112,7 +125,7 @@ def test_without_the_primary_reads_are_still_compared_and_proven_as_of_the_check
     wait_for(lambda: _serves(cluster, 1, 1), "a new primary orders seals")
     cluster.kill(1, 2)
     # Alone a node proves what was, and can compare with nobody.
-    with Client([cluster.urls[3]], cluster.api_key, anchor=cluster.anchor) as client:
+    with client_of(cluster, 3) as client:
         assert client.get("things", "a", proof=True, consistency="local")["value"] == 1
         with pytest.raises(ApiError) as caught:
             client.get("things", "a", consistency="bounded")
@@ -129,7 +142,9 @@ async def test_many_proven_reads_while_others_write(make_cluster):
             seen.append(value)
 
     async def read(url: str) -> None:
-        async with AsyncClient([url], cluster.api_key, anchor=cluster.anchor) as client:
+        async with AsyncClient(
+            [url], cluster.api_key, anchor=cluster.anchor, follow=False
+        ) as client:
             while len(seen) < 60:
                 before = seen[-1]
                 proven = await client.get("things", "a", proof=True)

@@ -14,6 +14,7 @@ from tests.dataplane.consensus import (
     test_members,
     test_normal_case,
 )
+from tests.dataplane.replication import test_strong_reads
 
 SEED_COUNT = 70
 CAUGHT_BY = {
@@ -46,7 +47,6 @@ CAUGHT_BY = {
     "quorum_minus_one": {"certificates"},
     "lowest_promise": {"linearizable"},
     "promise_what_is_executed": {"linearizable"},
-    "read_across_epochs": {"linearizable"},
     "read_own_state": {"linearizable"},
     "restart_forgets_promises": {"linearizable"},
     "rows_not_compared": {"linearizable"},
@@ -62,7 +62,6 @@ FIRST_SEED = {
     "batch_digest_unchecked": 30,
     "certificates_unverified": 90,
     "install_unchecked": 130,
-    "read_across_epochs": 1_150,
     "restart_forgets_promises": 100,
     "vote_with_damaged_log": 25,
 }
@@ -95,6 +94,7 @@ DIRECTED = {
         test_catch_up.test_after_a_crash_of_all_a_laggard_learns_what_no_log_calls_decided(3)
     ),
     "never_repeat": test_normal_case.test_hyli_520_one_missing_vote_is_sent_again,
+    "read_across_epochs": (test_strong_reads.test_at_the_end_of_an_epoch_its_successors_are_asked),
     "restart_forgets_checkpoint_votes": (
         test_durability.test_a_checkpoint_vote_on_disk_counts_after_a_restart
     ),

@@ -11,6 +11,7 @@ from dataplane.gateways.rest import (
     conflicts,
     documents,
     evidence,
+    gateways,
     members,
     pages,
     rejections,
@@ -32,6 +33,7 @@ PLAIN: dict[tuple[str, ...], dict[str, tuple[str, Plain]]] = {
     ("nodes", "status"): {"GET": ("", cluster.nodes_status)},
     ("nodes", "rejections"): {"GET": ("", rejections.rejections_list)},
     ("evidence",): {"GET": ("", evidence.evidence_list)},
+    ("gateways",): {"GET": ("", gateways.gateways_list)},
     ("collections",): {"GET": ("read", cluster.collections_list)},
     ("keys",): {"GET": ("", cluster.keys_list)},
     ("members",): {

@@ -11,6 +11,7 @@ from dataplane.replication.submissions import Submitted
 
 SEQUENCE_HEADER: Final = "Aerolith-Sequence"
 VIEW_HEADER: Final = "Aerolith-View"
+EPOCH_HEADER: Final = "Aerolith-Epoch"
 LAG_HEADER: Final = "Aerolith-Lag"
 STALENESS_HEADER: Final = "Aerolith-Staleness-Ms"
 STALE_HEADER: Final = "Aerolith-Stale"
@@ -29,6 +30,7 @@ class Context:
         figures: Figures,
         clock: Clock,
         random_bytes: Callable[[int], bytes],
+        sign: Callable[[bytes], bytes],
     ) -> None:
         self.spec = spec
         self.cluster = cluster
@@ -36,6 +38,7 @@ class Context:
         self.state = state
         self.figures = figures
         self.clock = clock
+        self.sign = sign
         self.meter = CallMeter(spec.node_id, state.view)
         self.timeout_ms = spec.limits.write_timeout_ms
         self._random_bytes = random_bytes
@@ -53,6 +56,7 @@ class Context:
         return [
             (SEQUENCE_HEADER, str(sequence)),
             (VIEW_HEADER, str(self.cluster.view)),
+            (EPOCH_HEADER, str(self.cluster.config.epoch)),
         ]
 
     def staleness(self, sequence: int | None = None) -> tuple[str, str]:

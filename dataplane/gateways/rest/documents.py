@@ -144,9 +144,9 @@ async def read(
 
 async def _read_strong(context: Context, place: tuple[str, str]) -> Response:
     """Answer the newest document, by a place in the log only where nodes do not agree without."""
-    agreed = await context.reads.strong(place)
-    if agreed is not None:
-        return document_response(context, place, agreed, [])
+    confirmed = await context.reads.strong(place)
+    if confirmed is not None:
+        return document_response(place, confirmed.row, context.position(confirmed.sequence))
     result, sequence = await _one(context, Get(*place))
     assert result.document is not None
     assert result.version is not None

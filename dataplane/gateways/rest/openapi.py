@@ -78,6 +78,13 @@ WRITE_ERRORS = (
 OPERATIONS: tuple[Operation, ...] = (
     ("get", "/health", "Is the process alive", (200,), ()),
     ("get", "/ready", "Can it serve linearizable requests", (200,), ("not_ready",)),
+    (
+        "get",
+        "/identity",
+        "A signature that shows which node this is (query: nonce)",
+        (200,),
+        ("invalid",),
+    ),
     ("get", "/metrics", "Prometheus metrics", (200,), ()),
     ("get", "/api/v1/stats", "Totals and live figures", (200,), ("unauthenticated", "forbidden")),
     ("get", "/api/v1/nodes/status", "Every member", (200,), ("unauthenticated", "forbidden")),
@@ -94,6 +101,13 @@ OPERATIONS: tuple[Operation, ...] = (
         "Proofs that nodes of the cluster lied (query: cursor, limit)",
         (200,),
         ("unauthenticated", "forbidden", "invalid"),
+    ),
+    (
+        "get",
+        "/api/v1/gateways",
+        "Where clients reach the members, with any valid key (query: epoch)",
+        (200,),
+        ("unauthenticated", "invalid"),
     ),
     ("get", "/api/v1/collections", "Collections", (200,), ("unauthenticated", "forbidden")),
     ("put", "/api/v1/collections/{c}", "Create a collection", (201, 200), WRITE_ERRORS),

@@ -10,7 +10,6 @@ from dataplane.gateways.errors import Problem
 from dataplane.gateways.rest.context import LAG_HEADER, Context
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.responses import etag, json_response, record_body
-from dataplane.replication.polls import Agreed
 from dataplane.wire.proofs import EPOCH_CHANGES_MAX, Certificate, Proof, RowProof
 
 CONSISTENCIES: Final = ("strong", "session", "bounded", "local")
@@ -98,21 +97,18 @@ async def read_bounded(context: Context, request: Request, place: Place) -> Resp
         collection, document_id, after=after, timeout_ms=context.timeout_ms
     )
     lag = (LAG_HEADER, str(agreed.newest - agreed.sequence))
-    return document_response(context, place, agreed, [lag])
+    return document_response(place, agreed.row, [*context.position(agreed.sequence), lag])
 
 
-def document_response(
-    context: Context, place: Place, agreed: Agreed, further: list[tuple[str, str]]
-) -> Response:
+def document_response(place: Place, row: bytes | None, headers: list[tuple[str, str]]) -> Response:
     """Return the answer to a read of what nodes agree on.
 
     Raises:
         Problem: `not_found`.
     """
-    headers = [*context.position(agreed.sequence), *further]
-    if agreed.row is None:
+    if row is None:
         raise absent(place, headers)
-    record = decode_document_row(place[1], agreed.row)
+    record = decode_document_row(place[1], row)
     return json_response(record_body(record), 200, [etag(record.version), *headers])
 
 

@@ -9,6 +9,7 @@ from dataplane.consensus.outcome import Evidence
 from dataplane.consensus.records import Record
 from dataplane.documents.types import RequestResult
 from dataplane.replication.polls import Place
+from dataplane.replication.strong_reads import Confirmed
 from dataplane.simulation.errors import ViolationError
 from dataplane.simulation.options import Options
 
@@ -29,12 +30,11 @@ class Executed:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What a client was told of a document after `sequence`, and when it had asked."""
+    """What a client was told of a document, and when it had asked."""
 
     asked_ms: int
     place: Place
-    row: bytes | None
-    sequence: int
+    told: Confirmed
 
 
 class Checker:

@@ -204,7 +204,7 @@ class CheckerSuite:
         """Tell what a client was told by a read."""
         if node.is_liar:
             return
-        node.world.say(f"read {node.id} {read.place[1]} s{read.sequence}")
+        node.world.say(f"read {node.id} {read.place[1]} s{read.told.index}-{read.told.sequence}")
         for checker in self._checkers:
             checker.on_read(node, read)
 

@@ -177,7 +177,7 @@ def _checkpoint_reach(context: Context, learners: Sequence[Standing]) -> None:
     call = _order_for(cluster, cluster.epoch, cluster.members)
     urls = [node.url for node in cluster.members]
     try:
-        with Client(urls, admin_key(cluster), timeout_s=ORDER_TIMEOUT_S) as client:
+        with Client(urls, admin_key(cluster), timeout_s=ORDER_TIMEOUT_S, follow=False) as client:
             for _ in range(ORDERS_AGAIN):
                 client.run(call)
     except (ClientError, httpx.HTTPError) as error:
@@ -218,7 +218,7 @@ def order(context: Context) -> Outcome:
     # Added nodes too: when the answer was lost and nobody is kept, only they know of the change.
     urls = [node.url for node in (*cluster.members, *added)]
     try:
-        with Client(urls, admin_key(cluster), timeout_s=ORDER_TIMEOUT_S) as client:
+        with Client(urls, admin_key(cluster), timeout_s=ORDER_TIMEOUT_S, follow=False) as client:
             ends_at = int(client.run(call)["ends_at"])
     except ApiError as error:
         if error.code not in REFUSALS:
@@ -288,7 +288,9 @@ def probe(context: Context) -> Outcome:
     """Write through a new member; through any when nobody came."""
     cluster = context.cluster
     urls = [node.url for node in _added(context)] or [node.url for node in cluster.members]
-    return probe_with(lambda: Client(urls, admin_key(cluster), timeout_s=ORDER_TIMEOUT_S))
+    return probe_with(
+        lambda: Client(urls, admin_key(cluster), timeout_s=ORDER_TIMEOUT_S, follow=False)
+    )
 
 
 def retire(context: Context) -> Outcome:

@@ -213,7 +213,7 @@ def test_a_repeated_revocation_under_one_key_has_the_first_outcome(api, make_key
 
 def test_the_description_has_every_route_and_only_them(node):
     from dataplane.gateways.rest.app import NAMED, PLACED, PLAIN
-    from dataplane.gateways.rest.pages import ASSETS, OPEN_PATHS
+    from dataplane.gateways.rest.pages import ASSETS, PAGES
 
     described = {
         (method.upper(), path)
@@ -227,7 +227,7 @@ def test_the_description_has_every_route_and_only_them(node):
         routes |= {(method, f"/api/v1/{path}") for method in methods}
     for part, placed in PLACED.items():
         routes |= {(method, f"/api/v1/collections/{{c}}/{part}/{{id}}") for method in placed}
-    routes |= {("GET", path) for path in OPEN_PATHS - set(ASSETS)}
+    routes |= {("GET", path) for path in set(PAGES) - set(ASSETS)}
     assert described - {("GET", "/openapi.json"), ("GET", "/docs")} == routes - {
         ("GET", "/openapi.json")
     }

@@ -42,7 +42,7 @@ class Database:
         self.write(*[Put("c", key, pack_document(value)) for key, value in documents.items()])
 
     def write(self, *ops: Op) -> None:
-        for chunk in itertools.batched(ops, 256, strict=False):
+        for chunk in itertools.batched(ops, 256):
             number = self.machine.applied
             sent = Sent(tuple(map(encode_op, chunk)), number, number - 1)
             self.machine.apply(number + 1, 1000 + number, [sent])

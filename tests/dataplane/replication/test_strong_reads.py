@@ -9,12 +9,13 @@ from dataplane.replication.peer_messages import (
     decode_peer_message,
     encode_peer_message,
 )
-from dataplane.replication.polls import Agreed, digest_of_row
+from dataplane.replication.polls import digest_of_row
 from dataplane.replication.strong_reads import (
     HELD_PER_PEER_MAX,
     PATIENCE_MS,
     ROUNDS_MAX,
     WAITING_MAX,
+    Confirmed,
     IndexPorts,
     StrongReads,
 )
@@ -83,16 +84,16 @@ class Cluster:
                 message = IndexAnswer(**(fields | self.lies[sender]))
             self.replicas[to].reads.on_answer(sender, message, self.now_ms)
 
-    def ask(self, place: tuple[str, str] | None = PLACE) -> list[Agreed | None]:
+    def ask(self, place: tuple[str, str] | None = PLACE) -> list[Confirmed | None]:
         """Begin a read at replica 0; its answer comes into the list."""
-        answers: list[Agreed | None] = []
+        answers: list[Confirmed | None] = []
         if self.replicas[0].reads.wish(place, answers.append):
             self.replicas[0].reads.flush(self.now_ms)
         else:
             answers.append(None)
         return answers
 
-    def read(self, place: tuple[str, str] | None = PLACE) -> list[Agreed | None]:
+    def read(self, place: tuple[str, str] | None = PLACE) -> list[Confirmed | None]:
         answers = self.ask(place)
         self.deliver()
         return answers
@@ -106,9 +107,9 @@ class Cluster:
 @pytest.mark.parametrize("n", [1, 3, 4, 6, 7])
 def test_a_quiet_cluster_answers_in_one_round(n):
     cluster = Cluster(n)
-    assert cluster.read() == [Agreed(b"row", 10, 10)]
-    assert cluster.read(OTHER) == [Agreed(None, 10, 10)]
-    assert cluster.read(None) == [Agreed(None, 10, 10)]
+    assert cluster.read() == [Confirmed(b"row", 10, 10)]
+    assert cluster.read(OTHER) == [Confirmed(None, 10, 10)]
+    assert cluster.read(None) == [Confirmed(None, 10, 10)]
     assert cluster.replicas[0].reads.open_count == 0
     assert len(cluster.sent) == 3 * 2 * (n - 1)
 
@@ -136,7 +137,7 @@ def test_it_waits_until_this_node_executed_what_another_one_promised():
     assert answers == []
     cluster.replicas[0].execute(12, b"newer")
     cluster.deliver()
-    assert answers == [Agreed(b"newer", 12, 12)]
+    assert answers == [Confirmed(b"newer", 12, 12)]
 
 
 def test_one_promise_of_a_quorum_is_enough_to_wait_for():
@@ -150,13 +151,13 @@ def test_one_promise_of_a_quorum_is_enough_to_wait_for():
     cluster.replicas[1].execute(11, b"newer")
     cluster.replicas[3].execute(11, b"newer")
     cluster.deliver()
-    assert answers == [Agreed(b"newer", 11, 11)]
+    assert answers == [Confirmed(b"newer", 11, 11)]
 
 
 def test_a_promise_that_is_too_high_is_passed_over():
     cluster = Cluster(4)
     cluster.lies[2] = {"promised": 10**9, "executed": 10**9}
-    assert cluster.read() == [Agreed(b"row", 10, 10)]
+    assert cluster.read() == [Confirmed(b"row", 10, 10)]
 
 
 def test_a_low_promise_of_a_liar_does_not_lower_the_index():
@@ -188,7 +189,7 @@ def test_one_liar_about_rows_costs_a_question_and_no_more(liar):
     cluster = Cluster(4)
     cluster.lies[liar] = {"digests": digest_of_row(b"a lie")}
     for _ in range(3):
-        assert cluster.read() == [Agreed(b"row", 10, 10)]
+        assert cluster.read() == [Confirmed(b"row", 10, 10)]
 
 
 def test_a_source_that_is_silent_is_asked_last_from_then_on():
@@ -203,7 +204,7 @@ def test_a_source_that_is_silent_is_asked_last_from_then_on():
         if not answers:
             waited += 1
             cluster.tick()
-        assert answers == [Agreed(b"row", 10, 10)]
+        assert answers == [Confirmed(b"row", 10, 10)]
     assert waited == 1
 
 
@@ -218,7 +219,7 @@ def test_rows_from_before_the_index_are_asked_for_again():
     for replica in cluster.replicas:
         replica.execute(11, b"newer")
     cluster.deliver()
-    assert answers == [Agreed(b"newer", 11, 11)]
+    assert answers == [Confirmed(b"newer", 11, 11)]
 
 
 def test_reads_share_rounds_and_a_bound():
@@ -227,7 +228,7 @@ def test_reads_share_rounds_and_a_bound():
     rounds = {m.number for _, _, m in cluster.sent if isinstance(m, IndexAsk)}
     assert len(rounds) == ROUNDS_MAX
     cluster.deliver()
-    assert all(answers == [Agreed(b"row", 10, 10)] for answers in first)
+    assert all(answers == [Confirmed(b"row", 10, 10)] for answers in first)
     assert {m.number for _, _, m in cluster.sent if isinstance(m, IndexAsk)} == {1, 2, 3}
     waiting = [cluster.ask() for _ in range(WAITING_MAX)]
     assert cluster.ask() == [None]
@@ -264,7 +265,7 @@ def test_at_the_end_of_an_epoch_its_successors_are_asked():
     assert answers == []
     cluster.replicas[0].execute(12, b"of the next epoch")
     cluster.deliver()
-    assert answers == [Agreed(b"of the next epoch", 12, 12)]
+    assert answers == [Confirmed(b"of the next epoch", 12, 12)]
 
 
 def test_answers_of_another_epoch_do_not_count():

@@ -1,0 +1,84 @@
+"""What the measurements make of what they saw; the measuring itself is not tested here."""
+
+import pytest
+
+from benchmarks.__main__ import parse
+from benchmarks.load import Result
+from benchmarks.recovery import Kept, Load, Round, faults
+from benchmarks.report import Pair, summary
+
+
+@pytest.mark.parametrize(
+    ("given", "nodes"), [([], [4]), (["--nodes", "1"], [1]), (["--nodes", "1,4,7"], [1, 4, 7])]
+)
+def test_one_or_several_sizes_are_measured(given, nodes):
+    assert parse(given).nodes == nodes
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--nodes", "0"],
+        ["--nodes", "2"],
+        ["--nodes", "4,"],
+        ["--nodes", "32"],
+        ["--op", "recovery", "--nodes", "1,4"],
+        ["--op", "query", "--etcd"],
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_starts(given):
+    with pytest.raises(SystemExit):
+        parse(given)
+
+
+def pair(nodes: int, ours: int, peer: int) -> Pair:
+    made = [
+        Result(operations=count, seconds=2.0, server_cpu_us=cpu)
+        for count, cpu in ((ours, 300.0), (peer, 200.0))
+    ]
+    return Pair(nodes, *made)
+
+
+def test_pairs_are_compared_by_the_ratio_of_each_and_not_of_their_averages():
+    pairs = [pair(4, 100, 200), pair(7, 30, 100), pair(4, 900, 1000), pair(4, 30, 100)]
+    assert pairs[0].line() == "ratio n=4: of rates 0.50, of CPU 1.50"
+    cpu = "of CPU min 1.50 / median 1.50 / max 1.50"
+    assert summary(pairs) == [
+        f"n=4, pairs: 3; of rates min 0.30 / median 0.50 / max 0.90; {cpu}",
+        f"n=7, pairs: 1; of rates min 0.30 / median 0.30 / max 0.30; {cpu}",
+    ]
+    assert summary([]) == []
+
+
+def document(version: int, value: str) -> dict[str, object]:
+    return {"_version": version, "value": value}
+
+
+def test_a_lost_and_a_repeated_write_are_found():
+    acknowledged = {
+        "good": Kept(3, "19"),
+        "gone": Kept(1, "1"),
+        "older": Kept(3, "19"),
+        "other": Kept(3, "19"),
+        "twice": Kept(3, "19"),
+    }
+    stored = {
+        "good": document(3, "19"),
+        "older": document(2, "3"),
+        "other": document(3, "3"),
+        "twice": document(4, "19"),
+    }
+    assert faults(acknowledged, stored) == (["gone", "older", "other"], ["twice"])
+
+
+async def test_only_a_write_in_a_later_view_ends_an_outage():
+    load = Load([("127.0.0.1", 1)], {}, 1)
+    load.took(1)
+    load.round = Round(primary=1, view=1)
+    load.took(1)
+    assert not load.accepted.is_set()
+    load.took(2)
+    assert load.accepted.is_set()
+    first = load.round.accepted_ms
+    load.took(2)
+    assert load.round.accepted_ms == first
