@@ -63,8 +63,8 @@ _CATALOGUE: Final = (
         "stale_reads",
         "Stale reads",
         "It shows each document for ever as it was when it was first asked for.",
-        "Local reads from it are old. Strong reads go through the log, and bounded reads need f+1 "
-        "equal answers: both stay right.",
+        "Local reads from it are old. Strong and bounded reads are told only when other nodes hold "
+        "the same: both stay right.",
     ),
     Fault(
         "clock_skew",
