@@ -19,8 +19,9 @@ from dataplane.consensus.messages import (
     Status,
     checkpoint_payload,
 )
+from dataplane.simulation.scenarios.lab import CLUSTER_ID, LIMITS, Lab
+from dataplane.simulation.scenarios.ordering import lost_decisions_are_made_again
 from dataplane.simulation.signatures import signer_of
-from tests.dataplane.consensus.lab import CLUSTER_ID, LIMITS, Lab
 
 
 def _isolate(lab: Lab, who: int) -> None:
@@ -46,28 +47,7 @@ def test_fabric_1454_a_laggard_catches_up_in_a_quiet_cluster():
 
 @pytest.mark.parametrize("laggard", [0, 3])
 def test_after_a_crash_of_all_a_laggard_learns_what_no_log_calls_decided(laggard):
-    lab = Lab(4)
-    lab.drop = lambda source, target, message: target == laggard and isinstance(message, Commit)
-    lab.order(1, 2, 3)
-    executed = lab.bench[1].executed
-    assert executed
-    assert not lab.bench[laggard].executed
-    _join(lab)
-    lab.wire.clear()
-    for i in range(4):
-        records = [msgspec.msgpack.decode(record) for record in lab.bench[i].disk]
-        lab.bench[i].disk = [
-            data
-            for data, record in zip(lab.bench[i].disk, records, strict=True)
-            if record[0] != "Decided"
-        ]
-    for i in range(4):
-        lab.restart(i)
-    for _ in range(6):
-        lab.tick(after_ms=LIMITS.status_ms)
-        lab.run()
-    assert lab.bench[laggard].executed == executed
-    assert all(not bench.evidence for bench in lab.bench.values())
+    lost_decisions_are_made_again(laggard)
 
 
 def test_a_laggard_needs_no_primary_to_catch_up():

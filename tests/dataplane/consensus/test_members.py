@@ -7,7 +7,6 @@ from msgspec.structs import replace
 from dataplane.consensus.config import ReplicaConfig
 from dataplane.consensus.messages import (
     CheckpointCertificate,
-    Committed,
     CommittedEntry,
     FetchCommitted,
     Status,
@@ -22,8 +21,9 @@ from dataplane.consensus.records import (
     recover,
 )
 from dataplane.consensus.replica import Replica
+from dataplane.simulation.scenarios.lab import CLUSTER_ID, LIMITS, Lab
+from dataplane.simulation.scenarios.ordering import laggard_gets_one_epoch_at_a_time
 from dataplane.simulation.signatures import signer_of
-from tests.dataplane.consensus.lab import CLUSTER_ID, LIMITS, Lab
 
 STRANGER = 9
 
@@ -42,13 +42,8 @@ def _with_three_batches() -> Lab:
     return lab
 
 
-@pytest.mark.parametrize(("first", "sent"), [(1, [1, 2]), (2, [2]), (3, [3])])
-def test_a_laggard_gets_batches_of_one_epoch_at_a_time(first, sent):
-    lab = _with_three_batches()
-    lab.bench[0].said.clear()
-    lab.give(0, FetchCommitted(first, 3), 1)
-    (answer,) = lab.bench[0].votes(Committed)
-    assert [entry.certificate.sequence for entry in answer.entries] == sent
+def test_a_laggard_gets_batches_of_one_epoch_at_a_time():
+    laggard_gets_one_epoch_at_a_time()
 
 
 def test_two_strangers_do_not_answer_each_other_for_ever():

@@ -34,8 +34,8 @@ from dataplane.consensus.messages import (
     vote_payload,
 )
 from dataplane.consensus.verification import verify_message
+from dataplane.simulation.scenarios.lab import CLUSTER_ID, Lab
 from dataplane.wire.errors import MalformedMessageError
-from tests.dataplane.consensus.lab import CLUSTER_ID, Lab
 
 LAB = Lab(4)
 
