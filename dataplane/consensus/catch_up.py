@@ -26,6 +26,8 @@ class CatchUp:
         """When each was last answered with the own position, the longest ago first."""
         self._heads: dict[int, int] = {}
         """What each said it executed, also those that are no members."""
+        self.heard_epoch = 0
+        """The newest epoch that anybody claims to be in."""
         self.peers: dict[int, Status] = {}
 
     @property
@@ -53,7 +55,7 @@ class CatchUp:
         return Status(
             state.config.epoch,
             state.view,
-            state.stable,
+            state.proven,
             state.executed,
             state.config.replica_id,
             state.active,
@@ -63,8 +65,10 @@ class CatchUp:
         """Note the peer's position; fetch from it what is missing here."""
         state = self._state
         is_here = status.epoch == state.config.epoch
-        if is_here and status.stable < state.stable and state.stable_certificate is not None:
-            state.send(status.replica, state.stable_certificate)
+        self.heard_epoch = max(self.heard_epoch, status.epoch)
+        certificate = state.certificate_of(status.epoch)
+        if certificate is not None and status.stable < certificate.sequence:
+            state.send(status.replica, certificate)
         if status.executed < state.executed and status.executed + 1 not in state.archive:
             self._ordering.repeat_to(status.replica, status.executed + 1)
         if state.config.public_key(status.replica) is None:

@@ -55,12 +55,13 @@ class Checkpoints:
     def _is_wanted(self, sequence: int) -> bool:
         state = self._state
         certified = self._certified.sequence if self._certified else state.stable
-        return sequence >= certified and state.in_reach(sequence)
+        is_near = state.in_reach(sequence) or 0 < sequence == state.config.base
+        return sequence >= certified and is_near
 
     def _sign_withheld(self) -> None:
         """Sign roots that were out of reach while this replica lagged: they may be wanted now."""
         for sequence in sorted(self._roots):
-            is_new = sequence > self._state.stable and sequence not in self._own
+            is_new = sequence > self._state.proven and sequence not in self._own
             if is_new and self._is_wanted(sequence) and not self._state.is_mute:
                 self._state.mark("withheld_root_signed")
                 self._sign(sequence, self._roots[sequence])
@@ -90,21 +91,21 @@ class Checkpoints:
     def on_checkpoint(self, vote: Checkpoint) -> None:
         """Count a replica's checkpoint; a sender that lags gets the proof of the stable one."""
         state = self._state
-        if vote.sequence <= state.stable:
+        if vote.sequence <= state.proven:
             if vote.sequence == state.stable:
                 state.accuse(self._last_votes.setdefault(vote.replica, vote), vote)
             if state.stable_certificate is not None:
                 state.mark("vote_below_watermark_answered")
                 state.send(vote.replica, state.stable_certificate)
             return
-        limits = state.config.limits
-        if vote.sequence % limits.checkpoint_interval or not state.in_reach(vote.sequence):
-            return
-        self._count(vote)
+        interval = state.config.limits.checkpoint_interval
+        is_ahead = vote.sequence % interval == 0 and state.in_reach(vote.sequence)
+        if is_ahead or vote.sequence == state.config.base:
+            self._count(vote)
 
     def _count(self, vote: Checkpoint) -> None:
         state = self._state
-        if vote.sequence <= state.stable:
+        if vote.sequence <= state.proven:
             return
         votes = self._votes.setdefault(vote.sequence, {})
         state.accuse(votes.setdefault(vote.replica, vote), vote)
@@ -123,7 +124,7 @@ class Checkpoints:
     def on_certificate(self, certificate: CheckpointCertificate) -> None:
         """Take a verified certificate; the watermark moves once this replica executed so far."""
         self._compare_votes(certificate)
-        newest = self._certified.sequence if self._certified else self._state.stable
+        newest = self._certified.sequence if self._certified else self._state.proven
         if certificate.sequence <= newest:
             return
         self._certified = certificate
@@ -165,16 +166,16 @@ class Checkpoints:
     def jumped(self, certificate: CheckpointCertificate) -> None:
         """The own state is now the certified one, whatever it was before."""
         self._roots = {certificate.sequence: certificate.root}
-        if certificate.sequence > self._state.stable:
+        if certificate.sequence > self._state.proven:
             self._make_stable(certificate)
         if self._certified is not None and self._certified.sequence <= self._state.stable:
             self._certified = None
 
     def _make_stable(self, certificate: CheckpointCertificate) -> None:
         state = self._state
-        assert certificate.sequence > state.stable
+        assert certificate.sequence > state.proven
         state.stable = certificate.sequence
-        state.stable_certificate = certificate
+        state.stable_certificate, state.past_certificate = certificate, None
         self._remember_votes(certificate)
         for book in (self._own, self._votes):
             for sequence in [s for s in book if s <= certificate.sequence]:
@@ -213,11 +214,14 @@ class Checkpoints:
     def resume(self, recovered: Recovered, now_ms: int) -> None:
         """Count the own votes that were on disk; vote for the state's own checkpoint if it is lost.
 
-        With one replica nobody else's vote would ever make its own count.
+        With one replica nobody else's vote would ever make its own count. The state that the epoch
+        began with is signed like a checkpoint: who joins the epoch can copy it at once.
         """
         for sequence in sorted(self._own):
             if sequence in self._own:
                 self._count(self._own[sequence])
+        if recovered.base_root is not None:
+            self.on_root(self._state.config.base, recovered.base_root, now_ms)
         at_checkpoint = recovered.applied % self._state.config.limits.checkpoint_interval == 0
         if recovered.root is not None and at_checkpoint:
             self.on_root(recovered.applied, recovered.root, now_ms)
@@ -228,9 +232,11 @@ class Checkpoints:
             self._state.stable = recovered.stable.sequence
             self._state.stable_certificate = recovered.stable
             self._remember_votes(recovered.stable)
+        else:
+            self._state.past_certificate = recovered.past_stable
         for sequence in sorted(recovered.checkpoints):
             vote = recovered.checkpoints[sequence]
-            if sequence > self._state.stable:
+            if sequence > self._state.proven:
                 self._own[sequence] = vote
                 self._votes[sequence] = {vote.replica: vote}
                 self._roots[sequence] = vote.root

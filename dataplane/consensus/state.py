@@ -83,6 +83,12 @@ class ReplicaState:
         """What opened the view; None in view 0 and while a view is not active."""
         self.stable = config.base
         self.stable_certificate: CheckpointCertificate | None = None
+        self.past_certificate: CheckpointCertificate | None = None
+        """The last one of an earlier epoch, until this epoch has its own.
+
+        Who still is in that epoch can check it, copy its state and come to the epoch's end by the
+        batches behind it, which nobody drops before: the new members must be able to begin.
+        """
         self.executed = 0
         self.requested = 0
         self.epoch_end: int | None = None
@@ -136,7 +142,7 @@ class ReplicaState:
     @property
     def is_deaf(self) -> bool:
         """Whether this replica has no use for proposals: its state is not one to go on from."""
-        return self.is_out or self.copying
+        return self.is_out or self.copying or self.precedes_epoch
 
     @property
     def is_out(self) -> bool:
@@ -163,12 +169,29 @@ class ReplicaState:
         return high if self.epoch_end is None else min(high, self.epoch_end)
 
     @property
+    def proven(self) -> int:
+        """The newest sequence whose state has a certificate of this epoch.
+
+        An epoch begins at its base without one; its members sign that state first of all.
+        """
+        is_certified = self.stable_certificate is not None or not self.config.base
+        return self.stable if is_certified else self.config.base - 1
+
+    def certificate_of(self, epoch: int) -> CheckpointCertificate | None:
+        """Return the newest certificate here if members of an epoch can check it."""
+        newest = self.stable_certificate or self.past_certificate
+        return newest if newest is not None and newest.epoch == epoch else None
+
+    @property
     def superseded(self) -> int:
         """The last sequence whose batch nobody needs who copies the stable state.
 
         A replica that catches up executes far beyond its own stable checkpoint before it hears of a
-        newer one; what it keeps must have a bound all the same.
+        newer one; what it keeps must have a bound all the same. Until the state that an epoch began
+        with is certified, the way there from the last certified one is kept.
         """
+        if self.stable_certificate is None and self.config.base:
+            return 0 if self.past_certificate is None else self.past_certificate.sequence
         return min(self.executed, max(self.stable, self.executed - self.config.limits.window))
 
     @property

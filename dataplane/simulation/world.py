@@ -12,6 +12,7 @@ from dataplane.documents.types import Configuration
 from dataplane.simulation.application import Workload
 from dataplane.simulation.byzantine.behaviour import Conspiracy
 from dataplane.simulation.byzantine.catalogue import behaviour_of
+from dataplane.simulation.chain import Chain
 from dataplane.simulation.checkers.suite import CheckerSuite
 from dataplane.simulation.control_plane import ControlPlane
 from dataplane.simulation.coverage import Coverage
@@ -95,6 +96,7 @@ class World:
         chance = Random(f"{options.seed} liars")
         self._conspiracy = Conspiracy(CLUSTER_ID, chance, options.liars, options.n)
         self.control_plane = ControlPlane(self)
+        self.chain = Chain()
         self.nodes: dict[int, Node] = {}
         """By instance: the replicas by their ids, then the second copies of twins."""
         self._instances: dict[int, tuple[int, ...]] = {}

@@ -3,13 +3,19 @@
 from collections.abc import Callable
 
 from dataplane.simulation.errors import ViolationError
+from dataplane.simulation.scenarios.members import MEMBER_SCENARIOS
 from dataplane.simulation.scenarios.ordering import ORDERING_SCENARIOS
 from dataplane.simulation.scenarios.suspicion import SUSPICION_SCENARIOS
 from dataplane.simulation.scenarios.views import VIEW_SCENARIOS
 
 SCENARIOS: dict[str, Callable[[], None]] = {
     scenario.__name__: scenario
-    for scenario in (*ORDERING_SCENARIOS, *SUSPICION_SCENARIOS, *VIEW_SCENARIOS)
+    for scenario in (
+        *ORDERING_SCENARIOS,
+        *SUSPICION_SCENARIOS,
+        *VIEW_SCENARIOS,
+        *MEMBER_SCENARIOS,
+    )
 }
 
 
