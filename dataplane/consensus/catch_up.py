@@ -12,6 +12,8 @@ from dataplane.consensus.state import ReplicaState
 
 LEARNER_HASTE = 10
 HEADS_MAX = 64
+SHOWN_STATUSES = 5
+"""One is shown that it executed another batch once in so many exchanges of positions."""
 
 
 class CatchUp:
@@ -24,6 +26,8 @@ class CatchUp:
         self._asked_ms: dict[int, int] = {}
         self._answered_ms: dict[int, int] = {}
         """When each was last answered with the own position, the longest ago first."""
+        self._shown_ms: dict[int, int] = {}
+        """When each was last shown that it executed another batch."""
         self._heads: dict[int, int] = {}
         """What each said it executed, also those that are no members."""
         self.heard_epoch = 0
@@ -52,6 +56,7 @@ class CatchUp:
 
     def _status(self) -> Status:
         state = self._state
+        head = state.archive.get(state.executed)
         return Status(
             state.config.epoch,
             state.view,
@@ -59,6 +64,7 @@ class CatchUp:
             state.executed,
             state.config.replica_id,
             state.active,
+            b"" if head is None else head.certificate.digest,
         )
 
     def on_status(self, status: Status, now_ms: int) -> None:
@@ -69,6 +75,7 @@ class CatchUp:
         certificate = state.certificate_of(status.epoch)
         if certificate is not None and status.stable < certificate.sequence:
             state.send(status.replica, certificate)
+        self._compare_heads(status, now_ms)
         if status.executed < state.executed and status.executed + 1 not in state.archive:
             self._ordering.repeat_to(status.replica, status.executed + 1)
         if state.config.public_key(status.replica) is None:
@@ -83,6 +90,26 @@ class CatchUp:
         while len(self._heads) > HEADS_MAX:
             del self._heads[min(self._heads, key=self._heads.__getitem__)]
         self._fetch_next(now_ms)
+
+    def _compare_heads(self, status: Status, now_ms: int) -> None:
+        """Show who executed another batch the proof of this one, and of the state behind it.
+
+        Its certificate and the own one have signers in common; who gets the second can tell who
+        lied, in one view at once, across views by the roots of a checkpoint.
+        """
+        state = self._state
+        own = state.archive.get(status.executed)
+        if own is None or not status.head or own.certificate.digest == status.head:
+            return
+        before_ms = self._shown_ms.get(status.replica)
+        if before_ms is not None and now_ms - before_ms < SHOWN_STATUSES * self.status_ms:
+            return
+        self._shown_ms[status.replica] = now_ms
+        while len(self._shown_ms) > HEADS_MAX:
+            del self._shown_ms[next(iter(self._shown_ms))]
+        state.send(status.replica, Committed((own,)))
+        if state.stable_certificate is not None:
+            state.send(status.replica, state.stable_certificate)
 
     def _answer(self, replica: int, now_ms: int) -> None:
         """Tell the own position, but not at once again: two would answer each other for ever."""

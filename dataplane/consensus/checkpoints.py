@@ -1,6 +1,7 @@
 """Checkpoints: proof of the state, and the moving of the watermarks (OSDI'99, section 4.3)."""
 
 from dataplane.consensus.accountability import checkpoints_in
+from dataplane.consensus.history import CheckpointHistory
 from dataplane.consensus.messages import (
     Checkpoint,
     CheckpointCertificate,
@@ -20,8 +21,7 @@ class Checkpoints:
         self._votes: dict[int, dict[int, Checkpoint]] = {}
         self._certified: CheckpointCertificate | None = None
         self._roots: dict[int, bytes] = {}
-        self._last_votes: dict[int, Checkpoint] = {}
-        """What each replica said of the stable checkpoint: who says another thing is noticed."""
+        self._history = CheckpointHistory(state)
         self._sent_at_ms = 0
 
     @property
@@ -92,8 +92,7 @@ class Checkpoints:
         """Count a replica's checkpoint; a sender that lags gets the proof of the stable one."""
         state = self._state
         if vote.sequence <= state.proven:
-            if vote.sequence == state.stable:
-                state.accuse(self._last_votes.setdefault(vote.replica, vote), vote)
+            self._history.on_vote(vote)
             if state.stable_certificate is not None:
                 state.mark("vote_below_watermark_answered")
                 state.send(vote.replica, state.stable_certificate)
@@ -123,6 +122,7 @@ class Checkpoints:
 
     def on_certificate(self, certificate: CheckpointCertificate) -> None:
         """Take a verified certificate; the watermark moves once this replica executed so far."""
+        self._history.on_certificate(certificate)
         self._compare_votes(certificate)
         newest = self._certified.sequence if self._certified else self._state.proven
         if certificate.sequence <= newest:
@@ -130,12 +130,15 @@ class Checkpoints:
         self._certified = certificate
         self.advance()
 
+    def is_surplus(self, certificate: CheckpointCertificate) -> bool:
+        """Whether a certificate need not be verified: what it proves is stable here already."""
+        is_past = certificate.sequence <= self._state.proven
+        return is_past and not self._history.contradicts(certificate)
+
     def _compare_votes(self, certificate: CheckpointCertificate) -> None:
         """Compare what replicas signed in a certificate with what they said here."""
         state = self._state
         book = self._votes.get(certificate.sequence, {})
-        if certificate.sequence == state.stable:
-            book = self._last_votes
         for vote in checkpoints_in(certificate):
             state.accuse(book.get(vote.replica, vote), vote)
 
@@ -176,7 +179,7 @@ class Checkpoints:
         assert certificate.sequence > state.proven
         state.stable = certificate.sequence
         state.stable_certificate, state.past_certificate = certificate, None
-        self._remember_votes(certificate)
+        self._history.keep(certificate, self._votes.get(certificate.sequence, {}))
         for book in (self._own, self._votes):
             for sequence in [s for s in book if s <= certificate.sequence]:
                 del book[sequence]
@@ -188,11 +191,6 @@ class Checkpoints:
             then=lambda _now: state.emit(Stable(certificate)),
         )
         self._sign_withheld()
-
-    def _remember_votes(self, certificate: CheckpointCertificate) -> None:
-        """Keep one vote of each replica for the checkpoint that is stable now."""
-        self._last_votes = {vote.replica: vote for vote in checkpoints_in(certificate)}
-        self._last_votes |= self._votes.get(certificate.sequence, {})
 
     def retransmit(self, now_ms: int) -> None:
         """Send the newest own checkpoint again while it is not stable."""
@@ -231,7 +229,7 @@ class Checkpoints:
         if recovered.stable is not None:
             self._state.stable = recovered.stable.sequence
             self._state.stable_certificate = recovered.stable
-            self._remember_votes(recovered.stable)
+            self._history.keep(recovered.stable, {})
         else:
             self._state.past_certificate = recovered.past_stable
         for sequence in sorted(recovered.checkpoints):

@@ -126,6 +126,11 @@ def encode_record(record: Record) -> bytes:
     return _encoder.encode(record)
 
 
+def decode_record(data: bytes) -> Record:
+    """Return the record in what `encode_record` wrote."""
+    return _decoder.decode(data)
+
+
 @dataclass(slots=True)
 class Recovered:
     """What a replica knew of one epoch when it stopped, and every decision still in the log."""

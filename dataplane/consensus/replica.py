@@ -210,6 +210,8 @@ class Replica:
         """Whether a message may be dropped unverified because it adds nothing."""
         if isinstance(message, Accusation):
             return not any(self._state.evidence.wants(proof) for proof in message.proofs)
+        if isinstance(message, CheckpointCertificate):
+            return self._checkpoints.is_surplus(message)
         if self._state.precedes_epoch and isinstance(message, PrePrepare | Forward):
             # It may not know every gateway's key yet, and orders nothing before it has a state.
             return True

@@ -20,7 +20,8 @@ from dataplane.consensus.pending import PendingRequests
 from dataplane.consensus.records import Record, ViewEntered, ViewLeft, encode_record
 from dataplane.consensus.slots import Slot
 
-ALARMS_PER_CODE_MAX = 100
+FORKS_MAX = 100
+"""So many sequences at which the history forked are told of."""
 
 
 class Archive:
@@ -117,6 +118,7 @@ class ReplicaState:
         self._effects: list[Effect] = []
         self._waiting: deque[tuple[int, Callable[[int], None]]] = deque()
         self._accused: list[int] = []
+        self._forks: set[int] = set()
         self.evidence = EvidenceBook(limits.evidence_max, config.n)
 
     @property
@@ -302,6 +304,17 @@ class ReplicaState:
         proof = proof_from(first, second)
         if proof is not None and self.believe(proof, told_by=None):
             self.broadcast(Accusation((proof,)))
+
+    def forked(self, sequence: int) -> None:
+        """Tell that two quorums signed different things: more than f replicas lied.
+
+        Who signed both is accused besides. Commits of two views do not contradict each other; the
+        roots of the next checkpoints do.
+        """
+        if sequence in self._forks or len(self._forks) >= FORKS_MAX:
+            return
+        self._forks.add(sequence)
+        self.alarm("forked", f"another quorum signed another history at {sequence}")
 
     def believe(self, proof: EquivocationProof, told_by: int | None) -> bool:
         """Report a checked proof once; return whether it was news."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from dataplane.simulation.errors import ViolationError
+from dataplane.simulation.scenarios.forks import FORK_SCENARIOS
 from dataplane.simulation.scenarios.members import MEMBER_SCENARIOS
 from dataplane.simulation.scenarios.ordering import ORDERING_SCENARIOS
 from dataplane.simulation.scenarios.suspicion import SUSPICION_SCENARIOS
@@ -15,6 +16,7 @@ SCENARIOS: dict[str, Callable[[], None]] = {
         *SUSPICION_SCENARIOS,
         *VIEW_SCENARIOS,
         *MEMBER_SCENARIOS,
+        *FORK_SCENARIOS,
     )
 }
 

@@ -67,11 +67,11 @@ def test_a_liar_ahead_of_all_does_not_keep_a_laggard_from_asking_others():
     lab.order(1, 2, 3)
     _join(lab)
     lab.now_ms += LIMITS.status_ms
-    lab.give(3, Status(0, 0, 2**40, 2**40, 1, True))
+    lab.give(3, Status(0, 0, 2**40, 2**40, 1, True, b""))
     lab.wire.clear()  # The liar is asked, and never answers.
     lab.now_ms += LIMITS.retransmit_ms
-    lab.give(3, Status(0, 0, 2**40, 2**40, 1, True))
-    lab.give(3, Status(0, 0, 0, 3, 2, True))
+    lab.give(3, Status(0, 0, 2**40, 2**40, 1, True, b""))
+    lab.give(3, Status(0, 0, 0, 3, 2, True, b""))
     lab.run()
     assert len(lab.bench[3].executed) == 3
 
@@ -248,10 +248,10 @@ def test_two_strangers_do_not_answer_each_other_for_ever():
     lab = Lab(4)
     lab.bench[0].said.clear()
     for _ in range(5):
-        assert lab.give(0, Status(1, 0, 0, 0, 9, True), 9)
+        assert lab.give(0, Status(1, 0, 0, 0, 9, True, b""), 9)
     assert len(lab.bench[0].votes(Status)) == 1
     lab.now_ms += LIMITS.status_ms
-    assert lab.give(0, Status(1, 0, 0, 0, 9, True), 9)
+    assert lab.give(0, Status(1, 0, 0, 0, 9, True, b""), 9)
     assert len(lab.bench[0].votes(Status)) == 2
 
 

@@ -172,7 +172,7 @@ def test_fisco_2211_a_flood_of_huge_views_moves_and_fills_nothing():
     lab = Lab(4)
     for i in range(200):
         lab.give(3, suspect(0, 2**40 + i))
-        lab.give(3, Status(0, 2**40 + i, 0, 0, 0, is_active=True))
+        lab.give(3, Status(0, 2**40 + i, 0, 0, 0, is_active=True, head=b""))
         lab.give(3, lab.vote(Prepare, 0, 1, A, view=2**40 + i))
         lab.give(3, lab.vote(Commit, 0, 1, A, view=2**40 + i))
         lab.give(3, Heartbeat(0, 2**40 + i, 0))

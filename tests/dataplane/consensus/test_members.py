@@ -63,7 +63,7 @@ def test_two_strangers_do_not_answer_each_other_for_ever():
     lab = Lab(3)
     lab.bench[0].said.clear()
     for _ in range(3):
-        lab.give(0, Status(1, 0, 0, 0, STRANGER, is_active=True), STRANGER)
+        lab.give(0, Status(1, 0, 0, 0, STRANGER, is_active=True, head=b""), STRANGER)
     assert len(lab.bench[0].votes(Status)) == 1
 
 
@@ -86,7 +86,7 @@ def test_a_learner_whose_state_is_older_than_the_epoch_copies_and_asks_for_no_ba
 ):
     learner = _learner(applied=applied)
     learner.on_tick(1_000_000)
-    learner.on_message(1_000_000, 0, Status(1, 0, 8, 9, 0, is_active=True))
+    learner.on_message(1_000_000, 0, Status(1, 0, 8, 9, 0, is_active=True, head=b""))
     learner.on_message(1_000_000, 0, CheckpointCertificate(1, 8, b"\1" * 32, ()))
     learner.on_tick(1_010_000)
     effects = learner.take()
@@ -187,7 +187,7 @@ def test_members_sign_the_state_that_their_epoch_began_with():
     assert (certificate.sequence, certificate.root, member.stable) == (BASE, ROOT, BASE)
     # Who says that it has none gets it; who has it does not.
     for stable, sent in ((BASE - 1, 1), (BASE, 0)):
-        member.on_message(NOW_MS, 1, Status(1, 0, stable, BASE, 1, is_active=True))
+        member.on_message(NOW_MS, 1, Status(1, 0, stable, BASE, 1, is_active=True, head=b""))
         assert len(_said(_run(member), CheckpointCertificate)) == sent
 
 
@@ -230,7 +230,7 @@ def test_who_is_in_the_epoch_before_gets_its_last_certificate_until_this_one_has
     ended.hand_over(member, NOW_MS)
     member.on_tick(NOW_MS)
     _run(member)
-    behind = Status(0, 0, 0, 1, 1, is_active=True)
+    behind = Status(0, 0, 0, 1, 1, is_active=True, head=b"")
     member.on_message(NOW_MS, 1, behind)
     assert _said(_run(member), CheckpointCertificate) == [certificate]
     member.on_message(NOW_MS, 2, _checkpoint(2))
