@@ -28,10 +28,8 @@ class CatchUp:
         """When each was last answered with the own position, the longest ago first."""
         self._shown_ms: dict[int, int] = {}
         """When each was last shown that it executed another batch."""
-        self._heads: dict[int, int] = {}
-        """What each said it executed, also those that are no members."""
-        self.heard_epoch = 0
-        """The newest epoch that anybody claims to be in."""
+        self.positions: dict[int, Status] = {}
+        """What each said last of where it is, also those that are no members."""
         self.peers: dict[int, Status] = {}
 
     @property
@@ -60,7 +58,7 @@ class CatchUp:
         return Status(
             state.config.epoch,
             state.view,
-            state.proven,
+            state.certified,
             state.executed,
             state.config.replica_id,
             state.active,
@@ -71,7 +69,6 @@ class CatchUp:
         """Note the peer's position; fetch from it what is missing here."""
         state = self._state
         is_here = status.epoch == state.config.epoch
-        self.heard_epoch = max(self.heard_epoch, status.epoch)
         certificate = state.certificate_of(status.epoch)
         if certificate is not None and status.stable < certificate.sequence:
             state.send(status.replica, certificate)
@@ -86,9 +83,9 @@ class CatchUp:
         if is_here and status.view > state.view:
             # It will answer with what takes this replica into its view.
             self._answer(status.replica, now_ms)
-        self._heads[status.replica] = status.executed
-        while len(self._heads) > HEADS_MAX:
-            del self._heads[min(self._heads, key=self._heads.__getitem__)]
+        self.positions[status.replica] = status
+        while len(self.positions) > HEADS_MAX:
+            del self.positions[min(self.positions, key=self._head)]
         self._fetch_next(now_ms)
 
     def _compare_heads(self, status: Status, now_ms: int) -> None:
@@ -131,12 +128,15 @@ class CatchUp:
         state, limits = self._state, self._state.config.limits
         if now_ms - max(self._asked_ms.values(), default=0) < limits.retransmit_ms:
             return
-        ahead = [peer for peer, head in self._heads.items() if head > state.requested]
+        ahead = [peer for peer in self.positions if self._head(peer) > state.requested]
         if not ahead or state.copying or state.precedes_epoch:
             return
         asked_ms, peer = min((self._asked_ms.get(peer, 0), peer) for peer in ahead)
         if now_ms - asked_ms >= 2 * limits.status_ms:
-            self._fetch(peer, self._heads[peer], now_ms)
+            self._fetch(peer, self._head(peer), now_ms)
+
+    def _head(self, peer: int) -> int:
+        return self.positions[peer].executed if peer in self.positions else 0
 
     def _fetch(self, peer: int, last: int, now_ms: int) -> None:
         state = self._state
@@ -179,6 +179,6 @@ class CatchUp:
         self._asked_ms.pop(sender, None)
         for entry in message.entries:
             self._ordering.learn(entry)
-        head = self._heads.get(sender, 0)
+        head = self._head(sender)
         if before < self._state.requested < head:
             self._fetch(sender, head, now_ms)

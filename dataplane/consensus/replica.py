@@ -149,9 +149,9 @@ class Replica:
         return self._catch_up.peers
 
     @property
-    def heard_epoch(self) -> int:
-        """The newest epoch that anybody claims to be in."""
-        return self._catch_up.heard_epoch
+    def positions(self) -> dict[int, Status]:
+        """The last position heard from anybody, also from those that are no members."""
+        return self._catch_up.positions
 
     @property
     def marks(self) -> Counter[str]:

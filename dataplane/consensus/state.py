@@ -179,6 +179,17 @@ class ReplicaState:
         is_certified = self.stable_certificate is not None or not self.config.base
         return self.stable if is_certified else self.config.base - 1
 
+    @property
+    def certified(self) -> int:
+        """The sequence of the newest certificate here, as others are told of it.
+
+        One of an earlier epoch is told as before the beginning of this one, also one of its end.
+        """
+        if self.stable_certificate is not None or not self.config.base:
+            return self.stable
+        past = self.past_certificate
+        return 0 if past is None else min(past.sequence, self.config.base - 1)
+
     def certificate_of(self, epoch: int) -> CheckpointCertificate | None:
         """Return the newest certificate here if members of an epoch can check it."""
         newest = self.stable_certificate or self.past_certificate

@@ -93,13 +93,12 @@ class ReplicationDriver:
         self.config = self._epochs.config
         self.metrics = ReplicationMetrics()
         self.notices = Notices(self.metrics)
-        self._executor, self._wal = executor, wal
+        self._executor, self._wal, self._clock, self._on_halt = executor, wal, clock, on_halt
         limits = self.config.limits
         self._log = LogKeeping(wal, flush, executor, retained=limits.retained_batches_max)
-        self._clock, self._on_halt = clock, on_halt
         self._verifier = RememberingVerifier(Ed25519Verifier())
-        known = (self.config, self._verifier, evidence_log, self.metrics)
-        self.accountability = Accountability(*known)
+        checks = (self.config, self._verifier)
+        self.accountability = Accountability(*checks, evidence_log, self.metrics)
         self._intake = Intake(self._verifier, self.accountability, self.notices)
         self._signer, self._amnesia = signer, amnesia
         self._replica = Replica(self.config, signer, self._epochs.recovered)
@@ -156,6 +155,7 @@ class ReplicationDriver:
             order=self._submissions.submit,
             on_contradiction=self._contradicted,
             handovers=self.handovers,
+            stable=self._epochs.recovered.stable,
         )
 
     # --- Life -----------------------------------------------------------------------------------
@@ -356,7 +356,7 @@ class ReplicationDriver:
 
     def _give_up_epoch(self, now_ms: int) -> None:
         """Go on in a later epoch when there is no way to the end of this one any more."""
-        following = self._passed_over.where_to(self._epochs.current, self.executed, now_ms)
+        following = self._passed_over.where_to(self._epochs.current, self._replica, now_ms)
         if following and not self._epoch_over and self._syncing is None:
             self.notices.alarm("epoch_passed_over", f"gave up epoch {self.config.epoch}")
             self._begin_epoch(following)
@@ -428,7 +428,7 @@ class ReplicationDriver:
                 self._replica.on_damaged(damaged)
             self._replica.on_tick(now_ms)
             self._submissions.on_tick(now_ms)
-            self.handovers.on_tick(now_ms, max(self.config.epoch, self._replica.heard_epoch))
+            self.handovers.on_tick(now_ms, self.config.epoch, self._replica.positions)
             self._give_up_epoch(now_ms)
             if self.watch.update(now_ms, self._replica.executed):
                 self._submissions.refuse_waiting(self.watch.explain())

@@ -56,6 +56,8 @@ class ReadPorts:
     order: Callable[[Sequence[bytes], int], Awaitable[object]]
     on_contradiction: Callable[[str], None]
     handovers: Handovers
+    stable: CheckpointCertificate | None
+    """The last stable checkpoint that the log knows."""
 
 
 class Reads:
@@ -74,6 +76,8 @@ class Reads:
             send=self._send,
             on_contradiction=ports.on_contradiction,
         )
+        if ports.stable is not None:
+            self.views.restore(ports.stable, ports.executed())
         me = config.replica_id
         self._polls = Polls(
             me=me,
@@ -86,7 +90,9 @@ class Reads:
         )
 
     def set_config(self, config: ReplicaConfig) -> None:
-        """Ask and sign among the members of a new epoch."""
+        """Ask and sign among the members of a new epoch, which sign what it begins with first."""
+        if self._ports.executed() == config.base:
+            self.views.take(config.base)
         self._seals.set_config(config)
         me = config.replica_id
         peers = [m.replica_id for m in config.members if m.replica_id != me]
@@ -162,6 +168,7 @@ class Reads:
     def on_stable(self, certificate: CheckpointCertificate) -> None:
         """A checkpoint became stable."""
         self.views.settle(certificate)
+        self.views.restore(certificate, self._ports.executed())
 
     def stop(self) -> None:
         """Fail what waits and release what is held."""

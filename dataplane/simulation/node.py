@@ -305,10 +305,11 @@ class Node:
     def _catch_up_with_epochs(self) -> None:
         """Give up an epoch that is over when there is no way to its end any more."""
         assert self.replica is not None
-        if self._syncing or self._epoch_over or self.replica.heard_epoch <= self.config.epoch:
+        heard = [status.epoch for status in self.replica.positions.values()]
+        if self._syncing or self._epoch_over or max(heard, default=0) <= self.config.epoch:
             return
-        here, executed = self.configuration, self.replica.executed
-        following = self._passed_over.where_to(here, executed, self.now_ms)
+        here = self.configuration
+        following = self._passed_over.where_to(here, self.replica, self.now_ms)
         if following is not None:
             self.world.count("epoch_passed_over")
             self.world.say(f"node {self.id} gives up epoch {here.epoch}")

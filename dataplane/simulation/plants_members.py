@@ -91,7 +91,7 @@ def beginning_unsigned() -> list[Patch]:
 
 def epoch_never_given_up() -> list[Patch]:
     """A node stays in its epoch, also when nothing leads to its end any more."""
-    return [(PassedOver, "where_to", lambda self, current, executed, now_ms: None)]
+    return [(PassedOver, "where_to", lambda self, current, replica, now_ms: None)]
 
 
 def way_to_the_end_forgotten() -> list[Patch]:
