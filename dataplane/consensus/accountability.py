@@ -98,6 +98,9 @@ def on_late_commit(state: ReplicaState, vote: Commit) -> None:
 
 def on_commit_certificate(state: ReplicaState, certificate: CommitCertificate) -> None:
     """Compare the votes inside a peer's certificate with those that came here."""
+    entry = state.archive.get(certificate.sequence)
+    if entry is not None and entry.certificate.digest != certificate.digest:
+        state.forked(certificate.sequence)
     for replica, signature in certificate.votes:
         first = _held_commit(state, replica, certificate.sequence)
         if first is not None:

@@ -12,6 +12,8 @@ from dataplane.consensus.state import ReplicaState
 
 LEARNER_HASTE = 10
 HEADS_MAX = 64
+SHOWN_STATUSES = 5
+"""One is shown that it executed another batch once in so many exchanges of positions."""
 
 
 class CatchUp:
@@ -24,8 +26,10 @@ class CatchUp:
         self._asked_ms: dict[int, int] = {}
         self._answered_ms: dict[int, int] = {}
         """When each was last answered with the own position, the longest ago first."""
-        self._heads: dict[int, int] = {}
-        """What each said it executed, also those that are no members."""
+        self._shown_ms: dict[int, int] = {}
+        """When each was last shown that it executed another batch."""
+        self.positions: dict[int, Status] = {}
+        """What each said last of where it is, also those that are no members."""
         self.peers: dict[int, Status] = {}
 
     @property
@@ -50,21 +54,25 @@ class CatchUp:
 
     def _status(self) -> Status:
         state = self._state
+        head = state.archive.get(state.executed)
         return Status(
             state.config.epoch,
             state.view,
-            state.stable,
+            state.certified,
             state.executed,
             state.config.replica_id,
             state.active,
+            b"" if head is None else head.certificate.digest,
         )
 
     def on_status(self, status: Status, now_ms: int) -> None:
         """Note the peer's position; fetch from it what is missing here."""
         state = self._state
         is_here = status.epoch == state.config.epoch
-        if is_here and status.stable < state.stable and state.stable_certificate is not None:
-            state.send(status.replica, state.stable_certificate)
+        certificate = state.certificate_of(status.epoch)
+        if certificate is not None and status.stable < certificate.sequence:
+            state.send(status.replica, certificate)
+        self._compare_heads(status, now_ms)
         if status.executed < state.executed and status.executed + 1 not in state.archive:
             self._ordering.repeat_to(status.replica, status.executed + 1)
         if state.config.public_key(status.replica) is None:
@@ -75,10 +83,30 @@ class CatchUp:
         if is_here and status.view > state.view:
             # It will answer with what takes this replica into its view.
             self._answer(status.replica, now_ms)
-        self._heads[status.replica] = status.executed
-        while len(self._heads) > HEADS_MAX:
-            del self._heads[min(self._heads, key=self._heads.__getitem__)]
+        self.positions[status.replica] = status
+        while len(self.positions) > HEADS_MAX:
+            del self.positions[min(self.positions, key=self._head)]
         self._fetch_next(now_ms)
+
+    def _compare_heads(self, status: Status, now_ms: int) -> None:
+        """Show who executed another batch the proof of this one, and of the state behind it.
+
+        Its certificate and the own one have signers in common; who gets the second can tell who
+        lied, in one view at once, across views by the roots of a checkpoint.
+        """
+        state = self._state
+        own = state.archive.get(status.executed)
+        if own is None or not status.head or own.certificate.digest == status.head:
+            return
+        before_ms = self._shown_ms.get(status.replica)
+        if before_ms is not None and now_ms - before_ms < SHOWN_STATUSES * self.status_ms:
+            return
+        self._shown_ms[status.replica] = now_ms
+        while len(self._shown_ms) > HEADS_MAX:
+            del self._shown_ms[next(iter(self._shown_ms))]
+        state.send(status.replica, Committed((own,)))
+        if state.stable_certificate is not None:
+            state.send(status.replica, state.stable_certificate)
 
     def _answer(self, replica: int, now_ms: int) -> None:
         """Tell the own position, but not at once again: two would answer each other for ever."""
@@ -100,12 +128,15 @@ class CatchUp:
         state, limits = self._state, self._state.config.limits
         if now_ms - max(self._asked_ms.values(), default=0) < limits.retransmit_ms:
             return
-        ahead = [peer for peer, head in self._heads.items() if head > state.requested]
+        ahead = [peer for peer in self.positions if self._head(peer) > state.requested]
         if not ahead or state.copying or state.precedes_epoch:
             return
         asked_ms, peer = min((self._asked_ms.get(peer, 0), peer) for peer in ahead)
         if now_ms - asked_ms >= 2 * limits.status_ms:
-            self._fetch(peer, self._heads[peer], now_ms)
+            self._fetch(peer, self._head(peer), now_ms)
+
+    def _head(self, peer: int) -> int:
+        return self.positions[peer].executed if peer in self.positions else 0
 
     def _fetch(self, peer: int, last: int, now_ms: int) -> None:
         state = self._state
@@ -148,6 +179,6 @@ class CatchUp:
         self._asked_ms.pop(sender, None)
         for entry in message.entries:
             self._ordering.learn(entry)
-        head = self._heads.get(sender, 0)
+        head = self._head(sender)
         if before < self._state.requested < head:
             self._fetch(sender, head, now_ms)

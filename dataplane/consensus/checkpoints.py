@@ -1,6 +1,7 @@
 """Checkpoints: proof of the state, and the moving of the watermarks (OSDI'99, section 4.3)."""
 
 from dataplane.consensus.accountability import checkpoints_in
+from dataplane.consensus.history import CheckpointHistory
 from dataplane.consensus.messages import (
     Checkpoint,
     CheckpointCertificate,
@@ -20,8 +21,7 @@ class Checkpoints:
         self._votes: dict[int, dict[int, Checkpoint]] = {}
         self._certified: CheckpointCertificate | None = None
         self._roots: dict[int, bytes] = {}
-        self._last_votes: dict[int, Checkpoint] = {}
-        """What each replica said of the stable checkpoint: who says another thing is noticed."""
+        self._history = CheckpointHistory(state)
         self._sent_at_ms = 0
 
     @property
@@ -55,12 +55,13 @@ class Checkpoints:
     def _is_wanted(self, sequence: int) -> bool:
         state = self._state
         certified = self._certified.sequence if self._certified else state.stable
-        return sequence >= certified and state.in_reach(sequence)
+        is_near = state.in_reach(sequence) or 0 < sequence == state.config.base
+        return sequence >= certified and is_near
 
     def _sign_withheld(self) -> None:
         """Sign roots that were out of reach while this replica lagged: they may be wanted now."""
         for sequence in sorted(self._roots):
-            is_new = sequence > self._state.stable and sequence not in self._own
+            is_new = sequence > self._state.proven and sequence not in self._own
             if is_new and self._is_wanted(sequence) and not self._state.is_mute:
                 self._state.mark("withheld_root_signed")
                 self._sign(sequence, self._roots[sequence])
@@ -90,21 +91,20 @@ class Checkpoints:
     def on_checkpoint(self, vote: Checkpoint) -> None:
         """Count a replica's checkpoint; a sender that lags gets the proof of the stable one."""
         state = self._state
-        if vote.sequence <= state.stable:
-            if vote.sequence == state.stable:
-                state.accuse(self._last_votes.setdefault(vote.replica, vote), vote)
+        if vote.sequence <= state.proven:
+            self._history.on_vote(vote)
             if state.stable_certificate is not None:
                 state.mark("vote_below_watermark_answered")
                 state.send(vote.replica, state.stable_certificate)
             return
-        limits = state.config.limits
-        if vote.sequence % limits.checkpoint_interval or not state.in_reach(vote.sequence):
-            return
-        self._count(vote)
+        interval = state.config.limits.checkpoint_interval
+        is_ahead = vote.sequence % interval == 0 and state.in_reach(vote.sequence)
+        if is_ahead or vote.sequence == state.config.base:
+            self._count(vote)
 
     def _count(self, vote: Checkpoint) -> None:
         state = self._state
-        if vote.sequence <= state.stable:
+        if vote.sequence <= state.proven:
             return
         votes = self._votes.setdefault(vote.sequence, {})
         state.accuse(votes.setdefault(vote.replica, vote), vote)
@@ -122,19 +122,23 @@ class Checkpoints:
 
     def on_certificate(self, certificate: CheckpointCertificate) -> None:
         """Take a verified certificate; the watermark moves once this replica executed so far."""
+        self._history.on_certificate(certificate)
         self._compare_votes(certificate)
-        newest = self._certified.sequence if self._certified else self._state.stable
+        newest = self._certified.sequence if self._certified else self._state.proven
         if certificate.sequence <= newest:
             return
         self._certified = certificate
         self.advance()
 
+    def is_surplus(self, certificate: CheckpointCertificate) -> bool:
+        """Whether a certificate need not be verified: what it proves is stable here already."""
+        is_past = certificate.sequence <= self._state.proven
+        return is_past and not self._history.contradicts(certificate)
+
     def _compare_votes(self, certificate: CheckpointCertificate) -> None:
         """Compare what replicas signed in a certificate with what they said here."""
         state = self._state
         book = self._votes.get(certificate.sequence, {})
-        if certificate.sequence == state.stable:
-            book = self._last_votes
         for vote in checkpoints_in(certificate):
             state.accuse(book.get(vote.replica, vote), vote)
 
@@ -165,17 +169,17 @@ class Checkpoints:
     def jumped(self, certificate: CheckpointCertificate) -> None:
         """The own state is now the certified one, whatever it was before."""
         self._roots = {certificate.sequence: certificate.root}
-        if certificate.sequence > self._state.stable:
+        if certificate.sequence > self._state.proven:
             self._make_stable(certificate)
         if self._certified is not None and self._certified.sequence <= self._state.stable:
             self._certified = None
 
     def _make_stable(self, certificate: CheckpointCertificate) -> None:
         state = self._state
-        assert certificate.sequence > state.stable
+        assert certificate.sequence > state.proven
         state.stable = certificate.sequence
-        state.stable_certificate = certificate
-        self._remember_votes(certificate)
+        state.stable_certificate, state.past_certificate = certificate, None
+        self._history.keep(certificate, self._votes.get(certificate.sequence, {}))
         for book in (self._own, self._votes):
             for sequence in [s for s in book if s <= certificate.sequence]:
                 del book[sequence]
@@ -187,11 +191,6 @@ class Checkpoints:
             then=lambda _now: state.emit(Stable(certificate)),
         )
         self._sign_withheld()
-
-    def _remember_votes(self, certificate: CheckpointCertificate) -> None:
-        """Keep one vote of each replica for the checkpoint that is stable now."""
-        self._last_votes = {vote.replica: vote for vote in checkpoints_in(certificate)}
-        self._last_votes |= self._votes.get(certificate.sequence, {})
 
     def retransmit(self, now_ms: int) -> None:
         """Send the newest own checkpoint again while it is not stable."""
@@ -213,11 +212,14 @@ class Checkpoints:
     def resume(self, recovered: Recovered, now_ms: int) -> None:
         """Count the own votes that were on disk; vote for the state's own checkpoint if it is lost.
 
-        With one replica nobody else's vote would ever make its own count.
+        With one replica nobody else's vote would ever make its own count. The state that the epoch
+        began with is signed like a checkpoint: who joins the epoch can copy it at once.
         """
         for sequence in sorted(self._own):
             if sequence in self._own:
                 self._count(self._own[sequence])
+        if recovered.base_root is not None:
+            self.on_root(self._state.config.base, recovered.base_root, now_ms)
         at_checkpoint = recovered.applied % self._state.config.limits.checkpoint_interval == 0
         if recovered.root is not None and at_checkpoint:
             self.on_root(recovered.applied, recovered.root, now_ms)
@@ -227,10 +229,12 @@ class Checkpoints:
         if recovered.stable is not None:
             self._state.stable = recovered.stable.sequence
             self._state.stable_certificate = recovered.stable
-            self._remember_votes(recovered.stable)
+            self._history.keep(recovered.stable, {})
+        else:
+            self._state.past_certificate = recovered.past_stable
         for sequence in sorted(recovered.checkpoints):
             vote = recovered.checkpoints[sequence]
-            if sequence > self._state.stable:
+            if sequence > self._state.proven:
                 self._own[sequence] = vote
                 self._votes[sequence] = {vote.replica: vote}
                 self._roots[sequence] = vote.root

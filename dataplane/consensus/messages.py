@@ -153,8 +153,8 @@ class Status(Message, frozen=True):
     stable: int
     executed: int
     replica: int
-    is_active: bool
-    """Whether the replica takes part in `view`; if not, it waits for the view's NewView."""
+    is_active: bool  # Whether it takes part in `view`; if not, it waits for the view's NewView.
+    head: bytes  # The digest of the batch at `executed`; empty when it is known no more.
 
 
 class Heartbeat(Message, frozen=True):

@@ -383,7 +383,9 @@ class Ordering:
         """Ask for the execution of every decided batch that is next in order."""
         state = self._state
         interval = state.config.limits.checkpoint_interval
-        while not state.diverged and not state.copying and not state.ended:
+        # A state older than the epoch is replaced: what led to its epoch's end belongs to that one.
+        is_older = state.precedes_epoch
+        while not is_older and not state.diverged and not state.copying and not state.ended:
             entry = state.archive.get(state.requested + 1)
             if entry is None or entry.certificate.epoch > state.config.epoch:
                 # The log may go on in a later epoch: its replica executes that, once there is one.

@@ -126,6 +126,11 @@ def encode_record(record: Record) -> bytes:
     return _encoder.encode(record)
 
 
+def decode_record(data: bytes) -> Record:
+    """Return the record in what `encode_record` wrote."""
+    return _decoder.decode(data)
+
+
 @dataclass(slots=True)
 class Recovered:
     """What a replica knew of one epoch when it stopped, and every decision still in the log."""
@@ -137,6 +142,8 @@ class Recovered:
     """The log goes on into a later epoch, which the state has not reached."""
     root: bytes | None = None
     """The root of the state at `applied`, when that is a checkpoint."""
+    base_root: bytes | None = None
+    """The root of the state that the epoch began with, while it may have no certificate yet."""
     accepted: dict[int, Accepted] = field(default_factory=dict)
     """The newest proposal of each sequence."""
     bodies: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
@@ -145,6 +152,8 @@ class Recovered:
     decided: dict[int, Decided] = field(default_factory=dict)
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
     stable: CheckpointCertificate | None = None
+    past_stable: CheckpointCertificate | None = None
+    """The newest of the epochs before."""
     left: ViewChange | None = None
     entered: NewView | None = None
     past_commits: dict[int, Commit] = field(default_factory=dict)
@@ -181,7 +190,15 @@ def recover(
         elif record.epoch < epoch and isinstance(record, Prepared):
             # An earlier epoch's laggards may need it, where a crash took the certificate.
             recovered.past_commits[record.vote.sequence] = record.vote
+        elif record.epoch < epoch and isinstance(record, MadeStable):
+            recovered.past_stable = _newest(recovered.past_stable, record.certificate)
     return recovered
+
+
+def _newest(
+    known: CheckpointCertificate | None, other: CheckpointCertificate
+) -> CheckpointCertificate:
+    return other if known is None or other.sequence > known.sequence else known
 
 
 def _recover_record(recovered: Recovered, record: Record) -> None:
@@ -189,8 +206,7 @@ def _recover_record(recovered: Recovered, record: Record) -> None:
         case Checkpointed(vote=checkpoint):
             recovered.checkpoints[checkpoint.sequence] = checkpoint
         case MadeStable(certificate=stable):
-            if recovered.stable is None or stable.sequence > recovered.stable.sequence:
-                recovered.stable = stable
+            recovered.stable = _newest(recovered.stable, stable)
         case ViewLeft(change=change):
             recovered.left = change
         case ViewEntered(new_view=new_view):

@@ -157,6 +157,11 @@ class Replica:
         return self._catch_up.peers
 
     @property
+    def positions(self) -> dict[int, Status]:
+        """The last position heard from anybody, also from those that are no members."""
+        return self._catch_up.positions
+
+    @property
     def marks(self) -> Counter[str]:
         """How often each rule applied that nothing outside shows."""
         return self._state.marks
@@ -204,12 +209,20 @@ class Replica:
         """
         certified = self._checkpoints.certified
         is_behind = certified is not None and certified.sequence > self._state.executed
-        return is_behind or self._state.copying or self._state.config.is_learner
+        return is_behind or self._state.copying or self._is_stranger()
+
+    def _is_stranger(self) -> bool:
+        return self._state.config.is_learner or self._state.precedes_epoch
 
     def is_surplus(self, message: AnyMessage) -> bool:
         """Whether a message may be dropped unverified because it adds nothing."""
         if isinstance(message, Accusation):
             return not any(self._state.evidence.wants(proof) for proof in message.proofs)
+        if isinstance(message, CheckpointCertificate):
+            return self._checkpoints.is_surplus(message)
+        if self._state.precedes_epoch and isinstance(message, PrePrepare | Forward):
+            # It may not know every gateway's key yet, and orders nothing before it has a state.
+            return True
         if not isinstance(message, Prepare | Commit):
             return False
         return accountability.is_surplus(self._state, message)
@@ -352,10 +365,23 @@ class Replica:
             then=lambda _now: state.emit(EpochEnded(sequence)),
         )
 
+    def know_members(self, config: ReplicaConfig) -> None:
+        """Learn from the state what else there is to know of the members, as their gateways' keys.
+
+        Who may vote, and by which key, is known already.
+        """
+        known = self._state.config
+        assert (config.epoch, config.base, config.n) == (known.epoch, known.base, known.n)
+        votes = [config.public_key(member.replica_id) for member in known.members]
+        assert votes == [member.public_key for member in known.members]
+        self._state.config = config
+
     def hand_over(self, successor: "Replica", now_ms: int) -> None:
         """Give the next epoch's replica the decided batches, for laggards, and what waits."""
         state, its = self._state, successor._state  # noqa: SLF001 - the same class
         its.archive, its.past = state.archive, dict(state.past)
+        if its.stable_certificate is None:
+            its.past_certificate = state.stable_certificate or state.past_certificate
         for sequence, slot in state.slots.items():
             commit = slot.commits.get(state.config.replica_id)
             if commit is None or sequence in its.archive or sequence > state.executed:

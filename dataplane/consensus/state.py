@@ -20,7 +20,8 @@ from dataplane.consensus.pending import PendingRequests
 from dataplane.consensus.records import Record, ViewEntered, ViewLeft, encode_record
 from dataplane.consensus.slots import Slot
 
-ALARMS_PER_CODE_MAX = 100
+FORKS_MAX = 100
+"""So many sequences at which the history forked are told of."""
 
 
 class Archive:
@@ -83,6 +84,12 @@ class ReplicaState:
         """What opened the view; None in view 0 and while a view is not active."""
         self.stable = config.base
         self.stable_certificate: CheckpointCertificate | None = None
+        self.past_certificate: CheckpointCertificate | None = None
+        """The last one of an earlier epoch, until this epoch has its own.
+
+        Who still is in that epoch can check it, copy its state and come to the epoch's end by the
+        batches behind it, which nobody drops before: the new members must be able to begin.
+        """
         self.executed = 0
         self.requested = 0
         self.prepared = 0
@@ -113,6 +120,7 @@ class ReplicaState:
         self._effects: list[Effect] = []
         self._waiting: deque[tuple[int, Callable[[int], None]]] = deque()
         self._accused: list[int] = []
+        self._forks: set[int] = set()
         self.evidence = EvidenceBook(limits.evidence_max, config.n)
 
     @property
@@ -138,7 +146,7 @@ class ReplicaState:
     @property
     def is_deaf(self) -> bool:
         """Whether this replica has no use for proposals: its state is not one to go on from."""
-        return self.is_out or self.copying
+        return self.is_out or self.copying or self.precedes_epoch
 
     @property
     def is_out(self) -> bool:
@@ -165,12 +173,40 @@ class ReplicaState:
         return high if self.epoch_end is None else min(high, self.epoch_end)
 
     @property
+    def proven(self) -> int:
+        """The newest sequence whose state has a certificate of this epoch.
+
+        An epoch begins at its base without one; its members sign that state first of all.
+        """
+        is_certified = self.stable_certificate is not None or not self.config.base
+        return self.stable if is_certified else self.config.base - 1
+
+    @property
+    def certified(self) -> int:
+        """The sequence of the newest certificate here, as others are told of it.
+
+        One of an earlier epoch is told as before the beginning of this one, also one of its end.
+        """
+        if self.stable_certificate is not None or not self.config.base:
+            return self.stable
+        past = self.past_certificate
+        return 0 if past is None else min(past.sequence, self.config.base - 1)
+
+    def certificate_of(self, epoch: int) -> CheckpointCertificate | None:
+        """Return the newest certificate here if members of an epoch can check it."""
+        newest = self.stable_certificate or self.past_certificate
+        return newest if newest is not None and newest.epoch == epoch else None
+
+    @property
     def superseded(self) -> int:
         """The last sequence whose batch nobody needs who copies the stable state.
 
         A replica that catches up executes far beyond its own stable checkpoint before it hears of a
-        newer one; what it keeps must have a bound all the same.
+        newer one; what it keeps must have a bound all the same. Until the state that an epoch began
+        with is certified, the way there from the last certified one is kept.
         """
+        if self.stable_certificate is None and self.config.base:
+            return 0 if self.past_certificate is None else self.past_certificate.sequence
         return min(self.executed, max(self.stable, self.executed - self.config.limits.window))
 
     @property
@@ -286,6 +322,17 @@ class ReplicaState:
         proof = proof_from(first, second)
         if proof is not None and self.believe(proof, told_by=None):
             self.broadcast(Accusation((proof,)))
+
+    def forked(self, sequence: int) -> None:
+        """Tell that two quorums signed different things: more than f replicas lied.
+
+        Who signed both is accused besides. Commits of two views do not contradict each other; the
+        roots of the next checkpoints do.
+        """
+        if sequence in self._forks or len(self._forks) >= FORKS_MAX:
+            return
+        self._forks.add(sequence)
+        self.alarm("forked", f"another quorum signed another history at {sequence}")
 
     def believe(self, proof: EquivocationProof, told_by: int | None) -> bool:
         """Report a checked proof once; return whether it was news."""

@@ -366,7 +366,7 @@ class Transfer:
         if count >= self._state.config.limits.copy_serves_max:
             return
         self._served[sender] = (second, count + 1)
-        stable = self._state.stable_certificate
+        stable = self._state.stable_certificate or self._state.past_certificate
         is_certified = stable is not None and (
             (stable.sequence, stable.root) == (message.sequence, message.root)
         )

@@ -205,7 +205,7 @@ def verify_message(  # noqa: C901, PLR0911, PLR0912 - one flat branch per messag
             return all(reply.replica == sender for reply in message.replies)
         case Status():
             # A peer in another epoch lags or is ahead: either can be helped.
-            return message.replica == sender
+            return message.replica == sender and len(message.head) in (0, DIGEST_BYTES)
         case FetchCommitted():
             return 1 <= message.first <= message.last
         case Committed():

@@ -3,6 +3,8 @@
 from typing import Final
 
 from dataplane.consensus.messages import CheckpointCertificate
+from dataplane.documents.journal import Journal
+from dataplane.documents.rewinding import rewound
 from dataplane.storage.ports import KeyValueStore, Snapshot
 
 STABLE_MAX: Final = 2
@@ -31,15 +33,35 @@ class CheckpointViews:
         snapshot = self._open.pop(certificate.sequence, None)
         for sequence in [s for s in self._open if s < certificate.sequence]:
             self._open.pop(sequence).release()
-        if snapshot is None:
-            return
+        if snapshot is not None:
+            self._hold(certificate, snapshot)
+
+    def _hold(self, certificate: CheckpointCertificate, snapshot: Snapshot) -> None:
         self._stable.append((certificate, snapshot))
         if len(self._stable) > STABLE_MAX:
             self._stable.pop(0)[1].release()
 
+    def restore(self, certificate: CheckpointCertificate, applied: int) -> None:
+        """Hold a stable checkpoint of which no snapshot was taken, if the journal leads there.
+
+        After a restart, and after a copy of a state, that is the last one. A state that turns out
+        not to be the certified one is not held.
+        """
+        newest = self._stable[-1][0].sequence if self._stable else 0
+        if not newest < certificate.sequence <= applied:
+            return
+        journal = Journal(self._store)
+        if certificate.sequence != applied and not journal.covers(certificate.sequence):
+            return
+        snapshot, root = rewound(self._store, journal, certificate.sequence)
+        if root == certificate.root:
+            self._hold(certificate, snapshot)
+        else:
+            snapshot.release()
+
     @property
     def newest(self) -> tuple[CheckpointCertificate, Snapshot] | None:
-        """The last stable checkpoint, None when none was seen to become stable in this life."""
+        """The last stable checkpoint, None when there is none or its state cannot be told."""
         return self._stable[-1] if self._stable else None
 
     @property

@@ -105,6 +105,11 @@ class ShownCheckpoints:
             return self._nodes(view.state, question, limits)
         return self._rows(view.state, question, limits)
 
+    def root_at(self, sequence: int) -> bytes | None:
+        """Return the root of the state after `sequence`, as far as the journal leads back."""
+        view = self._view(sequence, may_rewind=True)
+        return None if view is None else view.root
+
     def _view(self, sequence: int, *, may_rewind: bool) -> View | None:
         view = self._views.get(sequence)
         if view is None and may_rewind and self._journal.covers(sequence):

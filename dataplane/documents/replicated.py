@@ -118,6 +118,10 @@ class ReplicatedStore(StateCopies):
             self._store.write(changes)
 
     @override
+    def root_at(self, sequence: int) -> bytes | None:
+        return self._views.root_at(sequence)
+
+    @override
     def serve(
         self, question: FetchNodes | FetchRows, limits: Limits, now_ms: int, *, may_rewind: bool
     ) -> Answer:

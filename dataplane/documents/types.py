@@ -109,6 +109,10 @@ class StateCopies(Protocol):
         """
         ...
 
+    def root_at(self, sequence: int) -> bytes | None:
+        """Return the root of the state as it was after `sequence`, None when it cannot be told."""
+        ...
+
     def begin(self, sequence: int, root: bytes, *, is_fresh: bool) -> Wanted:
         """Begin a copy; say what is missing. No batch executes until it is installed.
 

@@ -1,6 +1,6 @@
 """Carrying out the effects of a state transfer; the driver and the simulator share it."""
 
-from dataplane.consensus.config import Limits
+from dataplane.consensus.config import Limits, ReplicaConfig
 from dataplane.consensus.outcome import (
     CopyBegin,
     CopyEffect,
@@ -9,6 +9,7 @@ from dataplane.consensus.outcome import (
     CopyStage,
     Send,
 )
+from dataplane.consensus.records import Recovered
 from dataplane.consensus.replica import Replica
 from dataplane.documents.types import Executor
 
@@ -26,15 +27,39 @@ def carry_out_copy(
             replica.on_wanted(now_ms, copies.stage(effect))
         case CopyInstall(certificate=target):
             is_whole = copies.install(target.sequence, target.root)
-            following = executor.configuration
-            is_over = following.epoch != target.epoch
-            ends_at = target.sequence if is_over else following.ends_at
+            ends_at = epoch_end(executor, target.epoch, target.sequence)
             replica.on_installed(now_ms, is_whole=is_whole, ends_at=ends_at)
         case CopyServe():
             may_rewind = effect.is_certified
             answer = copies.serve(effect.question, limits, now_ms, may_rewind=may_rewind)
             return Send(effect.to, answer)
     return None
+
+
+def epoch_end(executor: Executor, epoch: int, sequence: int) -> int | None:
+    """Return where the epoch ends, once the state knows it: at `sequence` if the next began there.
+
+    `sequence` is what the state is of.
+    """
+    known = executor.configuration
+    return known.ends_at if known.epoch == epoch else sequence
+
+
+def base_root(executor: Executor, config: ReplicaConfig) -> bytes | None:
+    """Return the root of the state that the epoch began with, and keep that state for peers.
+
+    None for the first epoch, which begins with what every node was given, and where it is gone.
+    """
+    if not config.base or executor.applied < config.base:
+        return None
+    if executor.applied == config.base:
+        return checkpoint_root(executor)
+    return executor.copies.root_at(config.base)
+
+
+def begun(executor: Executor, config: ReplicaConfig) -> Recovered:
+    """Return what a replica knows that just came from the end of the epoch before."""
+    return Recovered(applied=executor.applied, base_root=base_root(executor, config))
 
 
 def checkpoint_root(executor: Executor) -> bytes:

@@ -16,12 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from dataplane.client.spec import NodeSpec
-from dataplane.consensus.config import ReplicaConfig
 from dataplane.consensus.messages import Replies, Request, encode_message
 from dataplane.consensus.outcome import (
     Alarm,
     Broadcast,
     CopyEffect,
+    CopyInstall,
     Effect,
     EpochEnded,
     Evidence,
@@ -31,24 +31,23 @@ from dataplane.consensus.outcome import (
     Send,
     Stable,
 )
-from dataplane.consensus.records import Recovered
 from dataplane.consensus.replica import Replica
-from dataplane.documents.types import Executor, RequestResult
+from dataplane.documents.types import Configuration, Executor, RequestResult
 from dataplane.ports import Clock
 from dataplane.replication.accountability import Accountability
 from dataplane.replication.answers import send_replies
-from dataplane.replication.configuration import initial_configuration, replica_config
-from dataplane.replication.copying import carry_out_copy, checkpoint_root
+from dataplane.replication.copying import carry_out_copy, checkpoint_root, epoch_end
+from dataplane.replication.epochs import Epochs
 from dataplane.replication.errors import NoQuorumError, NotReadyError
 from dataplane.replication.handovers import open_handovers
 from dataplane.replication.intake import Intake
 from dataplane.replication.log_keeping import LogKeeping
 from dataplane.replication.metrics import ReplicationMetrics
 from dataplane.replication.notices import Notices
+from dataplane.replication.passed_over import PassedOver
 from dataplane.replication.peer_messages import MARK
 from dataplane.replication.quorum_watch import QuorumWatch
 from dataplane.replication.reads import ReadPorts, Reads, ReadState
-from dataplane.replication.recovery import recovered_from
 from dataplane.replication.scrub import Scrub
 from dataplane.replication.standing import Standing
 from dataplane.replication.status import NodeStatus
@@ -90,23 +89,21 @@ class ReplicationDriver:
         make_transport: MakeTransport = PeerTransport,
     ) -> None:
         self.spec = spec
-        self._configuration = initial_configuration(spec, executor.configuration)
-        self.config = self._config()
+        self._epochs = Epochs(spec, executor, wal, amnesia)
+        self.config = self._epochs.config
         self.metrics = ReplicationMetrics()
         self.notices = Notices(self.metrics, clock)
-        self._executor, self._wal = executor, wal
-        retained = self.config.limits.retained_batches_max
-        self._log = LogKeeping(wal, flush, executor, retained=retained)
-        self._clock, self._on_halt = clock, on_halt
+        self._executor, self._wal, self._clock, self._on_halt = executor, wal, clock, on_halt
+        limits = self.config.limits
+        self._log = LogKeeping(wal, flush, executor, retained=limits.retained_batches_max)
         self._verifier = RememberingVerifier(Ed25519Verifier())
         checks = (self.config, self._verifier)
         self.accountability = Accountability(*checks, evidence_log, self.metrics)
         self._intake = Intake(self._verifier, self.accountability, self.notices)
         self._signer, self._amnesia = signer, amnesia
-        self._recovered = self._recover()
-        self._replica = Replica(self.config, signer, self._recovered)
+        self._replica = Replica(self.config, signer, self._epochs.recovered)
         self._transport = make_transport(spec, wal.incarnation, self.metrics, self._on_frames)
-        self._transport.set_members(self._configuration.members)
+        self._transport.set_members(self._epochs.current.members)
         self._standing = self._own_standing()
         self._submissions = Submissions(
             cluster_id=self.config.cluster_id,
@@ -120,6 +117,7 @@ class ReplicationDriver:
             refuse=self.notices.reject,
         )
         self.handovers = open_handovers(spec, signer, self._verifier, self._transport)
+        self._passed_over = PassedOver(limits, lambda: self.handovers.chain)
         self.reads = Reads(self._read_ports(signer, nonce, state))
         self._sync_thread = ThreadPoolExecutor(1, "log")
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -135,7 +133,7 @@ class ReplicationDriver:
         return Standing(
             self.spec.node_id,
             replica=lambda: self._replica,
-            configuration=lambda: self._configuration,
+            configuration=lambda: self._epochs.current,
             reachable=self._transport.reachable,
             metrics=self.metrics,
             accused=self.accountability.accused,
@@ -157,6 +155,7 @@ class ReplicationDriver:
             on_contradiction=self._contradicted,
             refuse=self.notices.reject,
             handovers=self.handovers,
+            stable=self._epochs.recovered.stable,
         )
 
     # --- Life -----------------------------------------------------------------------------------
@@ -321,6 +320,9 @@ class ReplicationDriver:
         answer = carry_out_copy(effect, executor, self._replica, limits=limits, now_ms=now_ms)
         if answer is not None:
             self._transmit(answer)
+        elif isinstance(effect, CopyInstall) and self._epochs.complete():
+            self._replica.know_members(self._epochs.config)
+            self._know_members()
 
     def _transmit(self, effect: Send | Broadcast) -> None:
         payload = encode_message(effect.message)
@@ -338,9 +340,7 @@ class ReplicationDriver:
         self.metrics.requests_executed += len(batch.requests)
         self._answer(outcome.requests, now_ms)
         self.reads.on_executed(effect)
-        following = self._executor.configuration
-        is_over = following.epoch != self._configuration.epoch
-        ends_at = effect.sequence if is_over else following.ends_at
+        ends_at = epoch_end(self._executor, self.config.epoch, effect.sequence)
         self._replica.on_executed(now_ms, effect.sequence, root, ends_at)
 
     def _answer(self, results: Sequence[RequestResult], now_ms: int) -> None:
@@ -354,41 +354,40 @@ class ReplicationDriver:
 
     # --- Epochs ---------------------------------------------------------------------------------
 
-    def _config(self) -> ReplicaConfig:
-        cluster_id = bytes.fromhex(self.spec.cluster_id)
-        return replica_config(cluster_id, self.spec.node_id, self._configuration)
+    def _give_up_epoch(self, now_ms: int) -> None:
+        """Go on in a later epoch when there is no way to the end of this one any more."""
+        following = self._passed_over.where_to(self._epochs.current, self._replica, now_ms)
+        if following and not self._epoch_over and self._syncing is None:
+            self.notices.alarm("epoch_passed_over", f"gave up epoch {self.config.epoch}")
+            self._begin_epoch(following)
 
-    def _recover(self) -> Recovered:
-        """Read what the log has of this epoch, and every decision it still holds."""
-        known = (self._configuration.ends_at, self._amnesia)
-        return recovered_from(self._wal, self._executor, self.config, known)
-
-    def _begin_epoch(self) -> None:
-        """Go on with the members that the state names; decisions and waiting requests go along."""
-        self._epoch_over = False
+    def _begin_epoch(self, proven: Configuration | None = None) -> None:
+        """Go on with the members that the state names, or those of a later epoch that is proven."""
         ended, now_ms = self._replica, self._clock.now_ms()
         was_member = self._standing.is_member
-        self.handovers.ended(self._configuration, self._executor.configuration)
-        self._configuration = self._executor.configuration
-        self.config = self._config()
+        self._epoch_over = False
+        following = proven or self._executor.configuration
+        if proven is None:
+            self.handovers.ended(self._epochs.current, following)
+        self._epochs.enter(following, is_next=proven is None)
         self._held.clear()
         self._barrier = self._urgent_barrier = self._durable = 0
-        # Only a node whose state fell behind its log finds more there than it holds already.
-        later = self._recovered.later_epoch
-        self._recovered = self._recover() if later else Recovered(applied=self._executor.applied)
-        self._recovered.amnesia = self._amnesia is not None
-        self._replica = Replica(self.config, self._signer, self._recovered)
+        self._replica = Replica(self._epochs.config, self._signer, self._epochs.recovered)
         ended.hand_over(self._replica, now_ms)
-        self._transport.set_members(self._configuration.members)
-        self._submissions.set_replica_count(self.config.n)
-        self.reads.set_config(self.config)
-        self.accountability.set_config(self.config)
+        self._know_members()
         if self._standing.is_member and not was_member:
             self._submissions.open(now_ms)
         elif was_member and not self._standing.is_member:
             self._submissions.refuse_waiting("this node is no member of the cluster any more")
         log.info("epoch.began", extra={"epoch": self.config.epoch, "members": self.config.n})
         self._replica.on_tick(now_ms)
+
+    def _know_members(self) -> None:
+        self.config = self._epochs.config
+        self._transport.set_members(self._epochs.current.members)
+        self._submissions.set_replica_count(self.config.n)
+        self.reads.set_config(self.config)
+        self.accountability.set_config(self.config)
 
     # --- Durability -----------------------------------------------------------------------------
 
@@ -429,7 +428,8 @@ class ReplicationDriver:
                 self._replica.on_damaged(damaged)
             self._replica.on_tick(now_ms)
             self._submissions.on_tick(now_ms)
-            self.handovers.on_tick(now_ms, self.config.epoch)
+            self.handovers.on_tick(now_ms, self.config.epoch, self._replica.positions)
+            self._give_up_epoch(now_ms)
             if self.watch.update(now_ms, self._replica.executed):
                 self._submissions.refuse_waiting(self.watch.explain())
             self.accountability.on_tick(self._transport, now_ms)

@@ -6,7 +6,7 @@ outside, who pinned the validators of an earlier epoch. The own signature is on 
 sent, and repeated until the change is proven, so that a crash of all does not break the chain.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from dataplane.client.errors import ProofError
 from dataplane.client.provisioning import write_private
 from dataplane.client.spec import NodeSpec
 from dataplane.consensus.config import Signer, Verifier
+from dataplane.consensus.messages import Status
 from dataplane.documents.types import Configuration
 from dataplane.replication.peer_messages import (
     EpochAsk,
@@ -102,9 +103,10 @@ class Handovers:
         self._say(opened)
         self._close(old.epoch)
 
-    def on_tick(self, now_ms: int, epoch: int) -> None:
+    def on_tick(self, now_ms: int, epoch: int, positions: Mapping[int, Status]) -> None:
         """Repeat what is not proven yet; ask for what is proven elsewhere."""
-        if len(self.chain) >= epoch or now_ms - self._said_ms < REPEAT_MS:
+        newest = max((status.epoch for status in positions.values()), default=epoch)
+        if len(self.chain) >= max(epoch, newest) or now_ms - self._said_ms < REPEAT_MS:
             return
         self._said_ms = now_ms
         for opened in self._open.values():

@@ -69,6 +69,8 @@ class ReadPorts:
     refuse: Callable[[int, str, str], None]
     """Note what a peer should not have sent: who, what, why."""
     handovers: Handovers
+    stable: CheckpointCertificate | None
+    """The last stable checkpoint that the log knows."""
 
 
 class Reads:
@@ -88,6 +90,8 @@ class Reads:
             send=self._send,
             on_contradiction=ports.on_contradiction,
         )
+        if ports.stable is not None:
+            self.views.restore(ports.stable, ports.executor.applied)
         me = config.replica_id
         self._polls = Polls(
             me=me,
@@ -115,7 +119,9 @@ class Reads:
         self._timer: asyncio.TimerHandle | None = None
 
     def set_config(self, config: ReplicaConfig) -> None:
-        """Ask and sign among the members of a new epoch."""
+        """Ask and sign among the members of a new epoch, which sign what it begins with first."""
+        if self._ports.executor.applied == config.base:
+            self.views.take(config.base)
         self._seals.set_config(config)
         me = config.replica_id
         peers = [m.replica_id for m in config.members if m.replica_id != me]
@@ -255,6 +261,7 @@ class Reads:
     def on_stable(self, certificate: CheckpointCertificate) -> None:
         """A checkpoint became stable."""
         self.views.settle(certificate)
+        self.views.restore(certificate, self._ports.executor.applied)
 
     def stop(self) -> None:
         """Fail what waits and release what is held."""

@@ -3,7 +3,7 @@
 from dataplane.consensus.config import ReplicaConfig
 from dataplane.consensus.records import Recovered, recover
 from dataplane.documents.types import Executor
-from dataplane.replication.copying import checkpoint_root
+from dataplane.replication.copying import base_root, checkpoint_root
 from dataplane.storage.wal import WriteAheadLog
 
 
@@ -26,5 +26,7 @@ def recovered_from(
         epoch=config.epoch,
         ends_at=known[0],
     )
+    if recovered.stable is None:
+        recovered.base_root = base_root(executor, config)
     recovered.amnesia = known[1] is not None
     return recovered

@@ -227,7 +227,9 @@ class PeerTransport:
         loop = asyncio.get_running_loop()
         routes = {route.id: (route.host, route.port) for route in self.spec.routes}
         for member in self._members.values():
-            if member.id < self.spec.node_id and member.id not in self._dialers:
+            # Where a member is may not be known yet: then it must come here.
+            is_dialled = member.id in self._dialers or not member.host
+            if member.id < self.spec.node_id and not is_dialled:
                 host, port = routes.get(member.id, (member.host, member.peer_port))
                 self._dialers[member.id] = loop.create_task(
                     self._dial(member.id, host, port, self._context)

@@ -5,9 +5,11 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 
+from dataplane.simulation.catchers import CAUGHT_BY_SCENARIO, CAUGHT_BY_SEEDS, catcher_of
 from dataplane.simulation.options import APPLICATIONS, Options, draw_options, reduced
-from dataplane.simulation.plants import DIRECTED_PLANTS, PLANTS, planted
+from dataplane.simulation.plants import PLANTS, planted
 from dataplane.simulation.report import Tally, checker_lines
+from dataplane.simulation.scenarios.catalogue import SCENARIOS, broken_promise
 from dataplane.simulation.schedule import Schedule, parse_deliver, parse_drop
 from dataplane.simulation.shrink import Shrinker
 from dataplane.simulation.sweep import run_seeds, run_twins
@@ -15,7 +17,6 @@ from dataplane.simulation.trace import Trace
 from dataplane.simulation.twins import Family, parse_family
 from dataplane.simulation.world import run_world
 
-PLANT_SEEDS = "0-199"
 SHOWN_LINES = 150
 
 
@@ -69,7 +70,9 @@ def _parser() -> argparse.ArgumentParser:
         help="run enumerated partitions of twins, the seeds are scenarios: 4:0:2:4",
     )
     parser.add_argument("--plant", choices=sorted(PLANTS), help="run with a planted bug")
-    parser.add_argument("--list-plants", action="store_true", help="the bugs that runs catch")
+    parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="play one small story")
+    parser.add_argument("--scenarios", action="store_true", help="play all of them")
+    parser.add_argument("--list-plants", action="store_true", help="each with what catches it")
     parser.add_argument("--list-checkers", action="store_true")
     return parser
 
@@ -95,9 +98,10 @@ class Command:
         with nullcontext() if self._plant is None else planted(self._plant):
             if arguments.seed is not None:
                 return self._one(arguments.seed)
+            if arguments.scenario is not None or arguments.scenarios:
+                return self._play([arguments.scenario] if arguments.scenario else list(SCENARIOS))
             if self._plant is not None:
-                seeds = arguments.seeds or _seed_range(PLANT_SEEDS)
-                return self._hunt(self._plant, seeds)
+                return self._catch(self._plant)
             return self._sweep(arguments.seeds)
 
     def _one(self, seed: int) -> int:
@@ -163,15 +167,40 @@ class Command:
             self._shrink(self._options(tally.failed[0].seed))
         return 1 if tally.failed or tally.missing else 0
 
-    def _hunt(self, plant: str, seeds: range) -> int:
+    @staticmethod
+    def _play(names: Sequence[str]) -> int:
+        broken = {name: broken_promise(name) for name in names}
+        for name, promise in broken.items():
+            _say(f"{name:36} {promise or 'ok'}")
+        return 1 if any(broken.values()) else 0
+
+    def _catch(self, plant: str) -> int:
+        """Run what is known to catch a planted bug, or the seeds that are named."""
+        named: range | None = self._arguments.seeds
+        scenario = CAUGHT_BY_SCENARIO.get(plant)
+        if named is None and scenario is not None:
+            promise = broken_promise(scenario)
+            if promise is not None:
+                _say(f"{plant} caught by scenario {scenario}: {promise}")
+                return 1
+            _say(f"{plant} NOT caught by scenario {scenario}")
+            return 0
+        if named is not None:
+            return self._hunt(plant, named, None)
+        known = CAUGHT_BY_SEEDS[plant]
+        return self._hunt(plant, known.hunted, known.checkers)
+
+    def _hunt(self, plant: str, seeds: range, checkers: frozenset[str] | None) -> int:
+        """Run seeds until one of the checkers, or any, finds something."""
         for seed in seeds:
             options = self._options(seed)
             result = run_world(options, Trace())
-            if result.violation is not None:
-                _say(f"{plant} caught at seed {seed}: {result.violation}")
-                if self._arguments.shrink:
-                    self._shrink(options)
-                return 1
+            if result.checker is None or (checkers and result.checker not in checkers):
+                continue
+            _say(f"{plant} caught at seed {seed}: {result.violation}")
+            if self._arguments.shrink:
+                self._shrink(options)
+            return 1
         _say(f"{plant} NOT caught in {len(seeds)} seeds")
         return 0
 
@@ -184,15 +213,16 @@ def main(arguments: Sequence[str]) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.list_plants:
-        names = sorted(set(PLANTS) - DIRECTED_PLANTS)
-        _say_all(f"{name:28} {PLANTS[name].__doc__}" for name in names)
+        for name in sorted(PLANTS):
+            _say(f"{name:33} {PLANTS[name].__doc__}")
+            _say(f"{'':33} caught by {catcher_of(name)}")
         return 0
     if options.list_checkers:
         _say_all(checker_lines())
         return 0
-    chosen = (options.seed, options.seeds, options.plant, options.twins)
-    if all(choice is None for choice in chosen):
-        parser.error("say --seeds, --seed, --plant, --list-plants or --list-checkers")
+    chosen = (options.seed, options.seeds, options.plant, options.twins, options.scenario)
+    if all(choice is None for choice in chosen) and not options.scenarios:
+        parser.error("say --seeds, --seed, --scenarios, --plant, --list-plants or --list-checkers")
     return Command(options).run()
 
 

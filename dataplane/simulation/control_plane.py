@@ -70,9 +70,6 @@ class ControlPlane:
         if all(node.executor.applied >= least for node in added):
             wanted = tuple(map(member, change.members))
             self._order(world.workload.order(self.newest.epoch + 1, wanted), change)
-        else:
-            # A learner can copy a checkpoint of this epoch only, and there must be one.
-            self._order(world.workload.operation(1), change)
 
     def _present(self) -> Configuration:
         newest = self.newest

@@ -92,6 +92,7 @@ TRANSFER_RULES = {
 MEMBER_RULES = {
     "crash_at_epoch_end": "nodes crashed around the end of an epoch",
     "epoch_began": "a replica went on with other members",
+    "epoch_passed_over": "a replica could not come to the end of its epoch, and joined a later one",
     "epoch_ended_in_later_view": "an epoch ended after its primary was replaced",
     "learner_joined": "a node that learned became a member",
     "learner_started": "the control plane started a node that learns",

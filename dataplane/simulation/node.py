@@ -29,7 +29,14 @@ from dataplane.consensus.replica import Replica
 from dataplane.consensus.verification import is_of_another_epoch, verify_message
 from dataplane.documents.types import Configuration, Executor, RequestResult
 from dataplane.replication.answers import replies_by_gateway
-from dataplane.replication.copying import carry_out_copy, checkpoint_root
+from dataplane.replication.copying import (
+    base_root,
+    begun,
+    carry_out_copy,
+    checkpoint_root,
+    epoch_end,
+)
+from dataplane.replication.passed_over import PassedOver
 from dataplane.replication.peer_messages import IndexAnswer, IndexAsk
 from dataplane.simulation.byzantine.behaviour import Behaviour
 from dataplane.simulation.checkers.checker import Executed
@@ -104,6 +111,7 @@ class Node:
         self._syncing = False
         self._epoch_over = False
         self._timer_at: int | None = None
+        self._passed_over = PassedOver(self._limits, lambda: self.world.chain.changes)
 
     @property
     def is_member(self) -> bool:
@@ -174,24 +182,30 @@ class Node:
             epoch=self.config.epoch,
             ends_at=self.configuration.ends_at,
         )
+        if recovered.stable is None:
+            recovered.base_root = base_root(self.executor, self.config)
         recovered.amnesia = self.is_amnesiac
         return recovered
 
     def _begin_epoch(self) -> None:
         """Go on with the members that the state names, as the driver does."""
+        self._epoch_over = False
+        following = self.executor.configuration
+        self.world.chain.ended(self.id, self.configuration, following)
+        # Only a node whose state fell behind its log finds more there than it holds already.
+        self._enter(following, finds_more=self._recovered.later_epoch)
+
+    def _enter(self, following: Configuration, *, finds_more: bool) -> None:
         ended = self.replica
         assert ended is not None
         was_member = self.is_member
-        self._epoch_over = False
-        self.configuration = self.executor.configuration
+        self.configuration = following
         self.config = self._config()
         self._held.clear()
         self._barrier = self._urgent_barrier = self._durable = 0
-        # Only a node whose state fell behind its log finds more there than it holds already.
-        later = self._recovered.later_epoch
-        self._recovered = self._recover() if later else Recovered(applied=self.executor.applied)
+        self._recovered = self._recover() if finds_more else begun(self.executor, self.config)
         self._recovered.amnesia = self.is_amnesiac
-        self.world.coverage.on_epoch_over(self, ended, found_more=later)
+        self.world.coverage.on_epoch_over(self, ended, found_more=finds_more)
         self.replica = Replica(self.config, self.signer, self._recovered)
         ended.hand_over(self.replica, self.now_ms)
         self.world.checkers.on_epoch(self)
@@ -295,7 +309,21 @@ class Node:
         self.replica.on_tick(self.now_ms)
         if self._barrier > self._durable:
             self._start_sync()
+        self._catch_up_with_epochs()
         self.turn()
+
+    def _catch_up_with_epochs(self) -> None:
+        """Give up an epoch that is over when there is no way to its end any more."""
+        assert self.replica is not None
+        heard = [status.epoch for status in self.replica.positions.values()]
+        if self._syncing or self._epoch_over or max(heard, default=0) <= self.config.epoch:
+            return
+        here = self.configuration
+        following = self._passed_over.where_to(here, self.replica, self.now_ms)
+        if following is not None:
+            self.world.count("epoch_passed_over")
+            self.world.say(f"node {self.id} gives up epoch {here.epoch}")
+            self._enter(following, finds_more=True)
 
     # --- Effects --------------------------------------------------------------------------------
 
@@ -370,6 +398,13 @@ class Node:
     def _installed(self, certificate: CheckpointCertificate) -> None:
         self.kept.installed(certificate.sequence)
         self.world.checkers.on_installed(self, certificate)
+        known = self.executor.configuration
+        if known.epoch == self.configuration.epoch and known.members != self.configuration.members:
+            # It came by the chain of epochs, which tells less of the members.
+            assert self.replica is not None
+            self.configuration = known
+            self.config = self._config()
+            self.replica.know_members(self.config)
 
     def _truncate(self, stable: int) -> None:
         """Drop log records that nobody can need, as the driver does."""
@@ -385,9 +420,7 @@ class Node:
         )
         self._answer(outcome.requests)
         self.reader.on_executed()
-        following = self.executor.configuration
-        is_over = following.epoch != self.configuration.epoch
-        ends_at = effect.sequence if is_over else following.ends_at
+        ends_at = epoch_end(self.executor, self.config.epoch, effect.sequence)
         if ends_at is not None and not self.is_liar:
             self.world.faults.near_end(self.configuration.epoch, ends_at - effect.sequence)
         replica.on_executed(self.now_ms, effect.sequence, root, ends_at)

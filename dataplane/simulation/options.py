@@ -64,7 +64,6 @@ MEMBERS_PERCENT = 35
 CHANGING_MAX = 7
 DEATH_PERCENT = 30
 ADDED_LIAR_PERCENT = 25
-RETAINED_ACROSS_EPOCHS = 1_024
 ORDER_BYTES_MAX = 4_096
 TORN_PERCENT = 70
 FLIP_PERCENT = 12
@@ -266,12 +265,7 @@ def _draw_members(options: Options, rng: Random) -> Options:
             Change(f"members.{index}", rng.randint(0, until_ms), members)
             for index, members in enumerate(epochs)
         ),
-        # A member that is behind the end of its epoch can check batches, and no newer checkpoint.
-        limits=replace(
-            limits,
-            retained_batches_max=RETAINED_ACROSS_EPOCHS,
-            batch_bytes_max=max(limits.batch_bytes_max, ORDER_BYTES_MAX),
-        ),
+        limits=replace(limits, batch_bytes_max=max(limits.batch_bytes_max, ORDER_BYTES_MAX)),
     )
     return _with_added(options, rng)
 

@@ -19,16 +19,6 @@ PLANTS: dict[str, Callable[[], list[Patch]]] = {
     **SUSPICION_PLANTS,
     **READ_PLANTS,
 }
-DIRECTED_PLANTS = frozenset(SUSPICION_PLANTS) | {
-    "drop_early_proposals",
-    "fetched_across_epochs",
-    "lowest_view_carried",
-    "never_decide_again",
-    "never_repeat",
-    "read_across_epochs",
-    "restart_forgets_checkpoint_votes",
-}
-"""Random runs meet these too rarely, or survive them by other means: a directed test meets each."""
 
 
 @contextmanager

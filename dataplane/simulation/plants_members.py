@@ -6,6 +6,7 @@ from dataplane.consensus import evidence, signatures, state, verification, view_
 from dataplane.consensus.catch_up import CatchUp
 from dataplane.consensus.config import MemberKeys
 from dataplane.consensus.messages import (
+    CheckpointCertificate,
     Committed,
     CommittedEntry,
     FetchCommitted,
@@ -14,6 +15,8 @@ from dataplane.consensus.messages import (
 from dataplane.consensus.ordering import Ordering
 from dataplane.consensus.state import ReplicaState
 from dataplane.documents.types import Configuration
+from dataplane.replication import copying
+from dataplane.replication.passed_over import PassedOver
 from dataplane.simulation import node
 from dataplane.simulation.planting import Patch
 
@@ -78,6 +81,34 @@ def learner_waits_for_batches() -> list[Patch]:
     return [(ReplicaState, "precedes_epoch", property(lambda self: False))]
 
 
+def beginning_unsigned() -> list[Patch]:
+    """The members of an epoch do not sign the state that it begins with."""
+    return [
+        (copying, "base_root", lambda executor, config: None),
+        (node, "base_root", lambda executor, config: None),
+    ]
+
+
+def epoch_never_given_up() -> list[Patch]:
+    """A node stays in its epoch, also when nothing leads to its end any more."""
+    return [(PassedOver, "where_to", lambda self, current, replica, now_ms: None)]
+
+
+def way_to_the_end_forgotten() -> list[Patch]:
+    """A new epoch drops what leads there before its own beginning is certified."""
+
+    def superseded(self: ReplicaState) -> int:
+        return min(self.executed, max(self.stable, self.executed - self.config.limits.window))
+
+    def certificate_of(self: ReplicaState, epoch: int) -> CheckpointCertificate | None:
+        return self.stable_certificate if epoch == self.config.epoch else None
+
+    return [
+        (ReplicaState, "superseded", property(superseded)),
+        (ReplicaState, "certificate_of", certificate_of),
+    ]
+
+
 MEMBER_PLANTS: dict[str, Callable[[], list[Patch]]] = {
     plant.__name__: plant
     for plant in (
@@ -86,5 +117,8 @@ MEMBER_PLANTS: dict[str, Callable[[], list[Patch]]] = {
         old_members_go_on,
         fetched_across_epochs,
         learner_waits_for_batches,
+        beginning_unsigned,
+        epoch_never_given_up,
+        way_to_the_end_forgotten,
     )
 }

@@ -25,6 +25,8 @@ from dataplane.consensus.records import Record, Recovered, encode_record, recove
 from dataplane.consensus.slots import Slot
 from dataplane.consensus.state import ReplicaState
 from dataplane.consensus.view_change import ViewChanges
+from dataplane.documents.sessions import Sessions
+from dataplane.documents.tables import Batch, SessionRow
 from dataplane.documents.types import RequestResult, RequestView
 from dataplane.simulation import node
 from dataplane.simulation.application import MapApplication, Session
@@ -131,6 +133,26 @@ def execute_twice() -> list[Patch]:
         return None
 
     return [(MapApplication, "repeated", repeated)]
+
+
+def unknown_session_executes() -> list[Patch]:
+    """A request of a session that nobody opened, or that was forgotten, takes effect."""
+    check, of_map = Sessions.check, MapApplication._request  # noqa: SLF001 - planted inside
+
+    def opened(
+        self: Sessions, batch: Batch, sequence: int, request: RequestView
+    ) -> RequestResult | SessionRow:
+        row = SessionRow(client=request.client, low=0, last_ms=0)
+        self._rows.setdefault(request.session, row)
+        self._cseqs.setdefault(request.session, set())
+        return check(self, batch, sequence, request)
+
+    def opened_in_map(self: MapApplication, batch: Batch, request: RequestView) -> RequestResult:
+        if request.cseq:
+            self._sessions.setdefault(request.session, Session(request.client))
+        return of_map(self, batch, request)
+
+    return [(Sessions, "check", opened), (MapApplication, "_request", opened_in_map)]
 
 
 def no_watermark() -> list[Patch]:
@@ -306,6 +328,7 @@ NORMAL_PLANTS: dict[str, Callable[[], list[Patch]]] = {
         no_persist_before_send,
         own_vote_before_durable,
         execute_twice,
+        unknown_session_executes,
         no_watermark,
         execute_over_gaps,
         forget_votes_on_restart,

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from dataplane.consensus import view_verification
 from dataplane.consensus.bodies import Bodies
+from dataplane.consensus.catch_up import CatchUp
+from dataplane.consensus.history import CheckpointHistory
 from dataplane.consensus.messages import Batch, FetchBatch, NewView, Prepare, PrePrepare
 from dataplane.consensus.new_view import Selection
 from dataplane.consensus.ordering import Ordering
@@ -167,6 +169,20 @@ def prepares_of_left_views_count() -> list[Patch]:
     return [(Slot, "prepared_votes", prepared_votes)]
 
 
+def past_checkpoints_not_compared() -> list[Patch]:
+    """What is signed of checkpoints that are stable already is dropped unread."""
+    return [
+        (CheckpointHistory, "contradicts", lambda self, certificate: False),
+        (CheckpointHistory, "on_certificate", lambda self, certificate: None),
+        (CheckpointHistory, "on_vote", lambda self, vote: None),
+    ]
+
+
+def heads_not_compared() -> list[Patch]:
+    """Nobody looks at which batch another one executed last."""
+    return [(CatchUp, "_compare_heads", lambda self, status, now_ms: None)]
+
+
 SUSPICION_PLANTS: dict[str, Callable[[], list[Patch]]] = {
     plant.__name__: plant
     for plant in (
@@ -187,5 +203,7 @@ SUSPICION_PLANTS: dict[str, Callable[[], list[Patch]]] = {
         left_views_are_unfinished,
         drafts_are_forgotten,
         prepares_of_left_views_count,
+        past_checkpoints_not_compared,
+        heads_not_compared,
     )
 }

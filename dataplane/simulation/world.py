@@ -1,13 +1,14 @@
 """The world: virtual time, the nodes, the network, the faults, the checkers."""
 
 import heapq
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from random import Random
 
 from dataplane.consensus.messages import AnyMessage, decode_message, encode_batch, encode_message
+from dataplane.consensus.records import Decided, MadeStable, decode_record
 from dataplane.documents.types import Configuration
 from dataplane.replication.peer_messages import (
     IndexAnswer,
@@ -18,6 +19,7 @@ from dataplane.replication.peer_messages import (
 from dataplane.simulation.application import Workload
 from dataplane.simulation.byzantine.behaviour import Conspiracy
 from dataplane.simulation.byzantine.catalogue import behaviour_of
+from dataplane.simulation.chain import Chain
 from dataplane.simulation.checkers.suite import CheckerSuite
 from dataplane.simulation.control_plane import ControlPlane
 from dataplane.simulation.coverage import Coverage
@@ -37,6 +39,9 @@ CLUSTER_ID = b"simulated-world!"
 START_MS = 1_000_000_000
 LOAD_EVERY_MS = 50
 HEALED_MAX_MS = 120_000
+BEYOND_MS = 5_000
+"""Time enough for a lie to show."""
+UNABLE_MS = 1_000
 UNDER_WAY_MAX = 100_000
 """Messages and timers that wait at once; more means that answers breed answers."""
 
@@ -55,9 +60,12 @@ class RunResult:
 
     @property
     def is_silent_fork(self) -> bool:
-        """Whether honest replicas executed different batches and nothing noticed."""
-        noticed = self.noticed or self.counters.get("fork_noticed_by_replicas")
-        return bool(self.counters.get("forked")) and not noticed
+        """Whether honest replicas executed different batches, and none noticed or proved it."""
+        has_forked, is_noticed, is_provable, is_proved = (
+            bool(self.counters.get(what))
+            for what in ("forked", "fork_noticed_by_replicas", "fork_provable", "evidence")
+        )
+        return has_forked and (not is_noticed or (is_provable and not is_proved))
 
     @property
     def checker(self) -> str | None:
@@ -101,6 +109,7 @@ class World:
         chance = Random(f"{options.seed} liars")
         self._conspiracy = Conspiracy(CLUSTER_ID, chance, options.liars, options.n)
         self.control_plane = ControlPlane(self)
+        self.chain = Chain()
         self.nodes: dict[int, Node] = {}
         """By instance: the replicas by their ids, then the second copies of twins."""
         self.honest: list[Node] = []
@@ -216,9 +225,10 @@ class World:
         healed_at = START_MS + self.options.faults_until_ms
         if self.now_ms - healed_at > HEALED_MAX_MS:
             return True
+        if self.options.is_beyond_model and self.now_ms - healed_at <= BEYOND_MS:
+            return False
         if not self.options.is_live:
-            # Time enough for a lie to show.
-            return self.now_ms - healed_at > (5_000 if self.options.is_beyond_model else 1_000)
+            return self.now_ms - healed_at > UNABLE_MS
         return self.checkers.is_quiet(self)
 
     def _schedule_load(self) -> None:
@@ -280,7 +290,7 @@ class World:
         self.nodes[target].receive(self.nodes[source].id, message)
 
 
-NOTICES = ("evidence", "alarm.diverged", "alarm.contradicting_proofs")
+NOTICES = ("evidence", "alarm.diverged", "alarm.contradicting_proofs", "alarm.forked")
 
 
 def _judge(world: World) -> None:
@@ -293,9 +303,28 @@ def _judge(world: World) -> None:
     if len(executed) == len({sequence for sequence, _ in executed}):
         return
     world.count("forked")
+    if _is_provable(world):
+        world.count("fork_provable")
     halted = any(text.startswith("core_assertion") for text in world.checkers.noticed)
     if halted or any(world.counters[what] for what in NOTICES):
         world.count("fork_noticed_by_replicas")
+
+
+def _is_provable(world: World) -> bool:
+    """Whether what honest replicas hold shows two quorums of one view, or of one checkpoint.
+
+    Those have liars in common that contradict themselves. Quorums of two views need not.
+    """
+    signed: dict[tuple[int, int, int], set[bytes]] = defaultdict(set)
+    for node in world.honest:
+        for record in map(decode_record, node.disk.records()):
+            if isinstance(record, Decided):
+                decided = record.certificate
+                signed[decided.epoch, decided.view, decided.sequence].add(decided.digest)
+            elif isinstance(record, MadeStable):
+                stable = record.certificate
+                signed[stable.epoch, -1, stable.sequence].add(stable.root)
+    return any(len(digests) > 1 for digests in signed.values())
 
 
 def play(options: Options, trace: Trace) -> tuple[World, RunResult]:

@@ -3,8 +3,11 @@
 import httpx
 
 from dataplane.client import Client
+from dataplane.consensus.config import Limits
 from tests.processes.conftest import wait_for, wait_ready
 from tests.processes.test_durability import Writers, check_acknowledged
+
+RETENTION = Limits().retained_batches_max
 
 
 def status_of(cluster, index: int) -> dict:
@@ -109,3 +112,29 @@ def test_all_nodes_killed_around_a_change_come_back_in_one_epoch(make_cluster):
     wait_ready(cluster)
     assert {status_of(cluster, index)["epoch"] for index in (0, 1, 2, 3)} == {1}
     check_acknowledged(cluster, writers)
+
+
+def test_a_member_that_slept_through_a_change_and_what_others_keep_comes_back(make_cluster):
+    cluster = make_cluster(4)
+    with Client(cluster.urls, cluster.api_key) as client:
+        client.put("things", "one", {"n": 1})
+    cluster.kill(3)
+    added = grow(cluster, 1)
+    cluster.reconfigure(0, 1, 2, 3, *added)
+    wait_for(lambda: status_of(cluster, 0)["epoch"] == 1, "the next epoch")
+    with Client(cluster.urls[:3], cluster.api_key) as client:
+        for turn in range(RETENTION + 200):
+            client.put("things", "two", {"n": turn})
+        newest = status_of(cluster, 0)["sequence"]
+    assert newest > RETENTION + 200
+    cluster.start(3)
+    wait_for(lambda: status_of(cluster, 3).get("sequence", 0) >= newest, "it came back", 60)
+    assert status_of(cluster, 3)["epoch"] == 1
+    assert status_of(cluster, 3)["is_member"]
+    assert "epoch_passed_over" in cluster.log(3)
+    # It is one of those without whom nothing is decided any more.
+    cluster.kill(1)
+    wait_ready(cluster, 0, 2, 3)
+    with Client([cluster.nodes[3].url], cluster.api_key) as client:
+        client.put("things", "three", {"n": 1})
+        assert client.get("things", "two")["n"] == RETENTION + 199

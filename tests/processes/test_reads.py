@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 
@@ -130,6 +131,22 @@ def test_without_the_primary_reads_are_still_compared_and_proven_as_of_the_check
         with pytest.raises(ApiError) as caught:
             client.get("things", "a", consistency="bounded")
         assert caught.value.code == "no_quorum"
+    # Also when it has just come back, and nothing became stable in its new life.
+    cluster.kill(3)
+    cluster.start(3)
+    wait_for(lambda: status_code(cluster, 3) != 0, "node 3 answers")
+    with Client([cluster.urls[3]], cluster.api_key, anchor=cluster.anchor) as client:
+        document = client.get("things", "a", proof=True, consistency="local")
+        assert document["value"] == 1
+        assert proof_of(document["_proof"]).certificate.sequence % CHECKPOINT == 0
+
+
+def status_code(cluster: LocalCluster, index: int) -> int:
+    """Return how a node answers whether it is ready, 0 when it does not answer."""
+    try:
+        return httpx.get(f"{cluster.urls[index]}/ready", timeout=2).status_code
+    except httpx.HTTPError:
+        return 0
 
 
 async def test_many_proven_reads_while_others_write(make_cluster):

@@ -8,7 +8,11 @@ import pytest
 from dataplane.simulation.membership import draw_epochs, is_borne
 from dataplane.simulation.options import draw_options
 from dataplane.simulation.plan import Crash, Death, EndCrash
-from tests.simulation.members import options, run
+from dataplane.simulation.scenarios.members import (
+    options,
+    run,
+    sleeper_goes_on_in_a_later_epoch,
+)
 
 
 @pytest.mark.parametrize("application", ["kv", "documents"])
@@ -20,7 +24,7 @@ def test_a_cluster_grows_and_shrinks_and_grows_again(application):
 def test_bug_31_the_end_of_an_epoch_beyond_the_window_is_reached():
     # The order comes just before a checkpoint, and the end lies behind the high watermark.
     for tail in (4, 8):
-        wanted = options(4, (0, 1, 2, 4), limits={})
+        wanted = options(4, (0, 1, 2, 4))
         limits = replace(wanted.limits, checkpoint_interval=2, window=4, pipeline=tail)
         run(replace(wanted, limits=limits, requests=(0,) * 3))
 
@@ -85,3 +89,8 @@ def test_a_useless_node_goes_first():
     for chance in chances:
         for members in draw_epochs(chance, range(4), liars=(3,), mute=(3,), count=1):
             assert 3 not in members or len(members) > 4
+
+
+@pytest.mark.parametrize("application", ["kv", "documents"])
+def test_who_slept_through_a_change_and_everybodys_memory_goes_on_in_the_later_epoch(application):
+    sleeper_goes_on_in_a_later_epoch(application)

@@ -25,6 +25,8 @@ REGRESSIONS = {
     309: "after a restart nobody served the batches of the epoch before",
     357: "a laggard never signed the roots that were out of its reach when it executed them",
     843: "a liar got an answer for every position that it made up",
+    1348: "a node gave its epoch up for one whose only member it was, and that it alone could sign",
+    2360: "a damaged member was left behind in an epoch that ended without any certificate",
     908: "the same everywhere: all suspected one primary after the other",
 }
 

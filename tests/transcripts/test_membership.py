@@ -5,9 +5,9 @@
 
 from pathlib import Path
 
+from dataplane.simulation.scenarios.members import options
 from dataplane.simulation.trace import Trace
 from dataplane.simulation.world import play
-from tests.simulation.members import options
 
 GOLDEN = Path(__file__).parent / "membership.txt"
 CHATTER = ("Status", "Heartbeat", "Replies", "Forward", "Index", " read ")

@@ -10,8 +10,8 @@ import pytest
 from msgspec import structs
 
 from dataplane.consensus.messages import Commit, Prepare, PrePrepare, TreeRows
+from dataplane.simulation.scenarios.lab import LIMITS, Lab
 from dataplane.simulation.trace import describe
-from tests.dataplane.consensus.lab import LIMITS, Lab
 
 HERE = Path(__file__).parent
 

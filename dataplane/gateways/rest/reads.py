@@ -123,7 +123,7 @@ async def read_proven(
     after = 0 if consistency == "local" else position_of(request)
     held = context.reads.views.newest
     if consistency == "local" and held is None:
-        raise Problem("not_ready", "no checkpoint is stable since this node started; read strong")
+        raise Problem("not_ready", "this node holds no stable checkpoint yet; read strong")
     if consistency == "strong" or held is None or held[0].sequence < after:
         epoch = context.cluster.status().epoch
         certificate, rows = await context.reads.seal(

@@ -122,7 +122,10 @@ class LyingStatus(Behaviour):
             return (BatchBody(message.sequence, other_batch(message.batch)),)
         if isinstance(message, Status):
             return (msgspec.structs.replace(message, executed=2**40, stable=2**40),)
-        return (message, Status(0, 0, 2**40, 2**40, self._own_id(message), is_active=True))
+        return (
+            message,
+            Status(0, 0, 2**40, 2**40, self._own_id(message), is_active=True, head=b""),
+        )
 
     def _own_id(self, message: AnyMessage) -> int:
         replica = getattr(message, "replica", None)

@@ -47,6 +47,11 @@ class Agreement(Checker):
         if self._results.setdefault(sequence, digests) != digests:
             self.fail(f"other results at {sequence} at node {node.id}")
 
+    @override
+    def on_alarm(self, node: "Node", code: str, detail: str) -> None:
+        if code == "forked":
+            self.fail(f"node {node.id} says {code}: {detail}")
+
 
 class PreparedOnce(Checker):
     """No two honest replicas prepare different batches for one slot of one view."""

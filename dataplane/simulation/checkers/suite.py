@@ -3,11 +3,9 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from dataplane.consensus.messages import AnyMessage, CheckpointCertificate, Request
 from dataplane.consensus.outcome import Alarm, Evidence, PeerFault
-from dataplane.consensus.records import Record
+from dataplane.consensus.records import decode_record
 from dataplane.documents.types import RequestResult
 from dataplane.simulation.checkers.checker import Checker, Executed, Read
 from dataplane.simulation.checkers.clients import Acknowledged, Linearizable
@@ -60,7 +58,6 @@ CHECKERS: tuple[type[Checker], ...] = (
     Certificates,
     DamagedLog,
 )
-_records: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
 
 
 class CheckerSuite:
@@ -119,7 +116,7 @@ class CheckerSuite:
         """Tell what a core wants written."""
         if not node.is_liar:
             for data in records:
-                record = _records.decode(data)
+                record = decode_record(data)
                 for checker in self._on_persist:
                     checker.on_persist(node, record)
 
@@ -127,7 +124,7 @@ class CheckerSuite:
         """Tell what reached a disk."""
         if not node.is_liar:
             for data in records:
-                record = _records.decode(data)
+                record = decode_record(data)
                 for checker in self._on_durable:
                     checker.on_durable(node, record)
 

@@ -51,9 +51,6 @@ logger = logging.getLogger(__name__)
 
 LEARN_LAG_MAX: Final = 64
 ORDER_TIMEOUT_S: Final = 6.0
-ORDERS_AGAIN: Final = 64
-# Two checkpoints and a half: the first in the epoch is all that a learner waits for.
-ORDERS_AGAIN_MAX: Final = 320
 PATIENCE: Final = timedelta(seconds=20)
 # What a cluster answers to an order that it did not take and will not take.
 REFUSALS: Final = frozenset({"forbidden", "invalid", "conflict"})
@@ -150,7 +147,6 @@ def learn(context: Context) -> Outcome:
         return Waiting("a member to say how far the cluster is")
     behind = [words for node in added if (words := _behind(node, seen.get(node.index), newest))]
     if behind:
-        _checkpoint_reach(context, [s for i, s in seen.items() if i not in members])
         return Waiting("; ".join(behind))
     kept = members - set(context.operation.params["remove"])
     ready = sum(1 for o in answers if o.index in kept and o.is_ready) + len(added)
@@ -158,31 +154,6 @@ def learn(context: Context) -> Outcome:
     if ready < needed:
         return Waiting(f"{needed} of the nodes to be to be ready ({ready} are)")
     return None
-
-
-def _checkpoint_reach(context: Context, learners: Sequence[Standing]) -> None:
-    """Bring a quiet cluster to a checkpoint from which learners can copy.
-
-    A learner of a later epoch cannot check what the members before decided; it copies the state of
-    the first checkpoint that the present ones sign. Without clients that may take days. The order
-    that began the epoch, given again, changes nothing, counts for no plan and takes a sequence.
-    """
-    operation, cluster = context.operation, context.cluster
-    given = int(operation.params.get("again", 0))
-    waits = any(standing.sequence <= cluster.base for standing in learners)
-    if cluster.epoch == 0 or not waits or given >= ORDERS_AGAIN_MAX:
-        return
-    operation.params["again"] = given + ORDERS_AGAIN
-    operation.save(update_fields=["params"])
-    call = _order_for(cluster, cluster.epoch, cluster.members)
-    urls = [node.url for node in cluster.members]
-    try:
-        with Client(urls, admin_key(cluster), timeout_s=ORDER_TIMEOUT_S, follow=False) as client:
-            for _ in range(ORDERS_AGAIN):
-                client.run(call)
-    except (ClientError, httpx.HTTPError) as error:
-        # Whatever keeps the cluster from it is said by the nodes that do not catch up.
-        logger.info("cluster.not_moved", extra={"reason": error_words(error)})
 
 
 def _order_for(cluster: Cluster, following: int, members: Sequence[Node]) -> Call:

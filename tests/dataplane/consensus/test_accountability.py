@@ -26,8 +26,8 @@ from dataplane.consensus.messages import (
     suspect_payload,
     view_change_payload,
 )
+from dataplane.simulation.scenarios.lab import CLUSTER_ID, Lab
 from dataplane.simulation.signatures import signer_of
-from tests.dataplane.consensus.lab import CLUSTER_ID, Lab
 
 MADE_UP, OTHER = b"\1" * 32, b"\2" * 32
 

@@ -19,8 +19,9 @@ from dataplane.consensus.messages import (
     Status,
     checkpoint_payload,
 )
+from dataplane.simulation.scenarios.lab import CLUSTER_ID, LIMITS, Lab
+from dataplane.simulation.scenarios.ordering import lost_decisions_are_made_again
 from dataplane.simulation.signatures import signer_of
-from tests.dataplane.consensus.lab import CLUSTER_ID, LIMITS, Lab
 
 
 def _isolate(lab: Lab, who: int) -> None:
@@ -46,28 +47,7 @@ def test_fabric_1454_a_laggard_catches_up_in_a_quiet_cluster():
 
 @pytest.mark.parametrize("laggard", [0, 3])
 def test_after_a_crash_of_all_a_laggard_learns_what_no_log_calls_decided(laggard):
-    lab = Lab(4)
-    lab.drop = lambda source, target, message: target == laggard and isinstance(message, Commit)
-    lab.order(1, 2, 3)
-    executed = lab.bench[1].executed
-    assert executed
-    assert not lab.bench[laggard].executed
-    _join(lab)
-    lab.wire.clear()
-    for i in range(4):
-        records = [msgspec.msgpack.decode(record) for record in lab.bench[i].disk]
-        lab.bench[i].disk = [
-            data
-            for data, record in zip(lab.bench[i].disk, records, strict=True)
-            if record[0] != "Decided"
-        ]
-    for i in range(4):
-        lab.restart(i)
-    for _ in range(6):
-        lab.tick(after_ms=LIMITS.status_ms)
-        lab.run()
-    assert lab.bench[laggard].executed == executed
-    assert all(not bench.evidence for bench in lab.bench.values())
+    lost_decisions_are_made_again(laggard)
 
 
 def test_a_laggard_needs_no_primary_to_catch_up():
@@ -87,11 +67,11 @@ def test_a_liar_ahead_of_all_does_not_keep_a_laggard_from_asking_others():
     lab.order(1, 2, 3)
     _join(lab)
     lab.now_ms += LIMITS.status_ms
-    lab.give(3, Status(0, 0, 2**40, 2**40, 1, True))
+    lab.give(3, Status(0, 0, 2**40, 2**40, 1, True, b""))
     lab.wire.clear()  # The liar is asked, and never answers.
     lab.now_ms += LIMITS.retransmit_ms
-    lab.give(3, Status(0, 0, 2**40, 2**40, 1, True))
-    lab.give(3, Status(0, 0, 0, 3, 2, True))
+    lab.give(3, Status(0, 0, 2**40, 2**40, 1, True, b""))
+    lab.give(3, Status(0, 0, 0, 3, 2, True, b""))
     lab.run()
     assert len(lab.bench[3].executed) == 3
 
@@ -268,10 +248,10 @@ def test_two_strangers_do_not_answer_each_other_for_ever():
     lab = Lab(4)
     lab.bench[0].said.clear()
     for _ in range(5):
-        assert lab.give(0, Status(1, 0, 0, 0, 9, True), 9)
+        assert lab.give(0, Status(1, 0, 0, 0, 9, True, b""), 9)
     assert len(lab.bench[0].votes(Status)) == 1
     lab.now_ms += LIMITS.status_ms
-    assert lab.give(0, Status(1, 0, 0, 0, 9, True), 9)
+    assert lab.give(0, Status(1, 0, 0, 0, 9, True, b""), 9)
     assert len(lab.bench[0].votes(Status)) == 2
 
 

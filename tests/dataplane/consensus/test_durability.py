@@ -3,8 +3,9 @@
 import pytest
 
 from dataplane.consensus.config import Limits
-from dataplane.consensus.messages import Checkpoint, Commit, Prepare, PrePrepare
-from tests.dataplane.consensus.lab import LIMITS, Lab
+from dataplane.consensus.messages import Commit, Prepare, PrePrepare
+from dataplane.simulation.scenarios.lab import LIMITS, Lab
+from dataplane.simulation.scenarios.ordering import checkpoint_votes_outlive_a_crash
 
 
 def test_nothing_leaves_before_it_is_on_disk():
@@ -174,13 +175,4 @@ def test_a_lost_checkpoint_vote_at_the_high_watermark_is_given_again():
 
 
 def test_a_checkpoint_vote_on_disk_counts_after_a_restart():
-    limits = Limits(checkpoint_interval=2, window=2, pipeline=8)
-    lab = Lab(3, limits=limits)
-    lab.drop = lambda source, target, message: isinstance(message, Checkpoint)
-    lab.order(1, 2)
-    for i in range(3):
-        lab.restart(i)
-    lab.drop = lambda source, target, message: False
-    lab.tick(after_ms=limits.retransmit_ms)
-    lab.run()
-    assert all(bench.replica.stable == 2 for bench in lab.bench.values())
+    checkpoint_votes_outlive_a_crash()

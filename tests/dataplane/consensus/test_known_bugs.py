@@ -19,6 +19,7 @@ from dataplane.consensus.messages import (
     suspect_payload,
     vote_payload,
 )
+from dataplane.simulation.scenarios.lab import CLUSTER_ID, LIMITS, START_MS, Lab
 from dataplane.simulation.signatures import signer_of
 from tests.dataplane.consensus import (
     test_catch_up,
@@ -26,7 +27,6 @@ from tests.dataplane.consensus import (
     test_normal_case,
     test_quorum,
 )
-from tests.dataplane.consensus.lab import CLUSTER_ID, LIMITS, START_MS, Lab
 
 OTHERS = (1, 2, 3)
 

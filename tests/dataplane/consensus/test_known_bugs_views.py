@@ -13,19 +13,15 @@ from dataplane.consensus.messages import (
     Checkpoint,
     CheckpointCertificate,
     Commit,
-    Forward,
     Heartbeat,
     NewView,
     Prepare,
-    PrePrepare,
     Status,
     Suspect,
     ViewChange,
 )
 from dataplane.consensus.new_view import select
-from dataplane.wire.quorum import blocking_size, faults_tolerated, quorum_size
-from tests.dataplane.consensus.lab import LIMITS, Lab
-from tests.dataplane.consensus.views import (
+from dataplane.simulation.scenarios.crafting import (
     batch_of,
     checkpoint,
     cut_off,
@@ -41,6 +37,14 @@ from tests.dataplane.consensus.views import (
     view_change,
     views,
 )
+from dataplane.simulation.scenarios.lab import LIMITS, Lab
+from dataplane.simulation.scenarios.views import (
+    all_that_is_said_may_be_lost,
+    carried_batch_may_be_old,
+    drafts_are_proposed_once,
+    no_second_vote_for_a_slot,
+)
+from dataplane.wire.quorum import blocking_size, faults_tolerated, quorum_size
 
 A, B = b"\1" * 32, b"\2" * 32
 
@@ -53,7 +57,7 @@ def _checkpoint(sequence: int):
 def test_fabric_1111_view_changes_with_any_spread_of_checkpoints_begin_the_view(heads):
     lab = Lab(4)
     changes = [
-        view_change(lab, i, 1, [proof(lab, 0, heads[i] + 2, B)], _checkpoint(heads[i]))
+        view_change(lab, i, 1, [proof(lab, 0, heads[i] + 2, B)], stable=_checkpoint(heads[i]))
         for i in (0, 2, 3)
     ]
     selection = select(changes, 0)
@@ -83,18 +87,7 @@ def test_indy_plenum_1506_replicas_without_a_common_checkpoint_change_the_view(l
 
 
 def test_indy_plenum_1488_a_batch_from_before_a_long_pause_is_carried_without_looking_at_its_time():
-    lab = Lab(4)
-    lab.drop = lambda source, target, message: (
-        isinstance(message, Commit) or (isinstance(message, PrePrepare) and target == 3)
-    )
-    lab.order(1)
-    lab.wire.clear()
-    join(lab)
-    lab.now_ms += 30 * 60_000
-    leave(lab, 0)
-    pass_time(lab, 1_000)
-    assert views(lab) == [(1, True)] * 4
-    assert all(executed_cseqs(lab, i) == [1] for i in range(4))
+    carried_batch_may_be_old()
 
 
 def test_indy_node_1720_replicas_that_left_different_views_meet_in_the_highest():
@@ -115,17 +108,7 @@ def test_indy_node_1720_replicas_that_left_different_views_meet_in_the_highest()
 
 @pytest.mark.parametrize("n", [3, 4, 6])
 def test_fabric_1917_everything_said_during_a_view_change_may_be_lost(n):
-    lab = Lab(n)
-    lab.order(1)
-    lab.drop = lambda source, target, message: True
-    leave(lab, 0)
-    pass_time(lab, 700)
-    assert not any(active for _, active in views(lab))
-    join(lab)
-    pass_time(lab, 200)
-    assert views(lab) == [(1, True)] * n, "it is repeated, nobody must give up first"
-    lab.order(2, gateway=n - 1)
-    assert all(executed_cseqs(lab, i) == [1, 2] for i in range(n))
+    all_that_is_said_may_be_lost(n)
 
 
 def test_neo_642_one_replica_committed_when_the_others_left_the_view():
@@ -189,7 +172,7 @@ def test_fisco_2211_a_flood_of_huge_views_moves_and_fills_nothing():
     lab = Lab(4)
     for i in range(200):
         lab.give(3, suspect(0, 2**40 + i))
-        lab.give(3, Status(0, 2**40 + i, 0, 0, 0, is_active=True))
+        lab.give(3, Status(0, 2**40 + i, 0, 0, 0, is_active=True, head=b""))
         lab.give(3, lab.vote(Prepare, 0, 1, A, view=2**40 + i))
         lab.give(3, lab.vote(Commit, 0, 1, A, view=2**40 + i))
         lab.give(3, Heartbeat(0, 2**40 + i, 0))
@@ -281,15 +264,7 @@ def test_concord_805_all_stop_between_two_views_and_remember_where_they_stood():
 
 
 def test_telcoin_391_a_restarted_replica_gives_no_second_vote_in_a_later_view():
-    lab = Lab(4)
-    leave(lab, 0)
-    one, other = (proposal(lab, 1, 1, batch_of(lab, lab.request(1, cseq))) for cseq in (1, 2))
-    lab.give(3, one)
-    lab.restart(3)
-    lab.give(3, other)
-    lab.tick(3, after_ms=LIMITS.retransmit_ms)
-    assert {vote.digest for vote in lab.bench[3].votes(Prepare)} == {one.digest}
-    assert [evidence.replica for evidence in lab.bench[3].evidence] == [1]
+    no_second_vote_for_a_slot()
 
 
 def _story(steps: int | None) -> tuple[Lab, int]:
@@ -378,18 +353,4 @@ def test_fisco_704_after_an_hour_without_a_quorum_the_cluster_recovers_within_a_
 
 
 def test_sawtooth_140_drafts_of_an_old_primary_are_proposed_once_when_it_leads_again():
-    lab = Lab(3)
-    lab.drop = lambda source, target, message: (
-        isinstance(message, PrePrepare | Forward) and source == 0
-    )
-    for cseq in (1, 2, 3):
-        lab.ask(0, lab.request(0, cseq))
-    for view in (0, 1, 2):
-        assert not lab.bench[2].executed
-        leave(lab, view)
-        join(lab) if view == 1 else None
-        lab.wire.clear()
-    assert views(lab) == [(3, True)] * 3
-    lab.order(4)
-    pass_time(lab, 1_000)
-    assert sorted(executed_cseqs(lab, 2)) == [1, 2, 3, 4]
+    drafts_are_proposed_once()

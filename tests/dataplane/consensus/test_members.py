@@ -1,20 +1,32 @@
 """What a replica does at the border of two epochs; the simulator drives whole changes."""
 
+import dataclasses
+
 import msgspec
 import pytest
 from msgspec.structs import replace
 
 from dataplane.consensus.config import ReplicaConfig
 from dataplane.consensus.messages import (
+    Checkpoint,
     CheckpointCertificate,
-    Committed,
     CommittedEntry,
     FetchCommitted,
     Status,
+    checkpoint_payload,
 )
-from dataplane.consensus.outcome import CopyBegin, Execute, Send
+from dataplane.consensus.outcome import (
+    Broadcast,
+    CopyBegin,
+    Effect,
+    Execute,
+    Persist,
+    Send,
+    Stable,
+)
 from dataplane.consensus.records import (
     Accepted,
+    Checkpointed,
     Decided,
     Prepared,
     Recovered,
@@ -22,8 +34,9 @@ from dataplane.consensus.records import (
     recover,
 )
 from dataplane.consensus.replica import Replica
+from dataplane.simulation.scenarios.lab import CLUSTER_ID, LIMITS, Lab
+from dataplane.simulation.scenarios.ordering import laggard_gets_one_epoch_at_a_time
 from dataplane.simulation.signatures import signer_of
-from tests.dataplane.consensus.lab import CLUSTER_ID, LIMITS, Lab
 
 STRANGER = 9
 
@@ -42,20 +55,15 @@ def _with_three_batches() -> Lab:
     return lab
 
 
-@pytest.mark.parametrize(("first", "sent"), [(1, [1, 2]), (2, [2]), (3, [3])])
-def test_a_laggard_gets_batches_of_one_epoch_at_a_time(first, sent):
-    lab = _with_three_batches()
-    lab.bench[0].said.clear()
-    lab.give(0, FetchCommitted(first, 3), 1)
-    (answer,) = lab.bench[0].votes(Committed)
-    assert [entry.certificate.sequence for entry in answer.entries] == sent
+def test_a_laggard_gets_batches_of_one_epoch_at_a_time():
+    laggard_gets_one_epoch_at_a_time()
 
 
 def test_two_strangers_do_not_answer_each_other_for_ever():
     lab = Lab(3)
     lab.bench[0].said.clear()
     for _ in range(3):
-        lab.give(0, Status(1, 0, 0, 0, STRANGER, is_active=True), STRANGER)
+        lab.give(0, Status(1, 0, 0, 0, STRANGER, is_active=True, head=b""), STRANGER)
     assert len(lab.bench[0].votes(Status)) == 1
 
 
@@ -78,7 +86,7 @@ def test_a_learner_whose_state_is_older_than_the_epoch_copies_and_asks_for_no_ba
 ):
     learner = _learner(applied=applied)
     learner.on_tick(1_000_000)
-    learner.on_message(1_000_000, 0, Status(1, 0, 8, 9, 0, is_active=True))
+    learner.on_message(1_000_000, 0, Status(1, 0, 8, 9, 0, is_active=True, head=b""))
     learner.on_message(1_000_000, 0, CheckpointCertificate(1, 8, b"\1" * 32, ()))
     learner.on_tick(1_010_000)
     effects = learner.take()
@@ -129,3 +137,132 @@ def test_no_batch_of_the_next_epoch_is_executed_in_this_one():
     late.on_tick(lab.now_ms)
     executed = [e.sequence for e in late.take() if isinstance(e, Execute)]
     assert executed == [1, 2]
+
+
+ROOT, OTHER = b"\1" * 32, b"\2" * 32
+BASE = 6
+NOW_MS = 1_000_000
+
+
+def _checkpoint(replica: int, root: bytes = ROOT, sequence: int = BASE) -> Checkpoint:
+    payload = checkpoint_payload(CLUSTER_ID, epoch=1, sequence=sequence, root=root)
+    return Checkpoint(1, sequence, root, replica, signer_of("vote", replica).sign(payload))
+
+
+def _member(known: Recovered) -> Replica:
+    config = ReplicaConfig(
+        cluster_id=CLUSTER_ID,
+        epoch=1,
+        replica_id=0,
+        members=Lab(3).members,
+        base=BASE,
+        limits=LIMITS,
+    )
+    return Replica(config, signer_of("vote", 0), known)
+
+
+def _run(replica: Replica) -> list[Effect]:
+    """Carry out what is written; return all effects."""
+    effects: list[Effect] = []
+    while more := replica.take():
+        effects += more
+        written = [effect.barrier for effect in more if isinstance(effect, Persist)]
+        if written:
+            replica.on_persisted(NOW_MS, max(written))
+    return effects
+
+
+def _said(effects: list[Effect], kind: type) -> list:
+    sent = [effect.message for effect in effects if isinstance(effect, Broadcast | Send)]
+    return [message for message in sent if isinstance(message, kind)]
+
+
+def test_members_sign_the_state_that_their_epoch_began_with():
+    member = _member(Recovered(applied=BASE, base_root=ROOT))
+    member.on_tick(NOW_MS)
+    assert _said(_run(member), Checkpoint) == [_checkpoint(0)]
+    member.on_message(NOW_MS, 2, _checkpoint(2))
+    effects = _run(member)
+    (certificate,) = [e.certificate for e in effects if isinstance(e, Stable)]
+    assert (certificate.sequence, certificate.root, member.stable) == (BASE, ROOT, BASE)
+    # Who says that it has none gets it; who has it does not.
+    for stable, sent in ((BASE - 1, 1), (BASE, 0)):
+        member.on_message(NOW_MS, 1, Status(1, 0, stable, BASE, 1, is_active=True, head=b""))
+        assert len(_said(_run(member), CheckpointCertificate)) == sent
+
+
+def test_a_vote_for_where_the_epoch_began_counts_after_a_restart_and_only_once():
+    records = [encode_record(Checkpointed(_checkpoint(0)))]
+    member = _member(recover(records, applied=BASE + 1, epoch=1))
+    member.on_tick(NOW_MS)
+    member.on_message(NOW_MS, 0, _checkpoint(0))
+    assert not [e for e in _run(member) if isinstance(e, Stable)]
+    member.on_message(NOW_MS, 1, _checkpoint(1))
+    assert [e for e in _run(member) if isinstance(e, Stable)]
+
+
+def test_no_other_sequence_is_taken_for_the_beginning_of_an_epoch():
+    member = _member(Recovered(applied=BASE, base_root=ROOT))
+    member.on_tick(NOW_MS)
+    for replica in (1, 2):
+        member.on_message(NOW_MS, replica, _checkpoint(replica, sequence=BASE + 1))
+        member.on_message(NOW_MS, replica, _checkpoint(replica, sequence=BASE - 2))
+    assert member.sizes()["checkpoints"] <= 1
+    assert not [e for e in _run(member) if isinstance(e, Stable)]
+
+
+def test_another_root_of_where_the_epoch_began_tells_a_member_that_its_state_is_wrong():
+    member = _member(Recovered(applied=BASE, base_root=OTHER))
+    member.on_tick(NOW_MS)
+    for replica in (1, 2):
+        member.on_message(NOW_MS, replica, _checkpoint(replica))
+    _run(member)
+    assert member.diverged
+
+
+def test_who_is_in_the_epoch_before_gets_its_last_certificate_until_this_one_has_its_own():
+    lab = Lab(3)
+    lab.order(*range(1, 6))
+    ended = lab.bench[0].replica
+    certificate = lab.state(0).stable_certificate
+    assert certificate is not None
+    member = _member(Recovered(applied=BASE, base_root=ROOT))
+    ended.hand_over(member, NOW_MS)
+    member.on_tick(NOW_MS)
+    _run(member)
+    behind = Status(0, 0, 0, 1, 1, is_active=True, head=b"")
+    member.on_message(NOW_MS, 1, behind)
+    assert _said(_run(member), CheckpointCertificate) == [certificate]
+    member.on_message(NOW_MS, 2, _checkpoint(2))
+    _run(member)
+    member.on_message(NOW_MS, 1, behind)
+    assert certificate not in _said(_run(member), CheckpointCertificate)
+
+
+def test_batches_on_the_way_to_an_epoch_are_kept_until_its_beginning_is_certified():
+    limits = dataclasses.replace(LIMITS, retained_batches_max=1)
+    lab = Lab(3, limits=limits)
+    lab.order(*range(1, 7))
+    member = _member(Recovered(applied=BASE, base_root=ROOT))
+    lab.bench[0].replica.hand_over(member, NOW_MS)
+    member.on_tick(NOW_MS)
+    state = member._state
+    state.archive.trim(state.superseded)
+    assert [entry.certificate.sequence for entry in state.archive.beyond(0)] == [5, 6]
+    member.on_message(NOW_MS, 2, _checkpoint(2))
+    _run(member)
+    state.archive.trim(state.superseded)
+    assert len(state.archive) == 1
+
+
+def test_a_member_that_joins_an_epoch_late_neither_votes_nor_executes_before_it_has_a_state():
+    lab = Lab(3)
+    lab.order(1, 2, 3)
+    late = _member(Recovered(applied=1))
+    lab.bench[0].replica.hand_over(late, NOW_MS)
+    late.on_tick(NOW_MS)
+    assert not [e for e in _run(late) if isinstance(e, Execute)]
+    assert late.is_surplus(lab.proposal(7, lab.request(0, 9)))
+    late.on_message(NOW_MS, 1, CheckpointCertificate(1, BASE, ROOT, ()))
+    late.on_tick(NOW_MS + 1)
+    assert [e for e in _run(late) if isinstance(e, CopyBegin)]

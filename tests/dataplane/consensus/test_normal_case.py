@@ -11,7 +11,8 @@ from dataplane.consensus.messages import (
     Prepare,
     PrePrepare,
 )
-from tests.dataplane.consensus.lab import LIMITS, START_MS, Lab
+from dataplane.simulation.scenarios.lab import LIMITS, START_MS, Lab
+from dataplane.simulation.scenarios.ordering import early_proposal_is_kept, lost_votes_are_repeated
 
 OTHER = b"\1" * 32
 
@@ -161,15 +162,7 @@ def test_votes_outside_the_reach_of_the_window_are_not_kept():
 
 
 def test_fabric_1119_a_proposal_beyond_the_window_is_kept_for_later():
-    limits = Limits(checkpoint_interval=4, window=16, pipeline=1)
-    lab = Lab(4, limits=limits)
-    first, second = (lab.proposal(s, lab.request(0, s)) for s in (1, 2))
-    lab.give(1, first)
-    lab.give(1, second)
-    assert [vote.sequence for vote in lab.bench[1].votes(Prepare)] == [1]
-    for replica in (0, 2, 3):
-        lab.give(1, lab.vote(Commit, replica, 1, first.digest))
-    assert [vote.sequence for vote in lab.bench[1].votes(Prepare)] == [1, 2]
+    early_proposal_is_kept()
 
 
 def test_fabric_1119_the_same_when_the_low_watermark_moves_without_an_execution():
@@ -220,21 +213,7 @@ def test_a_proposal_from_the_future_is_refused_until_it_is_not():
 
 
 def test_hyli_520_one_missing_vote_is_sent_again():
-    lab = Lab(4)
-    lost = [0]
-
-    def drop_first_prepares(source, target, message):
-        lost[0] += isinstance(message, Prepare)
-        return isinstance(message, Prepare) and lost[0] <= 9
-
-    lab.drop = drop_first_prepares
-    lab.order(1)
-    assert not lab.bench[0].executed
-    lab.tick(after_ms=LIMITS.retransmit_ms)
-    lab.run()
-    lab.tick(after_ms=LIMITS.retransmit_ms)
-    lab.run()
-    assert all(len(bench.executed) == 1 for bench in lab.bench.values())
+    lost_votes_are_repeated()
 
 
 def test_a_lost_proposal_is_sent_again():

@@ -7,13 +7,11 @@ from dataplane.consensus.messages import (
     Commit,
     Forward,
     Heartbeat,
-    NewView,
     Prepare,
     PrePrepare,
     Suspect,
 )
-from tests.dataplane.consensus.lab import LIMITS, Lab
-from tests.dataplane.consensus.views import (
+from dataplane.simulation.scenarios.crafting import (
     batch_of,
     cut_off,
     executed_cseqs,
@@ -24,6 +22,13 @@ from tests.dataplane.consensus.views import (
     suspect,
     timeout,
     views,
+)
+from dataplane.simulation.scenarios.lab import LIMITS, Lab
+from dataplane.simulation.scenarios.suspicion import (
+    back_off_ends_with_execution,
+    own_sleep_excuses_nobody,
+    patience_has_a_limit,
+    selfish_primary_is_replaced,
 )
 
 STEP = 100
@@ -121,22 +126,7 @@ def test_a_primary_that_censors_one_gateway_is_replaced():
 
 
 def test_a_primary_that_orders_requests_of_its_own_only_is_replaced():
-    lab = _started(4)
-    lab.ask(3, lab.request(3, 1))
-    lab.wire.clear()
-    lab.drop = lambda source, target, message: target == 0 and isinstance(message, Forward)
-    cseq = 0
-    while views(lab)[3][0] == 0:
-        cseq += 1
-        assert cseq < 2 * LIMITS.timeout_max_ms // STEP
-        lab.order(cseq, gateway=0)
-        pass_time(lab, STEP)
-    join(lab)
-    pass_time(lab, 3_000)
-    asked = lab.request(3, 1).key
-    assert any(
-        request.key == asked for batch in lab.bench[1].executed for request in batch.requests
-    )
+    selfish_primary_is_replaced()
 
 
 def test_a_request_others_overtake_again_and_again_makes_its_knowers_suspicious():
@@ -228,23 +218,7 @@ def test_requests_of_the_primarys_own_gateway_are_known_to_all_when_nobody_takes
 
 
 def test_back_off_grows_with_views_in_vain_and_ends_when_the_new_view_executes():
-    lab = _started(4)
-    lab.order(1)
-    suspicion = lab.bench[3].replica._suspicion
-    patience = [suspicion.request_timeout_ms]
-    lab.drop = lambda source, target, message: isinstance(message, NewView)
-    for view in range(3):
-        for i in range(4):
-            lab.give(i, timeout(view, range(2)), sender=i)
-        patience.append(suspicion.request_timeout_ms)
-    assert patience == [patience[0] << doublings for doublings in range(4)]
-    lab.wire.clear()
-    join(lab)
-    leave(lab, 3)
-    assert views(lab) == [(4, True)] * 4
-    assert suspicion.request_timeout_ms == patience[0] << 4, "to enter a view is no success"
-    lab.order(2)
-    assert suspicion.request_timeout_ms == patience[0]
+    back_off_ends_with_execution()
 
 
 def test_a_batch_of_an_old_view_does_not_end_the_back_off():
@@ -263,12 +237,7 @@ def test_a_batch_of_an_old_view_does_not_end_the_back_off():
 
 
 def test_no_timeout_grows_beyond_its_limit():
-    lab = _started(4)
-    suspicion = lab.bench[1].replica._suspicion
-    for view in range(40):
-        lab.give(1, timeout(view, range(2)), sender=0)
-    assert suspicion.request_timeout_ms == LIMITS.timeout_max_ms
-    assert suspicion.view_timeout_ms == LIMITS.timeout_max_ms
+    patience_has_a_limit()
 
 
 def test_a_replica_forgives_the_primary_its_own_sleep():
@@ -280,13 +249,7 @@ def test_a_replica_forgives_the_primary_its_own_sleep():
 
 
 def test_what_happened_after_a_sleep_is_not_forgiven_with_it():
-    lab = _started(4)
-    lab.now_ms += 30 * 60_000
-    lab.give(3, Heartbeat(0, 0, 0))  # The first thing it sees, before it notices how late it is.
-    lab.tick(3)
-    cut_off(lab, 3)
-    pass_time(lab, 1_500, 0, 1, 2)
-    assert lab.bench[3].votes(Suspect)
+    own_sleep_excuses_nobody()
 
 
 def test_a_request_does_not_age_while_its_replica_sleeps():

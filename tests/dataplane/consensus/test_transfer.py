@@ -22,7 +22,7 @@ from dataplane.consensus.messages import (
     TreeRows,
 )
 from dataplane.simulation.application import MapApplication
-from tests.dataplane.consensus.lab import Lab
+from dataplane.simulation.scenarios.lab import Lab
 
 LIMITS = Limits(
     checkpoint_interval=4,

@@ -4,14 +4,12 @@ import pytest
 
 from dataplane.consensus.messages import (
     NULL_DIGEST,
-    BatchBody,
     Checkpoint,
     CheckpointCertificate,
     Commit,
     CommitCertificate,
     Committed,
     CommittedEntry,
-    FetchBatch,
     Forward,
     NewView,
     Prepare,
@@ -20,8 +18,7 @@ from dataplane.consensus.messages import (
     digest_of,
 )
 from dataplane.consensus.slots import BODIES_MAX
-from tests.dataplane.consensus.lab import LIMITS, Lab
-from tests.dataplane.consensus.views import (
+from dataplane.simulation.scenarios.crafting import (
     batch_of,
     checkpoint,
     cut_off,
@@ -35,6 +32,15 @@ from tests.dataplane.consensus.views import (
     timeout,
     view_change,
     views,
+)
+from dataplane.simulation.scenarios.lab import LIMITS, Lab
+from dataplane.simulation.scenarios.views import (
+    batch_comes_from_any_holder,
+    batch_of_an_old_view_is_held,
+    carried_request_may_be_repeated,
+    highest_view_is_carried,
+    prepares_count_in_their_view_only,
+    unprepared_batch_is_proposed_anew,
 )
 
 
@@ -87,42 +93,11 @@ def test_a_sequence_nobody_prepared_below_one_that_was_becomes_the_null_batch():
 
 
 def test_what_was_prepared_nowhere_is_proposed_anew():
-    lab = Lab(4)
-    _drop(lab, Prepare)
-    lab.ask(1, lab.request(1, 1))
-    lab.run()
-    assert lab.bench[0].votes(PrePrepare)
-    join(lab)
-    leave(lab, 0)
-    assert not lab.bench[1].votes(NewView)[0].proposals
-    assert _all_executed(lab, 1)
+    unprepared_batch_is_proposed_anew()
 
 
 def test_of_several_prepared_certificates_the_one_of_the_highest_view_counts():
-    """Replica 0 prepares A alone, view 1 decides B without it: view 2 must choose B."""
-    lab = Lab(4)
-    lab.drop = lambda source, target, message: isinstance(message, Prepare) and target != 0
-    lab.order(1)
-    first = lab.bench[0].votes(PrePrepare)[0]
-    assert len(lab.bench[0].votes(Commit)) == 1
-    cut_off(lab, 0)
-    leave(lab, 0, 0)
-    assert not lab.bench[1].votes(NewView)[0].proposals
-    lab.drop = lambda source, target, message: (
-        0 in (source, target) or (isinstance(message, Commit) and target != 2)
-    )
-    lab.order(2, gateway=1)
-    decided = lab.bench[1].votes(PrePrepare)[0]
-    assert executed_cseqs(lab, 2) == [2]
-    assert decided.digest != first.digest
-    # View 2: its primary is 2; the certificate of view 0 is among what it hears.
-    lab.wire.clear()
-    lab.drop = lambda source, target, message: isinstance(message, ViewChange) and source == 1
-    leave(lab, 1)
-    last = lab.bench[2].votes(NewView)[-1]
-    assert 0 in {change.replica for change in last.changes}
-    assert [p.digest for p in last.proposals] == [decided.digest]
-    assert all(executed_cseqs(lab, i)[0] == 2 for i in range(4))
+    highest_view_is_carried()
 
 
 def test_a_new_view_may_rest_on_a_checkpoint_some_do_not_have_yet():
@@ -150,7 +125,7 @@ def test_the_newest_checkpoint_of_the_quorum_counts_however_stale_the_others_are
     fifth = digest_of(batch_of(lab, lab.request(0, 5)))
     changes = [
         view_change(lab, 0, 1),
-        view_change(lab, 1, 1, [proof(lab, 0, 5, fifth)], certificate),
+        view_change(lab, 1, 1, [proof(lab, 0, 5, fifth)], stable=certificate),
         view_change(lab, 3, 1, [proof(lab, 0, 3, fifth)]),
     ]
     message = new_view(lab, 1, changes)
@@ -176,17 +151,7 @@ def test_votes_in_a_left_view_are_given_no_more_but_decisions_are_learned():
 
 
 def test_prepares_of_a_left_view_do_not_count_in_the_next():
-    lab = Lab(4)
-    first = lab.proposal(1, lab.request(0, 1))
-    for i in (1, 2):
-        lab.give(3, lab.vote(Prepare, i, 1, first.digest))
-    changes = [view_change(lab, i, 1, [proof(lab, 0, 1, first.digest)]) for i in (0, 1, 2)]
-    lab.give(3, new_view(lab, 1, changes))
-    lab.give(3, BatchBody(1, first.batch), 2)
-    assert [vote.view for vote in lab.bench[3].votes(Prepare)] == [1]
-    assert not lab.bench[3].votes(Commit)
-    lab.give(3, lab.vote(Prepare, 2, 1, first.digest, view=1))
-    assert [vote.view for vote in lab.bench[3].votes(Commit)] == [1]
+    prepares_count_in_their_view_only()
 
 
 def test_a_decision_of_a_later_view_and_a_copied_state_may_overtake_the_own_view():
@@ -210,45 +175,11 @@ def test_a_view_change_message_takes_its_receiver_along():
 
 
 def test_a_batch_is_fetched_from_a_holder_that_is_not_the_primary():
-    lab = Lab(4)
-    lab.drop = lambda source, target, message: (
-        (isinstance(message, PrePrepare) and target == 1) or isinstance(message, Commit)
-    )
-    lab.order(1)
-    assert not lab.bench[1].votes(Prepare)
-    lab.drop = lambda source, target, message: isinstance(message, BatchBody) and source == 2
-    leave(lab, 0)
-    assert [type(said) for said in lab.bench[1].said].count(FetchBatch) == 1
-    for _ in range(4):
-        pass_time(lab, LIMITS.retransmit_ms)
-    assert _all_executed(lab, 1)
+    batch_comes_from_any_holder()
 
 
 def test_the_batch_of_an_old_view_is_still_held_when_a_late_certificate_calls_for_it():
-    """A liar alone has the certificate of view 0, shows it in view 2 and keeps the batch."""
-    lab = Lab(4)
-    first = lab.proposal(1, lab.request(0, 1))
-    cut_off(lab, 0)
-    for i in (1, 2, 3):
-        lab.give(i, first)
-    lab.wire.clear()
-    leave(lab, 0, 0)
-    lab.ask(1, lab.request(1, 2))
-    (second,) = lab.bench[1].votes(PrePrepare)
-    assert second.sequence == first.sequence
-    for i in (2, 3):
-        lab.give(i, second)
-    lab.wire.clear()
-    lab.restart(3)
-    for i in (1, 2, 3):
-        lab.give(i, timeout(1, (1, 2)), sender=2)
-    lab.wire.clear()
-    changes = [view_change(lab, i, 2) for i in (1, 3)]
-    changes.insert(0, view_change(lab, 0, 2, [proof(lab, 0, 1, first.digest)]))
-    for i in (1, 2, 3):
-        assert lab.give(i, new_view(lab, 2, changes))
-    lab.run()
-    assert all(executed_cseqs(lab, i)[:1] == [1] for i in (1, 2, 3))
+    batch_of_an_old_view_is_held()
 
 
 def test_of_one_sequence_a_bounded_number_of_batches_is_kept():
@@ -261,12 +192,7 @@ def test_of_one_sequence_a_bounded_number_of_batches_is_kept():
 
 
 def test_a_repeated_request_whose_batch_was_carried_is_answered_again():
-    lab = Lab(4)
-    lab.order(1)
-    leave(lab, 0)
-    lab.order(1, gateway=0)
-    assert _all_executed(lab, 1, 1), "ordered again: the session table answers it"
-    assert lab.bench[1].replica.pending_count == 0
+    carried_request_may_be_repeated()
 
 
 def test_a_new_primary_does_not_wait_for_its_own_tick_to_order_what_waits():
@@ -330,7 +256,8 @@ def test_a_replica_that_a_new_view_proves_wrong_does_not_vote_in_it():
     lab.give(3, fifth)
     certificate = checkpoint(4, b"\7" * 32, (0, 1, 2))
     changes = [
-        view_change(lab, i, 1, [proof(lab, 0, 5, fifth.digest)], certificate) for i in (0, 1, 2)
+        view_change(lab, i, 1, [proof(lab, 0, 5, fifth.digest)], stable=certificate)
+        for i in (0, 1, 2)
     ]
     assert lab.give(3, new_view(lab, 1, changes))
     lab.tick(3, after_ms=LIMITS.retransmit_ms)

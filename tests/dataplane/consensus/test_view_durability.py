@@ -11,10 +11,8 @@ from dataplane.consensus.messages import (
     digest_of,
     encode_batch,
 )
-from dataplane.consensus.outcome import Broadcast, Persist
-from dataplane.simulation.disk import Disk
-from tests.dataplane.consensus.lab import LIMITS, Lab
-from tests.dataplane.consensus.views import (
+from dataplane.consensus.outcome import Broadcast
+from dataplane.simulation.scenarios.crafting import (
     batch_of,
     cut_off,
     executed_cseqs,
@@ -28,27 +26,8 @@ from tests.dataplane.consensus.views import (
     view_change,
     views,
 )
-
-
-class LabelledLab(Lab):
-    """Keeps a log with labels and shortens it at every stable checkpoint, as the driver does."""
-
-    def __init__(self, n: int) -> None:
-        super().__init__(n)
-        self.logs = {i: Disk() for i in range(n)}
-
-    def _carry_out(self, i: int, effect) -> None:
-        if isinstance(effect, Persist):
-            self.logs[i].append(effect.sequence, effect.records)
-        super()._carry_out(i, effect)
-
-    def shorten(self, i: int) -> None:
-        log = self.logs[i]
-        log.sync(log.burst_size)
-        before = len(log.records())
-        log.truncate_before(self.bench[i].replica.stable)
-        assert len(log.records()) < before
-        self.bench[i].disk = log.records()
+from dataplane.simulation.scenarios.lab import LIMITS, Lab
+from dataplane.simulation.scenarios.views import LabelledLab, view_outlives_a_shortened_log
 
 
 def test_a_view_change_is_on_disk_before_it_is_said_or_counted():
@@ -198,15 +177,7 @@ def test_proposals_of_a_left_view_are_not_unfinished_work_after_a_restart():
 
 @pytest.mark.parametrize("restarted", [1, 3])
 def test_the_view_outlives_the_shortening_of_the_log(restarted):
-    lab = LabelledLab(4)
-    leave(lab, 0)
-    lab.order(*range(1, 50), gateway=1)
-    assert lab.bench[restarted].replica.stable == 48
-    lab.shorten(restarted)
-    lab.restart(restarted)
-    assert views(lab)[restarted] == (1, True)
-    lab.order(50, gateway=1)
-    assert executed_cseqs(lab, restarted)[-1] == 50
+    view_outlives_a_shortened_log(restarted)
 
 
 def test_a_left_view_outlives_the_shortening_of_the_log():

@@ -4,8 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from dataplane.consensus.messages import NULL_DIGEST, CarriedProposal, NewView, ViewChange
-from tests.dataplane.consensus.lab import LIMITS, Lab
-from tests.dataplane.consensus.views import (
+from dataplane.simulation.scenarios.crafting import (
     checkpoint,
     leave,
     new_view,
@@ -17,6 +16,7 @@ from tests.dataplane.consensus.views import (
     view_change,
     views,
 )
+from dataplane.simulation.scenarios.lab import LIMITS, Lab
 
 A, B = b"\1" * 32, b"\2" * 32
 HUGE = 2**40
@@ -98,7 +98,7 @@ def test_proofs_come_in_order_and_one_a_sequence(lab):
     first, second = proof(lab, 0, 1, A), proof(lab, 0, 2, B)
     _refused(lab, view_change(lab, 2, 1, [second, first]))
     _refused(lab, view_change(lab, 2, 1, [first, first]))
-    _refused(lab, view_change(lab, 2, 1, [first], checkpoint(4, A, (0, 1, 2))))
+    _refused(lab, view_change(lab, 2, 1, [first], stable=checkpoint(4, A, (0, 1, 2))))
     assert lab.give(3, view_change(lab, 2, 1, [first, second]))
 
 

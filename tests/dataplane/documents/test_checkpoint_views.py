@@ -1,7 +1,13 @@
 """Snapshots of checkpoints: consistent, few, and released."""
 
-from dataplane.consensus.messages import CheckpointCertificate
+import pytest
+
+from dataplane.consensus.messages import CheckpointCertificate, Request
+from dataplane.consensus.tree import node_digest
 from dataplane.documents.checkpoint_views import OPEN_MAX, STABLE_MAX, CheckpointViews
+from dataplane.documents.commands import session_id
+from dataplane.documents.merkle import node_key
+from dataplane.simulation.application import MapApplication
 from dataplane.storage.engine import MemoryStore, RocksStore
 
 
@@ -54,3 +60,57 @@ def test_a_store_whose_views_are_closed_can_be_opened_again(tmp_path):
     views.close()
     store.close()
     RocksStore(tmp_path / "state").close()
+
+
+def machine_at(store, last: int) -> MapApplication:
+    """Execute batches, each of which changes a count; return the application."""
+    app = MapApplication(store)
+    client, session = b"c" * 32, session_id(b"c" * 32, b"nonce")
+    for sequence in range(app.applied + 1, last + 1):
+        cseq, ops = sequence - 1, (b"nonce" if sequence == 1 else b"key",)
+        app.apply(sequence, sequence, (Request(client, session, cseq, 0, ops, b""),))
+        app.root()
+    return app
+
+
+def rooted(sequence: int, root: bytes) -> CheckpointCertificate:
+    return CheckpointCertificate(0, sequence, root, ())
+
+
+@pytest.mark.parametrize("further", [0, 3])
+@pytest.mark.parametrize("rocks", [False, True])
+def test_after_a_restart_the_last_stable_checkpoint_is_held_again(tmp_path, further, rocks):
+    store = RocksStore(tmp_path) if rocks else MemoryStore()
+    app = machine_at(store, 4)
+    certificate = rooted(4, app.root())
+    app.copies.mark(4, certificate.root)
+    app.copies.retain(4)
+    machine_at(store, 4 + further).copies.close()
+    views = CheckpointViews(store)
+    views.restore(certificate, 4 + further)
+    assert views.newest is not None
+    held, state = views.newest
+    assert (held.sequence, state.get(b"Ckey")) == (4, b"3")
+    assert store.get(b"Ckey") == b"%d" % (3 + further)
+    tree_root = state.get(node_key(""))
+    assert tree_root is not None
+    assert node_digest(tree_root) == certificate.root
+    views.restore(certificate, 4 + further)
+    assert views.count == 1, "what is held already is not held twice"
+    views.close()
+    store.close()
+
+
+def test_a_state_that_is_not_the_certified_one_or_is_gone_is_not_held():
+    store = MemoryStore()
+    app = machine_at(store, 9)
+    root = app.root()
+    app.copies.retain(8)
+    views = CheckpointViews(store)
+    views.restore(rooted(9, bytes(32)), 9)
+    views.restore(rooted(12, root), 9)
+    views.restore(rooted(4, root), 9)
+    assert views.newest is None
+    assert views.count == 0
+    views.restore(rooted(9, root), 9)
+    assert views.newest is not None

@@ -16,8 +16,8 @@ from dataplane.replication.accountability import (
     Accountability,
 )
 from dataplane.replication.metrics import ReplicationMetrics
+from dataplane.simulation.scenarios.lab import START_MS, Lab
 from dataplane.storage.evidence import EvidenceLog
-from tests.dataplane.consensus.lab import START_MS, Lab
 
 LAB = Lab(4)
 

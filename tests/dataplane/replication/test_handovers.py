@@ -105,7 +105,7 @@ def test_the_own_signature_outlives_a_crash_and_is_repeated(tmp_path):
     nodes.said.clear()
     for i in (0, 1):
         nodes.at[i] = nodes.open(i)
-        nodes.at[i].on_tick(1_000_000, 1)
+        nodes.at[i].on_tick(1_000_000, 1, {})
     nodes.deliver(0, 1)
     assert len(nodes.at[0].chain) == len(nodes.at[1].chain) == 1
     assert nodes.open(0).chain == nodes.at[0].chain
@@ -118,7 +118,7 @@ def test_a_newcomer_learns_a_chain_of_any_length(tmp_path):
     assert len(nodes.at[0].chain) == 70
     for turn in range(1, 4):
         nodes.said.clear()
-        nodes.at[1].on_tick(turn * 1_000_000, 70)
+        nodes.at[1].on_tick(turn * 1_000_000, 70, {})
         nodes.deliver(0, 1)
         nodes.deliver(0, 1)
     assert nodes.at[1].chain == nodes.at[0].chain

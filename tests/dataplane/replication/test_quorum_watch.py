@@ -27,7 +27,7 @@ class Side:
 
     def hear(self, *peers: int, executed: int = 10) -> None:
         for peer in peers:
-            status = Status(0, 0, 0, executed, peer, is_active=True)
+            status = Status(0, 0, 0, executed, peer, is_active=True, head=b"")
             self.watch.on_message(peer, status, 20, self.now_ms)
 
     def pass_ms(self, duration_ms: int) -> bool:

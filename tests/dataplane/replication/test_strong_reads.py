@@ -12,101 +12,17 @@ from dataplane.replication.peer_messages import (
 from dataplane.replication.polls import digest_of_row
 from dataplane.replication.strong_reads import (
     HELD_PER_PEER_MAX,
-    PATIENCE_MS,
     ROUNDS_MAX,
     WAITING_MAX,
     Confirmed,
-    IndexPorts,
-    StrongReads,
 )
+from dataplane.simulation.scenarios.reads import OTHER, PLACE, Readers
 from dataplane.wire.errors import MalformedMessageError
-
-PLACE = ("things", "a")
-OTHER = ("things", "b")
-
-
-class Replica:
-    """One replica's state and its reads."""
-
-    def __init__(self, cluster: "Cluster", me: int) -> None:
-        self.rows: dict[tuple[str, str], bytes] = {PLACE: b"row"}
-        self.executed = self.promised = 10
-        self.epoch = 0
-        self.may_vouch = True
-        self.reads = StrongReads(
-            me,
-            IndexPorts(
-                read=lambda *place: self.rows.get(place),
-                executed=lambda: self.executed,
-                epoch=lambda: self.epoch,
-                promised=lambda: max(self.promised, self.executed) if self.may_vouch else None,
-                reachable=lambda peer: peer not in cluster.away,
-                send=lambda to, message: cluster.send(me, to, message),
-            ),
-        )
-
-    def execute(self, sequence: int, row: bytes | None = None) -> None:
-        self.executed = sequence
-        if row is not None:
-            self.rows[PLACE] = row
-        self.reads.on_executed(0)
-
-
-class Cluster:
-    """`n` replicas; messages to those away are lost, held ones wait for `deliver`."""
-
-    def __init__(self, n: int) -> None:
-        self.away: set[int] = set()
-        self.now_ms = 0
-        self.sent: list[tuple[int, int, IndexAsk | IndexAnswer]] = []
-        self.queue: list[tuple[int, int, IndexAsk | IndexAnswer]] = []
-        self.lies: dict[int, dict[str, object]] = {}
-        self.replicas = [Replica(self, me) for me in range(n)]
-        for replica in self.replicas:
-            replica.reads.set_members(0, range(n))
-
-    def send(self, sender: int, to: int, message: IndexAsk | IndexAnswer) -> None:
-        arrived = decode_peer_message(encode_peer_message(message))
-        assert isinstance(arrived, IndexAsk | IndexAnswer)
-        self.sent.append((sender, to, arrived))
-        self.queue.append((sender, to, arrived))
-
-    def deliver(self) -> None:
-        while self.queue:
-            sender, to, message = self.queue.pop(0)
-            if self.away & {sender, to}:
-                continue
-            if isinstance(message, IndexAsk):
-                self.replicas[to].reads.on_ask(sender, message)
-                continue
-            if sender in self.lies:
-                fields = {name: getattr(message, name) for name in message.__struct_fields__}
-                message = IndexAnswer(**(fields | self.lies[sender]))
-            self.replicas[to].reads.on_answer(sender, message, self.now_ms)
-
-    def ask(self, place: tuple[str, str] | None = PLACE) -> list[Confirmed | None]:
-        """Begin a read at replica 0; its answer comes into the list."""
-        answers: list[Confirmed | None] = []
-        if self.replicas[0].reads.wish(place, answers.append):
-            self.replicas[0].reads.flush(self.now_ms)
-        else:
-            answers.append(None)
-        return answers
-
-    def read(self, place: tuple[str, str] | None = PLACE) -> list[Confirmed | None]:
-        answers = self.ask(place)
-        self.deliver()
-        return answers
-
-    def tick(self, later_ms: int = PATIENCE_MS) -> None:
-        self.now_ms += later_ms
-        self.replicas[0].reads.on_tick(self.now_ms)
-        self.deliver()
 
 
 @pytest.mark.parametrize("n", [1, 3, 4, 6, 7])
 def test_a_quiet_cluster_answers_in_one_round(n):
-    cluster = Cluster(n)
+    cluster = Readers(n)
     assert cluster.read() == [Confirmed(b"row", 10, 10)]
     assert cluster.read(OTHER) == [Confirmed(None, 10, 10)]
     assert cluster.read(None) == [Confirmed(None, 10, 10)]
@@ -116,14 +32,14 @@ def test_a_quiet_cluster_answers_in_one_round(n):
 
 @pytest.mark.parametrize(("n", "compared"), [(1, 0), (3, 1), (4, 1), (6, 1), (7, 2)])
 def test_only_as_many_rows_are_asked_for_as_are_compared(n, compared):
-    cluster = Cluster(n)
+    cluster = Readers(n)
     cluster.read()
     asks = [message for _, _, message in cluster.sent if isinstance(message, IndexAsk)]
     assert sum(bool(ask.places) for ask in asks) == compared
 
 
 def test_it_waits_until_this_node_executed_what_another_one_promised():
-    cluster = Cluster(4)
+    cluster = Readers(4)
     for replica in cluster.replicas[1:]:
         replica.promised = 12
     answers = cluster.read()
@@ -142,7 +58,7 @@ def test_it_waits_until_this_node_executed_what_another_one_promised():
 
 def test_one_promise_of_a_quorum_is_enough_to_wait_for():
     # 3 decided by {1, 2, 3}; of those only 3 is asked in time, and 0 slept.
-    cluster = Cluster(4)
+    cluster = Readers(4)
     cluster.replicas[3].promised = 11
     cluster.away = {2}
     answers = cluster.read()
@@ -155,20 +71,20 @@ def test_one_promise_of_a_quorum_is_enough_to_wait_for():
 
 
 def test_a_promise_that_is_too_high_is_passed_over():
-    cluster = Cluster(4)
+    cluster = Readers(4)
     cluster.lies[2] = {"promised": 10**9, "executed": 10**9}
     assert cluster.read() == [Confirmed(b"row", 10, 10)]
 
 
 def test_a_low_promise_of_a_liar_does_not_lower_the_index():
-    cluster = Cluster(4)
+    cluster = Readers(4)
     cluster.lies[1] = {"promised": 0}
     cluster.replicas[2].promised = cluster.replicas[3].promised = 12
     assert cluster.read() == []
 
 
 def test_without_a_quorum_the_read_is_left_to_the_log():
-    cluster = Cluster(4)
+    cluster = Readers(4)
     cluster.away = {2, 3}
     answers = cluster.read()
     cluster.tick()
@@ -179,21 +95,21 @@ def test_without_a_quorum_the_read_is_left_to_the_log():
 
 
 def test_a_row_that_only_this_node_holds_is_never_answered():
-    cluster = Cluster(4)
+    cluster = Readers(4)
     cluster.replicas[0].rows[PLACE] = b"flipped"
     assert cluster.read() == [None]
 
 
 @pytest.mark.parametrize("liar", [1, 2, 3])
 def test_one_liar_about_rows_costs_a_question_and_no_more(liar):
-    cluster = Cluster(4)
+    cluster = Readers(4)
     cluster.lies[liar] = {"digests": digest_of_row(b"a lie")}
     for _ in range(3):
         assert cluster.read() == [Confirmed(b"row", 10, 10)]
 
 
 def test_a_source_that_is_silent_is_asked_last_from_then_on():
-    cluster = Cluster(4)
+    cluster = Readers(4)
     cluster.ask()
     silent = next(to for _, to, ask in cluster.sent if isinstance(ask, IndexAsk) and ask.places)
     cluster.deliver()
@@ -209,7 +125,7 @@ def test_a_source_that_is_silent_is_asked_last_from_then_on():
 
 
 def test_rows_from_before_the_index_are_asked_for_again():
-    cluster = Cluster(4)
+    cluster = Readers(4)
     for replica in cluster.replicas[1:]:
         replica.promised = 11
     answers = cluster.ask()
@@ -223,7 +139,7 @@ def test_rows_from_before_the_index_are_asked_for_again():
 
 
 def test_reads_share_rounds_and_a_bound():
-    cluster = Cluster(4)
+    cluster = Readers(4)
     first = [cluster.ask() for _ in range(10)]
     rounds = {m.number for _, _, m in cluster.sent if isinstance(m, IndexAsk)}
     assert len(rounds) == ROUNDS_MAX
@@ -237,7 +153,7 @@ def test_reads_share_rounds_and_a_bound():
 
 
 def test_who_may_not_vouch_neither_reads_nor_answers():
-    cluster = Cluster(4)
+    cluster = Readers(4)
     cluster.replicas[1].may_vouch = False
     cluster.read()
     assert not any(sender == 1 for sender, _, _ in cluster.sent)
@@ -245,31 +161,8 @@ def test_who_may_not_vouch_neither_reads_nor_answers():
     assert cluster.read() == [None]
 
 
-def test_at_the_end_of_an_epoch_its_successors_are_asked():
-    cluster = Cluster(4)
-    for replica in cluster.replicas:
-        replica.promised = 11
-    answers = cluster.read()
-    for replica in cluster.replicas:
-        replica.epoch = 1
-        replica.execute(11, b"last of the epoch")
-    cluster.deliver()
-    assert answers == []
-    # The new members went on without this one, which learns of it now.
-    for replica in cluster.replicas[1:]:
-        replica.reads.set_members(1, range(4))
-        replica.execute(12, b"of the next epoch")
-    cluster.replicas[0].reads.set_members(1, range(4))
-    cluster.replicas[0].reads.flush(0)
-    cluster.deliver()
-    assert answers == []
-    cluster.replicas[0].execute(12, b"of the next epoch")
-    cluster.deliver()
-    assert answers == [Confirmed(b"of the next epoch", 12, 12)]
-
-
 def test_answers_of_another_epoch_do_not_count():
-    cluster = Cluster(4)
+    cluster = Readers(4)
     for replica in cluster.replicas[2:]:
         replica.epoch = 1
         replica.reads.set_members(1, range(4))
@@ -277,7 +170,7 @@ def test_answers_of_another_epoch_do_not_count():
 
 
 def test_questions_that_wait_are_bounded():
-    cluster = Cluster(4)
+    cluster = Readers(4)
     reads = cluster.replicas[1].reads
     for number in range(HELD_PER_PEER_MAX + 3):
         reads.on_ask(0, IndexAsk(number, 0, 11, (PLACE,)))
@@ -302,7 +195,7 @@ def test_what_is_out_of_range_is_refused(message):
 
 
 def test_stopping_leaves_every_read_to_the_log():
-    cluster = Cluster(4)
+    cluster = Readers(4)
     answers = [cluster.ask() for _ in range(4)]
     cluster.replicas[0].reads.stop()
     assert answers == [[None]] * 4

@@ -4,10 +4,10 @@ import pytest
 
 from dataplane.consensus.evidence import proof_from
 from dataplane.consensus.messages import Commit
+from dataplane.simulation.scenarios.lab import Lab
 from dataplane.storage import evidence
 from dataplane.storage.errors import FatalStorageError
 from dataplane.storage.evidence import EvidenceLog, StoredEvidence
-from tests.dataplane.consensus.lab import Lab
 
 LAB = Lab(4)
 

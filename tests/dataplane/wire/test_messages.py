@@ -34,8 +34,8 @@ from dataplane.consensus.messages import (
     vote_payload,
 )
 from dataplane.consensus.verification import verify_message
+from dataplane.simulation.scenarios.lab import CLUSTER_ID, Lab
 from dataplane.wire.errors import MalformedMessageError
-from tests.dataplane.consensus.lab import CLUSTER_ID, Lab
 
 LAB = Lab(4)
 
@@ -130,7 +130,9 @@ def test_damage_is_noticed_or_harmless(message, data):
 
 @pytest.mark.parametrize("kind", [Prepare, Commit, Status])
 def test_no_field_may_be_added_left_out_or_of_another_type(kind):
-    message = kind(*[1, 2, 3, b"d" * 32, 0, b"s"] if kind is not Status else [1, 2, 3, 4, 0, True])
+    message = kind(
+        *[1, 2, 3, b"d" * 32, 0, b"s"] if kind is not Status else [1, 2, 3, 4, 0, True, b""]
+    )
     fields = msgspec.msgpack.decode(encode_message(message))
     for wrong in (
         [*fields, 1],
@@ -145,7 +147,7 @@ def test_no_field_may_be_added_left_out_or_of_another_type(kind):
 
 def test_bytes_after_a_message_are_refused():
     with pytest.raises(MalformedMessageError):
-        decode_message(encode_message(Status(0, 0, 0, 0, 0, True)) + b"\0")
+        decode_message(encode_message(Status(0, 0, 0, 0, 0, True, b"")) + b"\0")
 
 
 @given(any_message, replicas)

@@ -216,5 +216,4 @@ def test_members_change_again_in_a_cluster_that_nobody_uses(made):
     check_members(cluster, secret, [1, 2, 3], 2)
     with Client(urls_of(cluster)[2:], secret) as client:
         assert client.get("notes", "first")["text"] == "kept"
-        # Bringing it to a checkpoint is not at the customer's expense.
         assert client.stats()["calls"]["used"] <= used + 8

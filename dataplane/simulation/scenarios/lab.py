@@ -1,4 +1,4 @@
-"""A few cores on a bench: every message and every sync happens when the test says so."""
+"""A few cores on a bench: every message and every sync happens when the story says so."""
 
 from collections import deque
 from collections.abc import Callable
@@ -20,6 +20,8 @@ from dataplane.consensus.messages import (
 from dataplane.consensus.outcome import (
     Alarm,
     Broadcast,
+    Effect,
+    EpochEnded,
     Evidence,
     Execute,
     PeerFault,
@@ -29,16 +31,39 @@ from dataplane.consensus.outcome import (
 )
 from dataplane.consensus.records import recover
 from dataplane.consensus.replica import Replica
+from dataplane.consensus.state import ReplicaState
+from dataplane.consensus.suspicion import Suspicion
 from dataplane.consensus.verification import verify_message
 from dataplane.documents.commands import session_id
 from dataplane.replication.copying import carry_out_copy, checkpoint_root
 from dataplane.simulation.application import MapApplication
+from dataplane.simulation.errors import ViolationError
 from dataplane.simulation.signatures import FakeVerifier, signer_of
+from dataplane.storage.engine import MemoryStore
 
 CLUSTER_ID = b"a-cluster-on-it!"
 START_MS = 10_000_000
 LIMITS = Limits(checkpoint_interval=4, window=16, pipeline=8, retransmit_ms=100, status_ms=500)
-KINDS = {PrePrepare: b"PP", Prepare: b"P", Commit: b"C"}
+KINDS: dict[type[Prepare | Commit], bytes] = {Prepare: b"P", Commit: b"C"}
+
+type Drop = Callable[[int, int, AnyMessage], bool]
+"""Whether a message from a source to a target is lost."""
+
+
+def expect(holds: bool, promise: str) -> None:  # noqa: FBT001 - reads like an assertion
+    """Say that a promise is broken unless it holds.
+
+    Raises:
+        ViolationError: It does not.
+    """
+    if not holds:
+        raise ViolationError("scenario", f"does not hold: {promise}")
+
+
+def nothing_is_lost(source: int, target: int, message: AnyMessage) -> bool:
+    """Every message arrives."""
+    del source, target, message
+    return False
 
 
 @dataclass
@@ -46,7 +71,8 @@ class Bench:
     """One replica, its disk and what it said."""
 
     replica: Replica
-    app: MapApplication = field(default_factory=MapApplication)
+    store: MemoryStore
+    app: MapApplication
     disk: list[bytes] = field(default_factory=list)
     burst: list[bytes] = field(default_factory=list)
     barrier: int = 0
@@ -59,7 +85,8 @@ class Bench:
     stable: list[int] = field(default_factory=list)
     faults: list[int] = field(default_factory=list)
 
-    def votes(self, kind: type[AnyMessage]) -> list[AnyMessage]:
+    def votes[M: AnyMessage](self, kind: type[M]) -> list[M]:
+        """Return what it said of one kind."""
         return [message for message in self.said if isinstance(message, kind)]
 
 
@@ -71,7 +98,7 @@ class Lab:
         self.now_ms = START_MS
         self.auto_sync = sync
         self.wire: deque[tuple[int, int, AnyMessage]] = deque()
-        self.drop: Callable[[int, int, AnyMessage], bool] = lambda source, target, message: False
+        self.drop: Drop = nothing_is_lost
         self.members = tuple(
             MemberKeys(i, signer_of("vote", i).public_key, signer_of("gateway", i).public_key)
             for i in range(n)
@@ -80,9 +107,15 @@ class Lab:
         self.verifier = FakeVerifier(
             [signer_of(kind, i) for kind in ("vote", "gateway") for i in range(n)]
         )
-        self.bench = {i: Bench(self._replica(i, [], MapApplication())) for i in range(n)}
+        self.bench = {i: self._fresh(i) for i in range(n)}
+
+    def _fresh(self, i: int) -> Bench:
+        store = MemoryStore()
+        app = MapApplication(store)
+        return Bench(self._replica(i, [], app), store, app)
 
     def config(self, i: int) -> ReplicaConfig:
+        """Return a replica's configuration."""
         return ReplicaConfig(
             cluster_id=CLUSTER_ID, epoch=0, replica_id=i, members=self.members, limits=self.limits
         )
@@ -95,9 +128,18 @@ class Lab:
         known.amnesia = amnesia
         return Replica(self.config(i), signer_of("vote", i), known)
 
+    def state(self, i: int) -> ReplicaState:
+        """Return what a replica's services share."""
+        return self.bench[i].replica._state  # noqa: SLF001 - the bench may look inside
+
+    def suspicion(self, i: int) -> Suspicion:
+        """Return what judges a replica's primary."""
+        return self.bench[i].replica._suspicion  # noqa: SLF001 - the bench may look inside
+
     # --- Making messages ------------------------------------------------------------------------
 
     def request(self, gateway: int, cseq: int, *ops: bytes) -> Request:
+        """Return a gateway's signed request; unless its session was opened it changes no count."""
         signer = signer_of("gateway", gateway)
         ops = ops or (b"key",)
         session = session_id(signer.public_key, b"nonce")
@@ -111,13 +153,17 @@ class Lab:
             signer.sign(request_payload(CLUSTER_ID, blank)),
         )
 
-    def vote(self, kind, replica: int, sequence: int, digest: bytes, view: int = 0):
+    def vote[V: (Prepare, Commit)](
+        self, kind: type[V], replica: int, sequence: int, digest: bytes, *, view: int = 0
+    ) -> V:
+        """Return a replica's signed vote."""
         payload = vote_payload(
             KINDS[kind], CLUSTER_ID, epoch=0, view=view, sequence=sequence, digest=digest
         )
         return kind(0, view, sequence, digest, replica, signer_of("vote", replica).sign(payload))
 
     def proposal(self, sequence: int, *requests: Request, ts_ms: int | None = None) -> PrePrepare:
+        """Return the first primary's proposal."""
         data = encode_batch(Batch(self.now_ms if ts_ms is None else ts_ms, requests))
         digest = digest_of(data)
         payload = vote_payload(b"PP", CLUSTER_ID, epoch=0, view=0, sequence=sequence, digest=digest)
@@ -136,10 +182,12 @@ class Lab:
         return True
 
     def ask(self, at: int, request: Request) -> None:
+        """Hand a request to a replica."""
         self.bench[at].replica.on_request(self.now_ms, request)
         self.settle(at)
 
     def tick(self, *who: int, after_ms: int = 0) -> None:
+        """Let time pass, and all or some replicas notice."""
         self.now_ms += after_ms
         for i in who or range(self.n):
             self.bench[i].replica.on_tick(self.now_ms)
@@ -158,7 +206,9 @@ class Lab:
                 return
             self.sync(i, settle=False)
 
-    def _carry_out(self, i: int, effect) -> None:  # noqa: PLR0912 - a branch per effect
+    def _carry_out(  # noqa: C901, PLR0912 - a branch per effect
+        self, i: int, effect: Effect
+    ) -> None:
         bench = self.bench[i]
         match effect:
             case Send() | Broadcast():
@@ -183,6 +233,8 @@ class Lab:
                 bench.alarms.append(effect.code)
             case PeerFault():
                 bench.faults.append(effect.replica)
+            case EpochEnded():
+                raise AssertionError("the members stay here")
             case _:
                 answer = carry_out_copy(
                     effect,
@@ -221,8 +273,9 @@ class Lab:
                 return
             source, target, message = self.wire.popleft()
             if not self.drop(source, target, message):
-                assert self.give(target, message, source), f"honest {message} refused"
-        raise AssertionError("the cluster never falls silent")
+                taken = self.give(target, message, source)
+                expect(taken, f"what an honest replica says is taken: {type(message).__name__}")
+        raise ViolationError("scenario", "does not hold: the cluster falls silent at last")
 
     def order(self, *cseqs: int, gateway: int = 0) -> None:
         """Order one request after the other, each in its own batch."""
@@ -245,11 +298,12 @@ class Lab:
         old = self.bench[i]
         disk = [] if amnesia else [*old.disk, *old.burst[: keep or 0]]
         executed = old.executed if applied is None else old.executed[:applied]
-        app = MapApplication(old.app._store.copy() if applied is None else None)
+        store = old.store.copy() if applied is None else MemoryStore()
+        app = MapApplication(store)
         for sequence, batch in enumerate(executed if applied is not None else [], 1):
             app.apply(sequence, batch.ts_ms, batch.requests)
         replica = self._replica(i, disk, app, amnesia=amnesia)
-        bench = Bench(replica, app, disk, executed=list(executed))
+        bench = Bench(replica, store, app, disk, executed=list(executed))
         self.bench[i] = bench
         self.tick(i)
         return bench

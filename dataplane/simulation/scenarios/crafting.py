@@ -1,10 +1,11 @@
-"""What tests of the view change share: its messages, made by hand, and time that passes."""
+"""Messages of the view change, made by hand, and time that passes."""
 
 from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
 from dataplane.consensus.messages import (
+    AnyMessage,
     Batch,
     CarriedProposal,
     CheckpointCertificate,
@@ -24,40 +25,48 @@ from dataplane.consensus.messages import (
     vote_payload,
 )
 from dataplane.consensus.new_view import select
+from dataplane.simulation.scenarios.lab import CLUSTER_ID, Lab, nothing_is_lost
 from dataplane.simulation.signatures import signer_of
-from tests.dataplane.consensus.lab import CLUSTER_ID, Lab
 
 STEP_MS = 100
 
 
-def signed(kind: bytes, replica: int, view: int, sequence: int, digest: bytes) -> bytes:
-    """A replica's signature of a vote."""
+def signed(  # noqa: PLR0917 - in the order that messages have
+    kind: bytes, replica: int, view: int, sequence: int, digest: bytes
+) -> bytes:
+    """Return a replica's signature of a vote."""
     payload = vote_payload(kind, CLUSTER_ID, epoch=0, view=view, sequence=sequence, digest=digest)
     return signer_of("vote", replica).sign(payload)
 
 
 def suspect(replica: int, view: int = 0) -> Suspect:
+    """Return a replica's suspicion of a view's primary."""
     payload = suspect_payload(CLUSTER_ID, epoch=0, view=view)
     return Suspect(0, view, replica, signer_of("vote", replica).sign(payload))
 
 
 def timeout(view: int, replicas: Iterable[int]) -> TimeoutCertificate:
+    """Return the suspicions of these replicas, be they enough or not."""
     votes = tuple((replica, suspect(replica, view).sig) for replica in replicas)
     return TimeoutCertificate(0, view, votes)
 
 
 def batch_of(lab: Lab, *requests: Request, ts_ms: int | None = None) -> bytes:
+    """Return an encoded batch."""
     return encode_batch(Batch(lab.now_ms if ts_ms is None else ts_ms, requests))
 
 
 def proposal(lab: Lab, view: int, sequence: int, batch: bytes) -> PrePrepare:
+    """Return the proposal of a view's primary."""
     primary, digest = view % lab.n, digest_of(batch)
     signature = signed(b"PP", primary, view, sequence, digest)
     return PrePrepare(0, view, sequence, digest, primary, signature, batch)
 
 
-def proof(lab: Lab, view: int, sequence: int, digest: bytes, backups=None) -> PreparedProof:
-    """A prepared certificate; without `backups` of the first q-1 that are not the primary."""
+def proof(
+    lab: Lab, view: int, sequence: int, digest: bytes, *, backups: Sequence[int] | None = None
+) -> PreparedProof:
+    """Return a prepared certificate; without `backups` of the first q-1 that do not lead."""
     primary = view % lab.n
     if backups is None:
         backups = [i for i in range(lab.n) if i != primary][: lab.config(0).quorum - 1]
@@ -68,15 +77,18 @@ def proof(lab: Lab, view: int, sequence: int, digest: bytes, backups=None) -> Pr
 
 
 def checkpoint(sequence: int, root: bytes, replicas: Iterable[int]) -> CheckpointCertificate:
+    """Return a checkpoint that these replicas signed, be they enough or not."""
     payload = checkpoint_payload(CLUSTER_ID, epoch=0, sequence=sequence, root=root)
     votes = tuple((i, signer_of("vote", i).sign(payload)) for i in replicas)
     return CheckpointCertificate(0, sequence, root, votes)
 
 
-def resigned(message):
-    """A ViewChange or NewView signed again after a change."""
-    make = view_change_payload if isinstance(message, ViewChange) else new_view_payload
-    payload = make(CLUSTER_ID, message)
+def resigned[M: (ViewChange, NewView)](message: M) -> M:
+    """Return a ViewChange or NewView signed again after a change."""
+    if isinstance(message, ViewChange):
+        payload = view_change_payload(CLUSTER_ID, message)
+    else:
+        payload = new_view_payload(CLUSTER_ID, message)
     return replace(message, sig=signer_of("vote", message.replica).sign(payload))
 
 
@@ -85,14 +97,16 @@ def view_change(
     replica: int,
     view: int,
     prepared: Sequence[PreparedProof] = (),
+    *,
     stable: CheckpointCertificate | None = None,
 ) -> ViewChange:
+    """Return a replica's signed ViewChange, with a proof that the view before may be left."""
     certificate = timeout(view - 1, range(lab.config(0).blocking))
     return resigned(ViewChange(0, view, certificate, stable, tuple(prepared), replica, b""))
 
 
 def new_view(lab: Lab, view: int, changes: Sequence[ViewChange]) -> NewView:
-    """The NewView that follows from the ViewChanges, signed by the view's primary."""
+    """Return the NewView that follows from the ViewChanges, signed by the view's primary."""
     primary, selection = view % lab.n, select(changes, lab.config(0).base)
     assert selection is not None
     first = selection.checkpoint_sequence + 1
@@ -116,7 +130,8 @@ def cut_off(lab: Lab, *who: int) -> None:
 
 
 def join(lab: Lab) -> None:
-    lab.drop = lambda source, target, message: False
+    """Let everything arrive again."""
+    lab.drop = nothing_is_lost
 
 
 def leave(lab: Lab, view: int, *dead: int) -> None:
@@ -129,8 +144,20 @@ def leave(lab: Lab, view: int, *dead: int) -> None:
 
 
 def views(lab: Lab) -> list[tuple[int, bool]]:
+    """Return the view of each replica, and whether it takes part in it."""
     return [(bench.replica.view, bench.replica.active) for bench in lab.bench.values()]
 
 
 def executed_cseqs(lab: Lab, i: int) -> list[int]:
+    """Return the numbers of the requests that a replica executed, in order."""
     return [request.cseq for batch in lab.bench[i].executed for request in batch.requests]
+
+
+def all_executed(lab: Lab, *cseqs: int) -> bool:
+    """Whether every replica executed exactly these requests."""
+    return all(executed_cseqs(lab, i) == list(cseqs) for i in range(lab.n))
+
+
+def lose(lab: Lab, *kinds: type[AnyMessage], to: int | None = None) -> None:
+    """Lose messages of some kinds, all of them or those to one replica."""
+    lab.drop = lambda source, target, message: isinstance(message, kinds) and to in (None, target)

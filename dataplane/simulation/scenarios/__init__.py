@@ -1,0 +1,1 @@
+"""Small stories in which every message is placed by hand, each the proof of one rule."""
