@@ -81,8 +81,7 @@ class Replica:
         restore_ordering(self._state, self._ordering, recovered)
         self._stood_in = self._state.view if self._state.active else None
         self._recovered = recovered
-        self._started = False
-        self._alive_ms = 0
+        self._started, self._alive_ms = False, 0
         self._state.epoch_end = recovered.ends_at
         self._window_from = self._state.stable
 
@@ -115,11 +114,8 @@ class Replica:
 
     @property
     def promised(self) -> int | None:
-        """Above it nothing is decided by a quorum with this replica; None when it may not vouch.
-
-        A reader that asks a quorum meets an honest replica of every quorum that decided before.
-        """
-        return None if self._state.is_out or self._state.amnesia else self._state.promised
+        """Above it no quorum with this replica decided; None when it may not vouch for that."""
+        return self._state.promised
 
     @property
     def diverged(self) -> bool:

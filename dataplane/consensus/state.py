@@ -210,8 +210,14 @@ class ReplicaState:
         return min(self.executed, max(self.stable, self.executed - self.config.limits.window))
 
     @property
-    def promised(self) -> int:
-        """No sequence above it was decided by a quorum that this replica was one of."""
+    def promised(self) -> int | None:
+        """No sequence above it was decided by a quorum that this replica was one of.
+
+        A reader that asks a quorum meets an honest replica of every quorum that decided before.
+        None for who takes no part, or may have forgotten its votes.
+        """
+        if self.is_out or self.amnesia:
+            return None
         return max(self.executed, self.stable, self.prepared)
 
     @property
