@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from dataplane.consensus.tree import (
+    BUCKET,
     BUCKET_MAX,
     EMPTY,
     ENTRY_HASH_BYTES,
     FAN_OUT,
     Entries,
     Node,
+    bucket_size,
+    change_bucket,
     child_path,
     decode_bucket,
     decode_inner,
@@ -31,6 +34,8 @@ from dataplane.documents.tables import Changes
 from dataplane.storage.ports import KeyValueStore
 
 _NO_ENTRY: Final = bytes(ENTRY_HASH_BYTES)
+_FEW: Final = 4
+"""So many changes of a bucket are made one by one."""
 _NODE: Final = b"t"
 _INDEX: Final = b"h"
 _FOLDED: Final = b"e"
@@ -119,15 +124,17 @@ class MerkleTree:
             changes = [self._pending[key_hash] for key_hash in sorted(self._pending)]
             self._writes = dict(folded_row(self._sequence)) if is_final else {}
             self.folded = self._sequence
-            self._root = self._update("", changes)
+            self._root = self._update("", self._store.get(node_key("")), changes)
             self._store.write(self._writes)
             self._pending, self._writes = {}, {}
         return self._root.digest
 
-    def _update(self, path: str, changes: list[Changed]) -> Node:
-        row = self._store.get(node_key(path))
+    def _update(self, path: str, row: bytes | None, changes: list[Changed]) -> Node:
         if row is not None and is_inner(row):
             return self._update_inner(path, decode_inner(row), changes)
+        bucket = BUCKET if row is None else row
+        if len(changes) <= _FEW and bucket_size(bucket) + len(changes) <= BUCKET_MAX:
+            return self._change_bucket(path, bucket, changes)
         entries = {} if row is None else decode_bucket(row)
         for key_hash, entry, key in changes:
             if entry == _NO_ENTRY:
@@ -139,12 +146,23 @@ class MerkleTree:
                 entries[key_hash] = entry
         return self._build(path, entries)
 
+    def _change_bucket(self, path: str, bucket: bytes, changes: list[Changed]) -> Node:
+        for key_hash, entry, key in changes:
+            is_gone = entry == _NO_ENTRY
+            changed = change_bucket(bucket, key_hash, None if is_gone else entry)
+            if len(changed) != len(bucket):
+                self._writes[index_key(key_hash)] = None if is_gone else key
+            bucket = changed
+        return self._write_bucket(path, bucket)
+
     def _update_inner(self, path: str, children: list[Node], changes: list[Changed]) -> Node:
         groups: dict[int, list[Changed]] = {}
         for change in changes:
             groups.setdefault(nibble(change.key_hash, len(path)), []).append(change)
-        for index, group in groups.items():
-            children[index] = self._update(child_path(path, index), group)
+        paths = [child_path(path, index) for index in groups]
+        rows = self._store.get_many(list(map(node_key, paths)))
+        for index, below, row in zip(groups, paths, rows, strict=True):
+            children[index] = self._update(below, row, groups[index])
         if sum(child.entries for child in children) > BUCKET_MAX:
             return self._write_inner(path, children)
         entries: Entries = {}
@@ -170,12 +188,14 @@ class MerkleTree:
             for index, group in groups.items():
                 children[index] = self._build(child_path(path, index), group)
             return self._write_inner(path, children)
-        if not entries:
+        return self._write_bucket(path, encode_bucket(entries))
+
+    def _write_bucket(self, path: str, row: bytes) -> Node:
+        if row == BUCKET:
             self._writes[node_key(path)] = None
             return EMPTY
-        row = encode_bucket(entries)
         self._writes[node_key(path)] = row
-        return Node(node_digest(row), len(entries))
+        return Node(node_digest(row), bucket_size(row))
 
     def _write_inner(self, path: str, children: list[Node]) -> Node:
         row = encode_inner(children)

@@ -8,10 +8,9 @@ than one that is down.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -39,6 +38,7 @@ from dataplane.replication.answers import send_replies
 from dataplane.replication.copying import carry_out_copy, checkpoint_root, epoch_end
 from dataplane.replication.epochs import Epochs
 from dataplane.replication.errors import NoQuorumError, NotReadyError
+from dataplane.replication.halting import Halting
 from dataplane.replication.handovers import open_handovers
 from dataplane.replication.intake import Intake
 from dataplane.replication.log_keeping import LogKeeping
@@ -125,6 +125,7 @@ class ReplicationDriver:
         self._barrier = self._urgent_barrier = self._durable = 0
         self._syncing: asyncio.Future[None] | None = None
         self._epoch_over = self._turn_scheduled = self._halted = False
+        self._halting = Halting(self._halt)
         self._scrub = Scrub(executor.copies)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_ms = 0
@@ -193,15 +194,6 @@ class ReplicationDriver:
         log.critical("node.halted", extra={"reason": reason})
         self._on_halt(reason)
 
-    @contextlib.contextmanager
-    def _halting(self) -> Iterator[None]:
-        """End the node when something happens that the protocol does not foresee."""
-        try:
-            yield
-        except Exception as error:
-            log.exception("node.invariant")
-            self._halt(f"{type(error).__name__}: {error}")
-
     # --- The gateway's side ---------------------------------------------------------------------
 
     async def submit(self, ops: Sequence[bytes], *, timeout_ms: int) -> Submitted:
@@ -230,7 +222,7 @@ class ReplicationDriver:
         if self._halted:
             return
         now_ms = self._clock.now_ms()
-        with self._halting():
+        with self._halting:
             for frame in frames:
                 self._on_frame(sender, frame, now_ms)
         self._schedule_turn()
@@ -263,7 +255,7 @@ class ReplicationDriver:
         self._turn_scheduled = False
         if self._halted:
             return
-        with self._halting():
+        with self._halting:
             self._carry_out_all()
         if not self._halted:
             self._arm_timer()
@@ -405,7 +397,7 @@ class ReplicationDriver:
             return
         if self._halted:
             return
-        with self._halting():
+        with self._halting:
             self._persisted(barrier)
         self._turn()
 
@@ -423,7 +415,7 @@ class ReplicationDriver:
         if self._halted:
             return
         now_ms = self._clock.now_ms()
-        with self._halting():
+        with self._halting:
             if damaged := self._scrub.look(now_ms):
                 self._replica.on_damaged(damaged)
             self._replica.on_tick(now_ms)
