@@ -69,9 +69,19 @@ class NewViews(Checker):
         proposed = {proposal.sequence: proposal.digest for proposal in new_view.proposals}
         if proposed != expected:
             self.fail(f"view {new_view.view} proposes what does not follow, at node {node.id}")
+        # A primary that crashes before its own NewView is on disk, and said, may make another one.
+        if node.id != new_view.replica:
+            self._compare(node, new_view)
+
+    @override
+    def on_durable(self, node: "Node", record: Record) -> None:
+        if isinstance(record, ViewEntered) and node.id == record.new_view.replica:
+            self._compare(node, record.new_view)
+
+    def _compare(self, node: "Node", new_view: NewView) -> None:
         if new_view.replica in self.options.liars:
             return
-        proposals = tuple(sorted(proposed.items()))
+        proposals = tuple(sorted((p.sequence, p.digest) for p in new_view.proposals))
         key = (new_view.epoch, new_view.view)
         if self._by_honest.setdefault(key, proposals) != proposals:
             self.fail(f"node {node.id} takes another view {new_view.view} than the others")
