@@ -14,6 +14,7 @@ class Chain:
     def __init__(self) -> None:
         self._changes: list[EpochChange] = []
         self._ended: defaultdict[int, set[int]] = defaultdict(set)
+        self._proven: dict[int, EpochChange] = {}
 
     @property
     def changes(self) -> tuple[EpochChange, ...]:
@@ -25,6 +26,9 @@ class Chain:
         members = {member.id for member in old.members}
         ended = self._ended[old.epoch]
         ended.update(members & {replica})
-        if len(self._changes) == old.epoch and len(ended) >= quorum_size(len(members)):
+        if len(ended) >= quorum_size(len(members)):
             validators = validators_of(following.members)
-            self._changes.append(EpochChange(old.epoch, following.base, validators, ()))
+            self._proven[old.epoch] = EpochChange(old.epoch, following.base, validators, ())
+        # The end of an epoch may be proven before that of an earlier one.
+        while len(self._changes) in self._proven:
+            self._changes.append(self._proven[len(self._changes)])
