@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from dataplane.documents.values import escape_pointer
-from dataplane.query.filters import FilterCompiler, access_dict, split_path
+from dataplane.query.filters import FilterParser, split_path
+from dataplane.query.nodes import Every, Node
 from dataplane.query.types import (
     CURSOR_LENGTH_MAX,
     LIMIT_DEFAULT,
@@ -40,8 +41,10 @@ def parse_query(collection: str, body: Mapping[str, Any]) -> QueryRequest:
         (f"/{escape_pointer(name)}", "unknown field") for name in sorted(body) if name not in _KNOWN
     ]
     filter_ = body.get("filter", {})
+    filters = FilterParser()
+    where: Node = Every(())
     try:
-        FilterCompiler().compile(filter_, access_dict)
+        where = filters.filter(filter_, ("/filter", 1))
     except QueryError as error:
         errors += [(item["pointer"], item["detail"]) for item in error.errors]
     sort = _sort(body.get("sort"), errors)
@@ -59,6 +62,8 @@ def parse_query(collection: str, body: Mapping[str, Any]) -> QueryRequest:
     return QueryRequest(
         collection=collection,
         filter=filter_,
+        where=where,
+        weight=filters.weight,
         sort=sort,
         projection=projection,
         limit=limit,

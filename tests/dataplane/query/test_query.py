@@ -5,65 +5,15 @@ import sqlite3
 from typing import Any
 
 import airportsdata
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataplane.documents.commands import Delete, Op, OpenSession, Put, encode_op, session_id
-from dataplane.documents.state import StateMachine
-from dataplane.documents.types import Genesis
+from dataplane.documents.commands import Delete, Put
 from dataplane.documents.values import pack_document
-from dataplane.query import (
-    QueryError,
-    QueryPage,
-    QueryTooCostlyError,
-    parse_query,
-    run_query,
-)
-from dataplane.storage.engine import MemoryStore
+from dataplane.query import Limits, QueryError, QueryTooCostlyError, parse_query, run_query
 from tests.dataplane.query import reference
-
-CLIENT = b"c" * 32
-
-
-class Sent(msgspec.Struct, frozen=True):
-    ops: tuple[bytes, ...]
-    cseq: int
-    ack: int = 0
-    client: bytes = CLIENT
-    session: bytes = session_id(CLIENT, b"n")
-
-
-class Database:
-    def __init__(self, documents: dict[str, dict[str, Any]]) -> None:
-        self.machine = StateMachine(MemoryStore(), Genesis())
-        self.machine.apply(1, 1000, [Sent((encode_op(OpenSession(b"n")),), 0)])
-        self.write(*[Put("c", key, pack_document(value)) for key, value in documents.items()])
-
-    def write(self, *ops: Op) -> None:
-        for chunk in itertools.batched(ops, 256):
-            number = self.machine.applied
-            sent = Sent(tuple(map(encode_op, chunk)), number, number - 1)
-            self.machine.apply(number + 1, 1000 + number, [sent])
-
-    def page(self, **body: Any) -> QueryPage:
-        return run_query(self.machine.view, parse_query("c", body))
-
-    def ids(self, **body: Any) -> list[str]:
-        return [document["_id"] for document in self.page(**body).documents]
-
-    def all_pages(self, **body: Any) -> list[str]:
-        ids: list[str] = []
-        after = None
-        while True:
-            page = self.page(**body, after=after)
-            ids += [document["_id"] for document in page.documents]
-            after = page.next
-            if after is None:
-                return ids
-            assert len(page.documents) == body["limit"]
-
+from tests.dataplane.query.database import Database
 
 SCALARS = st.sampled_from([None, True, False, 0, 1, 1.0, 2, -1.5, "", "a", "b", "ab"])
 VALUES = st.recursive(
@@ -92,6 +42,9 @@ NESTED = st.one_of(
     LEAF,
     LEAF.map(lambda inner: {"$not": inner}),
     LEAF.map(lambda inner: {"$elemMatch": inner}),
+    st.tuples(LEAF, LEAF).map(lambda pair: {"$elemMatch": {"$not": pair[0] | pair[1]}}),
+    st.tuples(LEAF, LEAF).map(lambda pair: {"$not": pair[0] | {"$not": pair[1]}}),
+    st.tuples(LEAF, VALUES).map(lambda pair: {"$all": [{"$elemMatch": pair[0]}, pair[1]]}),
     st.dictionaries(st.sampled_from(["x", "y"]), LEAF, min_size=1, max_size=2).map(
         lambda inner: {"$elemMatch": inner}
     ),
@@ -194,9 +147,18 @@ def test_airports_agree_with_sqlite(
 def test_plans_examine_no_more_than_needed(airports: Database) -> None:
     looked = airports.page(filter={"_id": {"$in": ["LSZH", "EDDF", "nope"]}}, explain=True)
     assert [document["_id"] for document in looked.documents] == ["EDDF", "LSZH"]
+    assert looked.plan is not None
     assert (looked.scanned, looked.plan) == (
         2,
-        {"stage": "id_lookup", "order": "id_order", "ids": 3, "examined": 2},
+        looked.plan
+        | {
+            "stage": "id_lookup",
+            "order": "id_order",
+            "ids": 3,
+            "keys_examined": 3,
+            "documents_examined": 2,
+            "returned": 2,
+        },
     )
     ranged = airports.page(
         filter={"$and": [{"_id": {"$gt": "LSZ"}}, {"_id": {"$lte": "LSZH"}}]}, explain=True
@@ -217,7 +179,7 @@ def test_plans_examine_no_more_than_needed(airports: Database) -> None:
 def test_a_costly_query_is_stopped(airports: Database) -> None:
     request = parse_query("c", {"filter": {"country": "none"}})
     with pytest.raises(QueryTooCostlyError):
-        run_query(airports.machine.view, request, examined_max=100)
+        run_query(airports.machine.view, request, limits=Limits(documents=100))
 
 
 @pytest.mark.parametrize("sort", [{}, {"_id": -1}, {"n": 1}, {"n": -1, "m": 1}])

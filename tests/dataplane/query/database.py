@@ -1,0 +1,63 @@
+"""Documents in a real state machine, for the tests of queries."""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from dataplane.documents.commands import Op, OpenSession, Put, encode_op, session_id
+from dataplane.documents.state import StateMachine
+from dataplane.documents.types import Genesis
+from dataplane.documents.values import pack_document
+from dataplane.query import QueryPage, parse_query, run_query
+from dataplane.storage.engine import MemoryStore
+from dataplane.storage.ports import KeyValueStore
+
+CLIENT = b"c" * 32
+
+
+class Sent(msgspec.Struct, frozen=True):
+    ops: tuple[bytes, ...]
+    cseq: int
+    ack: int = 0
+    client: bytes = CLIENT
+    session: bytes = session_id(CLIENT, b"n")
+
+
+class Database:
+    """A state machine with documents, and ways to ask it."""
+
+    def __init__(
+        self, documents: Mapping[str, dict[str, Any]], store: KeyValueStore | None = None
+    ) -> None:
+        self.machine = StateMachine(store or MemoryStore(), Genesis())
+        self.machine.apply(1, 1000, [Sent((encode_op(OpenSession(b"n")),), 0)])
+        self.put("c", documents)
+
+    def put(self, collection: str, documents: Mapping[str, dict[str, Any]]) -> None:
+        ops = [Put(collection, key, pack_document(value)) for key, value in documents.items()]
+        self.write(*ops)
+
+    def write(self, *ops: Op) -> None:
+        for chunk in itertools.batched(ops, 256):
+            number = self.machine.applied
+            sent = Sent(tuple(map(encode_op, chunk)), number, number - 1)
+            self.machine.apply(number + 1, 1000 + number, [sent])
+
+    def page(self, **body: Any) -> QueryPage:
+        return run_query(self.machine.view, parse_query("c", body))
+
+    def ids(self, **body: Any) -> list[str]:
+        return [document["_id"] for document in self.page(**body).documents]
+
+    def all_pages(self, **body: Any) -> list[str]:
+        ids: list[str] = []
+        after = None
+        while True:
+            page = self.page(**body, after=after)
+            ids += [document["_id"] for document in page.documents]
+            after = page.next
+            if after is None:
+                return ids
+            assert len(page.documents) == body["limit"]
