@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, assert_never
 
+from dataplane.documents.ordering import sort_key
 from dataplane.documents.tables import (
     DOCUMENT_KEY_BYTES,
     HEADER_BYTES,
@@ -47,6 +48,7 @@ from dataplane.query.values import (
     same_as,
     terminals,
 )
+from dataplane.query.work import weigh
 
 type Root = Callable[[str], str]
 """Name of a top-level field to the expression that reads it, `MISSING` when it is absent."""
@@ -58,6 +60,8 @@ _HELPERS: Final[dict[str, Any]] = {
         "any": any,
         "bool": bool,
         "dict": dict,
+        "float": float,
+        "int": int,
         "len": len,
         "list": list,
         "map": map,
@@ -66,10 +70,13 @@ _HELPERS: Final[dict[str, Any]] = {
     },
     "MISSING": MISSING,
     "NUMBERS": NUMBERS,
+    "BULKY": frozenset({str, list, dict}),
     "HEADER": HEADER_BYTES,
     "PREFIX": DOCUMENT_KEY_BYTES,
     "terminals": terminals,
     "rising_key": rising_key,
+    "sort_key": sort_key,
+    "weigh": weigh,
     "falling_key": falling_key,
     "least": least,
     "greatest": greatest,
@@ -103,8 +110,8 @@ class Code:
         return f"v{self._names}"
 
     def member(self, of: str) -> Root:
-        """Return the root of an object that is held by name `of`."""
-        return lambda name: f"{of}.get({self.bind(name)}, MISSING)"
+        """Return the root of an object that is held by name `of`; without a name, it itself."""
+        return lambda name: f"{of}.get({self.bind(name)}, MISSING)" if name else of
 
     def function(self, parameters: str, lines: list[str]) -> Callable[..., Any]:
         """Return the function with a body; compiling is skipped for a known shape."""

@@ -38,14 +38,6 @@ type Scan = Callable[..., tuple[list[Any], int, int, bool]]
 """Rows, documents and bytes to look at, and more -> found, both counts, whether at the end."""
 
 DEFAULT_LIMITS: Final = Limits()
-_HEAD: Final = ["found, count, size = [], 0, 0", "for key, stored in rows:"]
-_TAIL: Final = [
-    "    if count >= count_max or size >= bytes_max:",
-    "        break",
-    "else:",
-    "    return found, count, size, True",
-    "return found, count, size, False",
-]
 
 
 def run_query(
@@ -91,27 +83,39 @@ def compile_scan(where: Node, *, order: Order | None = None) -> Scan:
     code = Code()
     names = roots(where) | {path.split(".", 1)[0] for path, _ in order or ()}
     shape = RowShape(code, names)
-    condition = filter_text(code, where, shape.root)
+    if order is None:
+        lines = ["found.append((key, stored))", "if len(found) >= wanted:", "    break"]
+        return scan_function(code, shape, where, ("wanted", lines))
     lines = [
-        *_HEAD,
+        f"entry = {entry_text(code, order, shape.root, 'key')}",
+        "if (high is None or entry < high) and (low is None or entry > low):",
+        "    found.append(entry)",
+    ]
+    return scan_function(code, shape, where, ("low, high", lines))
+
+
+def scan_function(code: Code, shape: RowShape, where: Node, work: tuple[str, list[str]]) -> Scan:
+    """Return the loop over rows that does some work for each match.
+
+    `work` is the names of its further parameters, and its lines.
+    """
+    parameters, lines = work
+    condition = filter_text(code, where, shape.root)
+    body = [
+        "found, count, size = [], 0, 0",
+        "for key, stored in rows:",
         "    count += 1",
         "    size += len(stored)",
-        f"    row = {shape.decode_text}",
+        f"    row = {shape.decode_text()}",
         f"    if {condition}:",
+        *[f"        {line}" for line in lines],
+        "    if count >= count_max or size >= bytes_max:",
+        "        break",
+        "else:",
+        "    return found, count, size, True",
+        "return found, count, size, False",
     ]
-    if order is None:
-        lines += [
-            "        found.append((key, stored))",
-            "        if len(found) >= wanted:",
-            "            break",
-        ]
-        return code.function("rows, count_max, bytes_max, wanted", [*lines, *_TAIL])
-    lines += [
-        f"        entry = {entry_text(code, order, shape.root, 'key')}",
-        "        if (high is None or entry < high) and (low is None or entry > low):",
-        "            found.append(entry)",
-    ]
-    return code.function("rows, count_max, bytes_max, low, high", [*lines, *_TAIL])
+    return code.function(f"rows, count_max, bytes_max, {parameters}", body)
 
 
 class _Run:
@@ -124,7 +128,7 @@ class _Run:
         self._plan = plan_query(request)
         self._direction = id_direction(request)
         self._after = decode_cursor(request)
-        self._work = Work(limits, weight=request.weight)
+        self._work = Work(limits, "/filter", weight=request.weight)
         self._rows = self._find()
         compiled = compiled_count()
         order = None if self._direction is not None else request.sort
@@ -182,7 +186,7 @@ class _Run:
 
     def _sorted(self) -> Generator[None, None, Iterator[Row]]:
         """Keep the first matches in sort order; their rows are read again at the end."""
-        firsts = Firsts(self._wanted, self._work)
+        firsts = Firsts(self._wanted, self._work, "/sort")
         behind: Entry | None = None
         if self._after is not None:
             key = self._capture.key(self._request.collection, self._after.id)

@@ -3,13 +3,20 @@
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import msgspec
 
-from dataplane.documents.rendering import timestamp
+from dataplane.documents.rendering import render_document, timestamp
+from dataplane.documents.tables import (
+    HEADER_BYTES,
+    decode_document_header,
+    decode_document_row,
+    document_id,
+)
 from dataplane.documents.values import unpack_document
 from dataplane.query.compiler import SHAPES_MAX, Code
+from dataplane.query.types import Document
 from dataplane.query.values import MISSING
 
 _UNFIT: Final = re.compile(r'[\\"\x00-\x1f]')
@@ -25,14 +32,10 @@ class RowShape:
 
     def __init__(self, code: Code, names: Iterable[str]) -> None:
         self._code = code
-        self._own = tuple(sorted(set(names) - set(META)))
-        self._attributes = {name: f"f{index}" for index, name in enumerate(self._own)}
+        # Numbered as they are met, so that the text does not depend on how names sort.
+        self._attributes: dict[str, str] = {}
         # A name that cannot be a member of a struct is looked up in the whole document.
-        self._is_whole = any(_UNFIT.search(name) for name in self._own)
-        self.decode_text = "None"
-        if self._own:
-            decode = unpack_document if self._is_whole else _decoder(self._own)
-            self.decode_text = f"{code.bind(decode)}(stored[HEADER:])"
+        self._is_whole = any(_UNFIT.search(name) for name in names)
 
     def root(self, name: str) -> str:
         """Return the expression that reads a field."""
@@ -45,7 +48,49 @@ class RowShape:
             return f"{self._code.bind(timestamp)}(decode_document_header(stored)[{index}])"
         if self._is_whole:
             return self._code.member("row")(name)
-        return f"row.{self._attributes[name]}"
+        return f"row.{self._attributes.setdefault(name, f'f{len(self._attributes)}')}"
+
+    def decode_text(self) -> str:
+        """Return the expression of the row, once all that reads from it is written."""
+        if self._is_whole:
+            return f"{self._code.bind(unpack_document)}(stored[HEADER:])"
+        if not self._attributes:
+            return "None"
+        return f"{self._code.bind(_decoder(tuple(self._attributes)))}(stored[HEADER:])"
+
+
+def document_reader(names: Iterable[str] | None) -> Callable[[bytes, bytes], Document]:
+    """Return a function of key and stored row that makes a document with some fields, or all."""
+    if names is None:
+        return lambda key, stored: render_document(decode_document_row(document_id(key), stored))
+    own = tuple(sorted(set(names) - set(META)))
+    decode = _partial_decoder(own) if own else lambda _body: {}
+    meta = [(name, _META_READERS[name]) for name in META if name in set(names)]
+    if not meta:
+        return lambda _key, stored: decode(stored[HEADER_BYTES:])
+
+    def read(key: bytes, stored: bytes) -> Document:
+        document = {name: value(key, stored) for name, value in meta}
+        return document | decode(stored[HEADER_BYTES:])
+
+    return read
+
+
+_META_READERS: Final[dict[str, Callable[[bytes, bytes], Any]]] = {
+    "_id": lambda key, _stored: document_id(key),
+    "_version": lambda _key, stored: decode_document_header(stored)[0],
+    "_created": lambda _key, stored: timestamp(decode_document_header(stored)[1]),
+    "_updated": lambda _key, stored: timestamp(decode_document_header(stored)[2]),
+}
+
+
+@lru_cache(SHAPES_MAX)
+def _partial_decoder(names: tuple[str, ...]) -> Callable[[bytes], Document]:
+    # A typed dict decodes to a plain one, of the named members only.
+    make: Any = TypedDict
+    shape = make("shape", dict.fromkeys(names, Any), total=False)
+    decode: Callable[[bytes], Document] = msgspec.msgpack.Decoder(shape).decode
+    return decode
 
 
 @lru_cache(SHAPES_MAX)

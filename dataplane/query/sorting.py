@@ -37,7 +37,8 @@ def entry_of(values: Iterable[Any], order: Order, last: Any) -> Entry:
 class Firsts:
     """Keeps the first `wanted` of the entries it is given."""
 
-    def __init__(self, wanted: int, work: Work) -> None:
+    def __init__(self, wanted: int, work: Work, pointer: str) -> None:
+        self._pointer = pointer
         self._wanted = wanted
         self._work = work
         self._entries: list[Entry] = []
@@ -74,5 +75,5 @@ class Firsts:
         self._hold(sum(map(weigh, self._entries)))
 
     def _hold(self, size_bytes: int) -> None:
-        self._work.hold(size_bytes - self._held, "/sort")
+        self._work.hold(size_bytes - self._held, self._pointer)
         self._held = size_bytes

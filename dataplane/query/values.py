@@ -105,6 +105,11 @@ def falling_key(value: Any) -> tuple[int, Any]:
     return -place, Falling(key)
 
 
+def order_key(value: Any) -> tuple[int, Any]:
+    """Return the place of a value in the total order; what is missing comes first."""
+    return (0, 0) if value is MISSING else sort_key(value)
+
+
 def least(value: Any, path: tuple[str, ...] = ()) -> Any:
     """Return what a field sorts by upwards: of arrays the least element."""
     return _choose(value, path, min)

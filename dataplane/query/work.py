@@ -2,9 +2,11 @@
 
 from typing import Any, Final
 
-from dataplane.query.types import SLICE_BYTES, Limits, QueryTooCostlyError
+from dataplane.query.types import MEMORY_BYTES_MAX, SLICE_BYTES, Limits, QueryTooCostlyError
 from dataplane.query.values import Falling
 
+DEPTH_MAX: Final = 150
+"""Levels of a result; documents have fewer, and encoders take more."""
 _BYTES_PER_UNIT: Final = 4_096
 _VALUE_BYTES: Final = 48
 _ENTRY_BYTES: Final = 16
@@ -13,7 +15,8 @@ _ENTRY_BYTES: Final = 16
 class Work:
     """Counts what one query does."""
 
-    def __init__(self, limits: Limits, *, weight: int = 1) -> None:
+    def __init__(self, limits: Limits, pointer: str, *, weight: int) -> None:
+        self._pointer = pointer
         self._limits = limits
         self._weight = weight
         self.documents = 0
@@ -25,8 +28,12 @@ class Work:
 
     def slice(self) -> tuple[int, int]:
         """Return how many documents, and how many bytes of them, one step may look at."""
-        count = max(1, self._limits.slice_units // self._weight)
-        return min(count, self._limits.documents - self.documents + 1), SLICE_BYTES
+        return min(self.batch, self._limits.documents - self.documents + 1), SLICE_BYTES
+
+    @property
+    def batch(self) -> int:
+        """How many documents to work on between two turns of others."""
+        return max(1, self._limits.slice_units // self._weight)
 
     def examined(self, count: int, size_bytes: int) -> None:
         """Count documents looked at.
@@ -39,7 +46,7 @@ class Work:
         self._size_bytes += size_bytes
         limits = self._limits
         if self.documents > limits.documents or self._size_bytes > limits.size_bytes:
-            raise _too_costly("/filter", f"stopped after {self.documents - 1} documents")
+            raise _too_costly(self._pointer, f"stopped after {self.documents - 1} documents")
         self.did((count + size_bytes // _BYTES_PER_UNIT) * self._weight)
 
     def did(self, units: int) -> None:
@@ -50,7 +57,7 @@ class Work:
         """
         self._units += units
         if self._units > self._limits.units:
-            raise _too_costly("/filter", f"stopped after {self._limits.units} units of work")
+            raise _too_costly(self._pointer, f"stopped after {self._limits.units} units of work")
 
     def due(self) -> bool:
         """Say whether it is the turn of others, once for each slice of work."""
@@ -79,16 +86,32 @@ def _too_costly(pointer: str, detail: str) -> QueryTooCostlyError:
     return QueryTooCostlyError([(pointer, f"{detail}: narrow the filter")])
 
 
-def weigh(value: Any) -> int:
-    """Return about how many bytes of memory a value takes."""
-    if isinstance(value, str):
+def weigh(value: Any, most: int = MEMORY_BYTES_MAX, depth: int = 0) -> int:
+    """Return about how many bytes of memory a value takes, or any number over `most`.
+
+    Values that stages put together may hold one part many times over, and so be larger than
+    anything that was ever stored: they are not walked through further than is needed.
+    """
+    kind = type(value)
+    if kind is str:
         return _VALUE_BYTES + len(value)
-    if isinstance(value, dict):
-        return _VALUE_BYTES + sum(
-            [2 * _ENTRY_BYTES + len(name) + weigh(item) for name, item in value.items()]
-        )
-    if isinstance(value, list | tuple):
-        return _VALUE_BYTES + sum([_ENTRY_BYTES + weigh(item) for item in value])
-    if isinstance(value, Falling):
-        return _VALUE_BYTES + weigh(value.value)
-    return _VALUE_BYTES if isinstance(value, int | float | bytes) else _ENTRY_BYTES
+    if kind is dict or kind is list or kind is tuple:
+        return _weigh_parts(value, most, depth)
+    if kind is Falling:
+        return _VALUE_BYTES + weigh(value.value, most, depth)
+    return _VALUE_BYTES
+
+
+def _weigh_parts(value: Any, most: int, depth: int) -> int:
+    if depth > DEPTH_MAX:
+        return most + 1
+    total = _VALUE_BYTES
+    parts = value
+    if type(value) is dict:
+        total += sum(map(len, value)) + _ENTRY_BYTES * len(value)
+        parts = value.values()
+    for part in parts:
+        total += _ENTRY_BYTES + weigh(part, most - total, depth + 1)
+        if total > most:
+            break
+    return total

@@ -54,6 +54,7 @@ NAMED: dict[tuple[str, ...], dict[str, tuple[str, Named]]] = {
     ("collections", "*", "conflicts"): {"GET": ("read", conflicts.conflicts_list)},
     ("collections", "*", "bulk"): {"POST": ("write", documents.bulk)},
     ("collections", "*", "query"): {"POST": ("query", queries.query)},
+    ("collections", "*", "aggregate"): {"POST": ("query", queries.aggregate)},
     ("keys", "*"): {"PUT": ("", cluster.key_put), "DELETE": ("", cluster.key_revoke)},
 }
 

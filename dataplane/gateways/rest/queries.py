@@ -1,4 +1,4 @@
-"""Questions about a whole collection: query."""
+"""Questions about a whole collection: query and aggregate."""
 
 from collections.abc import Generator
 from typing import Any, Final
@@ -17,7 +17,7 @@ from dataplane.gateways.rest.reads import (
     wait_for_position,
 )
 from dataplane.gateways.rest.responses import json_response, result_problem
-from dataplane.query import parse_query, query_steps
+from dataplane.query import aggregate_steps, parse_aggregate, parse_query, query_steps
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 BOUNDED_QUERY: Final = "nodes compare single documents only: ask for strong, session or local"
@@ -41,6 +41,26 @@ async def query(context: Context, request: Request, caller: Caller, collection: 
     }
     if page.plan is not None:
         answer["plan"] = page.plan
+    return _answer(context, answer, consistency, sequence)
+
+
+async def aggregate(
+    context: Context, request: Request, caller: Caller, collection: str
+) -> Response:
+    """POST a pipeline; every collection that it reads must be open to the caller."""
+    caller.require("documents:read", collection)
+    check_readable_name(collection)
+    body = object_of(request, bytes_max=BODY_BYTES_MAX)
+    consistency = _consistency(body)
+    parsed = parse_aggregate(collection, body)
+    for name in parsed.reads:
+        caller.require("documents:read", name)
+    await _reach(context, request, consistency)
+    steps = aggregate_steps(context.state.view, parsed)
+    result, sequence = await context.turns.run(_placed(context, steps))
+    answer: dict[str, Any] = {"documents": result.documents, "scanned": result.scanned}
+    if result.plan is not None:
+        answer["plan"] = result.plan
     return _answer(context, answer, consistency, sequence)
 
 

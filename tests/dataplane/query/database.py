@@ -10,7 +10,14 @@ from dataplane.documents.commands import Op, OpenSession, Put, encode_op, sessio
 from dataplane.documents.state import StateMachine
 from dataplane.documents.types import Genesis
 from dataplane.documents.values import pack_document
-from dataplane.query import QueryPage, parse_query, run_query
+from dataplane.query import (
+    AggregateResult,
+    QueryPage,
+    parse_aggregate,
+    parse_query,
+    run_aggregate,
+    run_query,
+)
 from dataplane.storage.engine import MemoryStore
 from dataplane.storage.ports import KeyValueStore
 
@@ -48,16 +55,23 @@ class Database:
     def page(self, **body: Any) -> QueryPage:
         return run_query(self.machine.view, parse_query("c", body))
 
+    def aggregate(self, *stages: dict[str, Any], **options: Any) -> list[dict[str, Any]]:
+        return self.aggregation(*stages, **options).documents
+
+    def aggregation(self, *stages: dict[str, Any], **options: Any) -> AggregateResult:
+        request = parse_aggregate("c", {"pipeline": list(stages), **options})
+        return run_aggregate(self.machine.view, request)
+
     def ids(self, **body: Any) -> list[str]:
         return [document["_id"] for document in self.page(**body).documents]
 
-    def all_pages(self, **body: Any) -> list[str]:
+    def all_pages(self, *, most: int = 1_000_000, **body: Any) -> list[str]:
         ids: list[str] = []
         after = None
         while True:
             page = self.page(**body, after=after)
             ids += [document["_id"] for document in page.documents]
             after = page.next
-            if after is None:
+            if after is None or len(ids) >= most:
                 return ids
             assert len(page.documents) == body["limit"]

@@ -172,6 +172,6 @@ def ordered(documents: list[dict[str, Any]], sort: dict[str, int]) -> list[dict[
             verdict = compare(sort_value(left, path, way), sort_value(right, path, way))
             if verdict:
                 return verdict * way
-        return compare(left["_id"], right["_id"])
+        return compare(left.get("_id"), right.get("_id"))
 
     return sorted(documents, key=functools.cmp_to_key(before))

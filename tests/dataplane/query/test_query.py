@@ -14,58 +14,7 @@ from dataplane.documents.values import pack_document
 from dataplane.query import Limits, QueryError, QueryTooCostlyError, parse_query, run_query
 from tests.dataplane.query import reference
 from tests.dataplane.query.database import Database
-
-SCALARS = st.sampled_from([None, True, False, 0, 1, 1.0, 2, -1.5, "", "a", "b", "ab"])
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["x", "y", "0"]), inner, max_size=2)
-    ),
-    max_leaves=5,
-)
-NAMES = st.sampled_from(["a", "b", "c"])
-PATHS = st.sampled_from(["a", "b", "c", "a.x", "b.y", "a.x.y", "a.0", "b.0.x", "c.1"])
-DOCUMENTS = st.lists(st.dictionaries(NAMES, VALUES, max_size=3), min_size=1, max_size=12)
-TYPES = st.sampled_from(sorted(reference.TYPES))
-REGEX = st.sampled_from(["a", "^a$", "b$", "^$", "[ab]{2}", "A"])
-
-LEAF = st.one_of(
-    st.tuples(st.sampled_from(["$eq", "$ne", "$gt", "$gte", "$lt", "$lte"]), VALUES),
-    st.tuples(st.sampled_from(["$in", "$nin", "$all"]), st.lists(VALUES, max_size=3)),
-    st.tuples(st.just("$exists"), st.booleans()),
-    st.tuples(st.just("$type"), TYPES | st.lists(TYPES, min_size=1, max_size=2)),
-    st.tuples(st.just("$size"), st.integers(0, 3)),
-    st.tuples(st.just("$regex"), REGEX),
-).map(lambda pair: {pair[0]: pair[1]})
-NESTED = st.one_of(
-    LEAF,
-    LEAF.map(lambda inner: {"$not": inner}),
-    LEAF.map(lambda inner: {"$elemMatch": inner}),
-    st.tuples(LEAF, LEAF).map(lambda pair: {"$elemMatch": {"$not": pair[0] | pair[1]}}),
-    st.tuples(LEAF, LEAF).map(lambda pair: {"$not": pair[0] | {"$not": pair[1]}}),
-    st.tuples(LEAF, VALUES).map(lambda pair: {"$all": [{"$elemMatch": pair[0]}, pair[1]]}),
-    st.dictionaries(st.sampled_from(["x", "y"]), LEAF, min_size=1, max_size=2).map(
-        lambda inner: {"$elemMatch": inner}
-    ),
-    st.tuples(LEAF, LEAF).map(lambda pair: pair[0] | pair[1]),
-    VALUES,
-)
-FILTERS = st.recursive(
-    st.dictionaries(PATHS, NESTED, max_size=2),
-    lambda inner: st.dictionaries(
-        st.sampled_from(["$and", "$or", "$nor"]),
-        st.lists(inner, min_size=1, max_size=3),
-        min_size=1,
-        max_size=2,
-    ),
-    max_leaves=4,
-)
-SORTS = st.dictionaries(PATHS | st.just("_id"), st.sampled_from([1, -1]), max_size=3)
-
-
-def plain(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {f"d{index:02}": document for index, document in enumerate(documents)}
+from tests.dataplane.query.strategies import DOCUMENTS, FILTERS, SORTS, plain
 
 
 @settings(derandomize=True, deadline=None, max_examples=400)
@@ -141,7 +90,8 @@ def test_airports_agree_with_sqlite(
         query = f"select _id from c where {where} order by {order} limit 1000"
         expected = [row[0] for row in sqlite.execute(query)]
         assert airports.ids(filter=filter_, sort=sort, limit=1000) == expected
-        assert airports.all_pages(filter=filter_, sort=sort, limit=237)[:1000] == expected
+        paged = airports.all_pages(filter=filter_, sort=sort, limit=237, most=1000)
+        assert paged[:1000] == expected
 
 
 def test_plans_examine_no_more_than_needed(airports: Database) -> None:
