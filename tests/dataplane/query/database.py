@@ -8,6 +8,7 @@ import msgspec
 
 from dataplane.documents.commands import Op, OpenSession, Put, encode_op, session_id
 from dataplane.documents.state import StateMachine
+from dataplane.documents.tables import encode_document_row
 from dataplane.documents.types import Genesis
 from dataplane.documents.values import pack_document
 from dataplane.query import (
@@ -38,13 +39,26 @@ class Database:
     def __init__(
         self, documents: Mapping[str, dict[str, Any]], store: KeyValueStore | None = None
     ) -> None:
-        self.machine = StateMachine(store or MemoryStore(), Genesis())
+        self.store = store or MemoryStore()
+        self.machine = StateMachine(self.store, Genesis())
         self.machine.apply(1, 1000, [Sent((encode_op(OpenSession(b"n")),), 0)])
         self.put("c", documents)
 
     def put(self, collection: str, documents: Mapping[str, dict[str, Any]]) -> None:
         ops = [Put(collection, key, pack_document(value)) for key, value in documents.items()]
         self.write(*ops)
+
+    def fill(self, collection: str, documents: Mapping[str, dict[str, Any]]) -> None:
+        """Write rows straight into the store: a state machine takes long over very many."""
+        name, first = next(iter(documents.items()))
+        self.put(collection, {name: first})
+        prefix = self.machine.view.capture().key(collection, "")
+        self.store.write(
+            {
+                prefix + key.encode(): encode_document_row(1, 0, 0, pack_document(value))
+                for key, value in documents.items()
+            }
+        )
 
     def write(self, *ops: Op) -> None:
         for chunk in itertools.batched(ops, 256):
