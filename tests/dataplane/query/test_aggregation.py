@@ -189,6 +189,34 @@ def test_every_stage_with_a_fault_is_named_at_once() -> None:
     ]
 
 
+def test_unwind_opens_arrays_and_keeps_or_drops_what_is_none() -> None:
+    documents: dict[str, dict[str, Any]] = {
+        "array": {"o": {"l": [1, [2]]}},
+        "empty": {"o": {"l": []}},
+        "missing": {"o": {}},
+        "none": {},
+        "null": {"o": {"l": None}},
+        "one": {"o": {"l": "x"}},
+    }
+    database = Database(documents)
+    shown = {"$project": {"o": 1, "i": 1}}
+    assert database.aggregate({"$unwind": "$o.l"}, shown) == [
+        {"_id": "array", "o": {"l": 1}},
+        {"_id": "array", "o": {"l": [2]}},
+        {"_id": "one", "o": {"l": "x"}},
+    ]
+    options = {"path": "$o.l", "preserveNullAndEmptyArrays": True, "includeArrayIndex": "i"}
+    assert database.aggregate({"$unwind": options}, shown) == [
+        {"_id": "array", "o": {"l": 1}, "i": 0},
+        {"_id": "array", "o": {"l": [2]}, "i": 1},
+        {"_id": "empty", "o": {}, "i": None},
+        {"_id": "missing", "o": {}, "i": None},
+        {"_id": "none", "i": None},
+        {"_id": "null", "o": {"l": None}, "i": None},
+        {"_id": "one", "o": {"l": "x"}, "i": None},
+    ]
+
+
 def test_deep_and_many_expressions_are_refused() -> None:
     deep: Any = "$a"
     for _ in range(25):
