@@ -53,7 +53,8 @@ from dataplane.query.work import weigh
 type Root = Callable[[str], str]
 """Name of a top-level field to the expression that reads it, `MISSING` when it is absent."""
 
-SHAPES_MAX: Final = 512
+SHAPES_MAX: Final = 256
+_DIRECT_PARTS_MAX: Final = 4
 _SYMBOLS: Final = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _HELPERS: Final[dict[str, Any]] = {
     "__builtins__": {
@@ -109,6 +110,14 @@ class Code:
         self._names += 1
         return f"v{self._names}"
 
+    def mark(self) -> int:
+        """Return where the temporary names stand."""
+        return self._names
+
+    def rewind(self, mark: int) -> None:
+        """Let names after a mark be used again: what was written since does not need them."""
+        self._names = mark
+
     def member(self, of: str) -> Root:
         """Return the root of an object that is held by name `of`; without a name, it itself."""
         return lambda name: f"{of}.get({self.bind(name)}, MISSING)" if name else of
@@ -141,15 +150,28 @@ def filter_text(code: Code, node: Node, root: Root) -> str:
         case Every(parts):
             if len(parts) == 1:
                 return filter_text(code, parts[0], root)
-            return _joined(" and ", [filter_text(code, part, root) for part in parts], "True")
+            return _joined(" and ", _texts(code, parts, root), "True")
         case Some(parts):
-            return _joined(" or ", [filter_text(code, part, root) for part in parts], "False")
+            return _joined(" or ", _texts(code, parts, root), "False")
         case Negation(part):
             return f"(not {filter_text(code, part, root)})"
         case Condition(path, test):
             return _condition(code, path, test, root)
         case _:
             assert_never(node)
+
+
+def _texts(code: Code, parts: tuple[Node, ...], root: Root) -> list[str]:
+    """Return the texts of parts that use the same temporary names one after the other.
+
+    The compiler takes time with the square of the number of names.
+    """
+    texts: list[str] = []
+    mark = code.mark()
+    for part in parts:
+        code.rewind(mark)
+        texts.append(filter_text(code, part, root))
+    return texts
 
 
 def _joined(word: str, texts: list[str], empty: str) -> str:
@@ -166,7 +188,7 @@ def _condition(code: Code, path: tuple[str, ...], test: Test, root: Root) -> str
         return _test(code, test, Value(f"({name} := {expression})", name), spread=True)
     rest = code.bind(path[1:])
     item = code.fresh()
-    if isinstance(test, ElementMeets | ElementFits):
+    if len(path) > _DIRECT_PARTS_MAX or isinstance(test, ElementMeets | ElementFits):
         inner = _test(code, test, Value(item, item), spread=True)
         return f"any({inner} for {item} in terminals({expression}, {rest}))"
     # Objects all the way are the common case, and need no generator.

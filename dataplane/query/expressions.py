@@ -62,6 +62,16 @@ class ExpressionParser:
     def __init__(self) -> None:
         self.count = 0
 
+    def take(self, pointer: str) -> None:
+        """Count one expression, or something as costly.
+
+        Raises:
+            QueryError: There are too many.
+        """
+        self.count += 1
+        if self.count > EXPRESSIONS_MAX:
+            raise fail(pointer, f"more than {EXPRESSIONS_MAX} expressions")
+
     def expression(self, value: Any, place: Place) -> Expression:
         """Return the tree of an expression.
 
@@ -69,9 +79,7 @@ class ExpressionParser:
             QueryError: It is not valid.
         """
         pointer, depth = place
-        self.count += 1
-        if self.count > EXPRESSIONS_MAX:
-            raise fail(pointer, f"more than {EXPRESSIONS_MAX} expressions")
+        self.take(pointer)
         if depth > DEPTH_MAX:
             raise fail(pointer, f"more than {DEPTH_MAX} levels")
         if isinstance(value, str) and value.startswith("$"):

@@ -30,7 +30,7 @@ type Place = tuple[str, int]
 """JSON Pointer and depth of nesting."""
 
 DEPTH_MAX: Final = 20
-CONDITIONS_MAX: Final = 500
+CONDITIONS_MAX: Final = 200
 PATH_PARTS_MAX: Final = 32
 IN_MAX: Final = 1_000
 REGEX_COUNT_MAX: Final = 32
@@ -136,16 +136,19 @@ class FilterParser:
     def _conditions(self, path: Path, operand: Any, place: Place) -> Node:
         """Return what a value or an object of operators asks of a path."""
         pointer, depth = place
-        self.conditions += 1
-        if self.conditions > CONDITIONS_MAX:
-            raise fail(pointer, f"more than {CONDITIONS_MAX} conditions")
         if not is_operators(operand):
-            return Condition(path, Equal(operand))
+            return self._condition(path, Equal(operand), pointer)
         parts = [
             self._operator(path, (name, operand), (f"{pointer}/{escape_pointer(name)}", depth))
             for name in operand
         ]
         return Every(tuple(part for part in parts if part is not None))
+
+    def _condition(self, path: Path, test: Test, pointer: str) -> Condition:
+        self.conditions += 1
+        if self.conditions > CONDITIONS_MAX:
+            raise fail(pointer, f"more than {CONDITIONS_MAX} conditions")
+        return Condition(path, test)
 
     def _operator(
         self, path: Path, named: tuple[str, Mapping[str, Any]], place: Place
@@ -158,7 +161,7 @@ class FilterParser:
             return None
         if name == "$regex":
             options = operators.get("$options", "")
-            return Condition(path, self._matched(value, options, place[0]))
+            return self._condition(path, self._matched(value, options, place[0]), place[0])
         if name == "$not":
             return Negation(self._only_operators(path, value, place))
         if name == "$all":
@@ -167,13 +170,20 @@ class FilterParser:
 
     def _tested(self, path: Path, name: str, value: Any, place: Place) -> Node:
         if name in {"$gt", "$gte", "$lt", "$lte"}:
-            return _ordered(path, name, value)
+            return self._ordered(path, name, value, place[0])
         build = self._tests.get(name)
         if build is None:
             raise fail(place[0], "unknown operator")
-        condition = Condition(path, build(value, place))
+        condition = self._condition(path, build(value, place), place[0])
         negated = name in {"$ne", "$nin"} or (name == "$exists" and value is False)
         return Negation(condition) if negated else condition
+
+    def _ordered(self, path: Path, name: str, value: Any, pointer: str) -> Node:
+        if value is not None:
+            return self._condition(path, Ordered(name, value), pointer)
+        if name in {"$gte", "$lte"}:
+            return self._condition(path, Equal(None), pointer)
+        return _NEVER
 
     def _only_operators(self, path: Path, operand: Any, place: Place) -> Node:
         pointer, depth = place
@@ -190,11 +200,10 @@ class FilterParser:
         pointer, depth = place
         parts: list[Node] = []
         for index, item in enumerate(_values(operand, pointer)):
+            test: Test = Equal(item)
             if isinstance(item, Mapping) and list(item) == ["$elemMatch"]:
-                inner = f"{pointer}/{index}/$elemMatch"
-                parts.append(Condition(path, self._element(item["$elemMatch"], (inner, depth))))
-            else:
-                parts.append(Condition(path, Equal(item)))
+                test = self._element(item["$elemMatch"], (f"{pointer}/{index}/$elemMatch", depth))
+            parts.append(self._condition(path, test, pointer))
         return Every(tuple(parts)) if parts else _NEVER
 
     def _among(self, operand: Any, place: Place) -> Among:
@@ -246,9 +255,3 @@ def _values(operand: Any, pointer: str) -> list[Any]:
     if not isinstance(operand, list) or len(operand) > IN_MAX:
         raise fail(pointer, f"an array of at most {IN_MAX} values is needed")
     return operand
-
-
-def _ordered(path: Path, name: str, value: Any) -> Node:
-    if value is not None:
-        return Condition(path, Ordered(name, value))
-    return Condition(path, Equal(None)) if name in {"$gte", "$lte"} else _NEVER

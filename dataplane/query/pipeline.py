@@ -203,6 +203,7 @@ class PipelineParser:
         if not isinstance(item, Mapping) or len(item) != 1:
             raise fail(pointer, "an object with one accumulator is needed")
         accumulator, operand = next(iter(item.items()))
+        self.expressions.take(pointer)
         place = f"{pointer}/{escape_pointer(accumulator)}"
         if accumulator not in ACCUMULATORS:
             raise fail(place, f"an accumulator is one of {', '.join(ACCUMULATORS)}")

@@ -1,5 +1,6 @@
 """A query in slices: one moment's documents, its limits, and its compiled code."""
 
+import re
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from dataplane.query import (
     query_steps,
     run_query,
 )
-from dataplane.query.compiler import compiled_count
+from dataplane.query.compiler import Code, compiled_count, filter_text
 from dataplane.query.executor import finish
 from dataplane.storage.ports import KeyValueStore
 from tests.dataplane.query.database import Database
@@ -150,5 +151,27 @@ def test_the_deepest_filters_compile() -> None:
             assert database.ids(filter=nested) in (["x"], [])
         except QueryError as error:
             assert "levels" in str(error), error  # noqa: PT017 - the limit, and nothing else
-    wide = {"$or": [{f"f{n}.g": {"$gt": n}} for n in range(499)] + [{"a": 1}]}
+    wide = {"$or": [{f"f{n}.g": {"$gt": n}} for n in range(199)] + [{"a": 1}]}
     assert database.ids(filter=wide) == ["x"]
+
+
+def test_wide_filters_use_few_names_for_compiling_takes_the_square_of_them() -> None:
+    filter_ = {"$or": [{f"f{n}.g.h": {"$gt": n}, f"g{n}": {"$size": n}} for n in range(100)]}
+    code = Code()
+    text = filter_text(code, parse_query("c", {"filter": filter_}).where, code.member("row"))
+    assert len(set(re.findall(r"\bv\d+", text))) <= 10
+    assert len(text) < 100_000
+
+
+@pytest.mark.parametrize(
+    "filter_",
+    [
+        {"a": {"$all": [1] * 201}},
+        {"a": {"$gt": 1, "$not": {"$in": [1]}}, "b": {"$all": [{"$elemMatch": {"$gt": 1}}] * 100}},
+        {"a": {"$not": {"$all": ["x"] * 201}}},
+    ],
+)
+def test_every_test_counts_as_a_condition(filter_: dict[str, Any]) -> None:
+    with pytest.raises(QueryError) as caught:
+        parse_query("c", {"filter": filter_})
+    assert "conditions" in caught.value.errors[0]["detail"]
