@@ -139,7 +139,7 @@ class _Run:
         yield from group_results(group, groups, self._work.batch)
 
     def _explain(self, returned: int) -> dict[str, Any]:
-        keys = self._work.keys if self._plan.ids is None else len(self._plan.ids)
+        keys = self._work.documents if self._plan.ids is None else len(self._plan.ids)
         return {
             **self._plan.describe(),
             "order": "id_order",

@@ -14,7 +14,6 @@ from typing import Any, Final, NamedTuple, assert_never
 
 from dataplane.documents.ordering import sort_key
 from dataplane.documents.tables import (
-    DOCUMENT_KEY_BYTES,
     HEADER_BYTES,
     decode_document_header,
     document_id,
@@ -65,7 +64,6 @@ _HELPERS: Final[dict[str, Any]] = {
         "int": int,
         "len": len,
         "list": list,
-        "map": map,
         "str": str,
         "type": type,
     },
@@ -73,7 +71,6 @@ _HELPERS: Final[dict[str, Any]] = {
     "NUMBERS": NUMBERS,
     "BULKY": frozenset({str, list, dict}),
     "HEADER": HEADER_BYTES,
-    "PREFIX": DOCUMENT_KEY_BYTES,
     "terminals": terminals,
     "rising_key": rising_key,
     "sort_key": sort_key,

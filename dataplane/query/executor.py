@@ -17,7 +17,7 @@ from dataplane.documents.view import StateView
 from dataplane.query.compiler import Code, compiled_count, filter_text
 from dataplane.query.cursor import Place, decode_cursor, encode_cursor
 from dataplane.query.nodes import Node, roots
-from dataplane.query.planner import Plan, id_direction, plan_query
+from dataplane.query.planner import Plan, id_direction, plan_filter
 from dataplane.query.projection import Projection
 from dataplane.query.rows import RowShape
 from dataplane.query.sorting import Entry, Firsts, Order, entry_of, entry_text
@@ -125,7 +125,7 @@ class _Run:
         self._started = time.perf_counter()
         self._capture = capture
         self._request = request
-        self._plan = plan_query(request)
+        self._plan = plan_filter(request.where)
         self._direction = id_direction(request)
         self._after = decode_cursor(request)
         self._work = Work(limits, "/filter", weight=request.weight)
@@ -238,7 +238,7 @@ class _Run:
 
     def _explain(self, returned: int) -> dict[str, Any]:
         order = "top_k" if self._direction is None else "id_order"
-        keys = self._work.keys if self._plan.ids is None else len(self._plan.ids)
+        keys = self._work.documents if self._plan.ids is None else len(self._plan.ids)
         return {
             **self._plan.describe(),
             "order": order,

@@ -36,13 +36,8 @@ class Plan:
         return Plan(None, place if self.low is None else max(self.low, place), self.high)
 
 
-def plan_query(request: QueryRequest) -> Plan:
-    """Derive a plan from the conditions on `_id` that every match must meet."""
-    return plan_filter(request.where)
-
-
 def plan_filter(where: Node) -> Plan:
-    """Derive a plan from the conditions on `_id` in a filter."""
+    """Derive a plan from the conditions on `_id` that every match must meet."""
     ids: set[str] | None = None
     low: str | None = None
     high: str | None = None

@@ -20,7 +20,6 @@ class Work:
         self._limits = limits
         self._weight = weight
         self.documents = 0
-        self.keys = 0
         self._size_bytes = 0
         self._units = 0
         self._slice_end = limits.slice_units
@@ -42,7 +41,6 @@ class Work:
             QueryTooCostlyError: That was more than the query may.
         """
         self.documents += count
-        self.keys += count
         self._size_bytes += size_bytes
         limits = self._limits
         if self.documents > limits.documents or self._size_bytes > limits.size_bytes:
