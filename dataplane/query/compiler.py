@@ -36,6 +36,7 @@ from dataplane.query.nodes import (
     Test,
 )
 from dataplane.query.values import (
+    LONG,
     MISSING,
     NUMBERS,
     among,
@@ -142,7 +143,7 @@ def compiled_count() -> int:
 
 
 def filter_text(code: Code, node: Node, root: Root) -> str:
-    """Return the expression of a filter."""
+    """Return the expression of a filter; `spend` counts the elements of long arrays."""
     match node:
         case Every(parts):
             if len(parts) == 1:
@@ -187,7 +188,7 @@ def _condition(code: Code, path: tuple[str, ...], test: Test, root: Root) -> str
     item = code.fresh()
     if len(path) > _DIRECT_PARTS_MAX or isinstance(test, ElementMeets | ElementFits):
         inner = _test(code, test, Value(item, item), spread=True)
-        return f"any({inner} for {item} in terminals({expression}, {rest}))"
+        return f"any({inner} for {item} in terminals({expression}, {rest}, spend))"
     # Objects all the way are the common case, and need no generator.
     names = [code.fresh() for _ in path]
     steps = [f"type({names[0]} := {expression}) is dict"]
@@ -196,7 +197,7 @@ def _condition(code: Code, path: tuple[str, ...], test: Test, root: Root) -> str
     last = f"({names[-1]} := {names[-2]}.get({code.bind(path[-1])}, MISSING))"
     direct = _test(code, test, Value(last, names[-1]), spread=True)
     around = _test(code, test, Value(item, item), spread=True)
-    way = f"any({around} for {item} in terminals({names[0]}, {rest}))"
+    way = f"any({around} for {item} in terminals({names[0]}, {rest}, spend))"
     return f"({direct} if {' and '.join(steps)} else {way})"
 
 
@@ -226,12 +227,12 @@ def _test(  # noqa: C901, PLR0911, PLR0912 - a table
         case ElementMeets(part):
             item = code.fresh()
             inner = filter_text(code, part, lambda _name: item)
-            return f"(type({first}) is list and any({inner} for {item} in {again}))"
+            return f"({_is_array(first, again)} and any({inner} for {item} in {again}))"
         case ElementFits(part):
             item = code.fresh()
             inner = filter_text(code, part, code.member(item))
             fits = f"any(type({item}) is dict and {inner} for {item} in {again})"
-            return f"(type({first}) is list and {fits})"
+            return f"({_is_array(first, again)} and {fits})"
         case _:
             assert_never(test)
 
@@ -239,7 +240,7 @@ def _test(  # noqa: C901, PLR0911, PLR0912 - a table
 def _equal(code: Code, operand: Any, value: Value, *, spread: bool) -> str:
     first, again = value
     if operand is None:
-        elements = f" or type({again}) is list and None in {again}" if spread else ""
+        elements = f" or {_is_array(again, again)} and None in {again}" if spread else ""
         return f"({first} is None or {again} is MISSING{elements})"
     if isinstance(operand, bool):
         return _each(f"{{}} is {operand}", code, value, spread=spread)
@@ -249,7 +250,7 @@ def _equal(code: Code, operand: Any, value: Value, *, spread: bool) -> str:
     if not isinstance(operand, str) and operand in {0, 1}:
         # Python takes true for 1 and false for 0.
         return _each(f"{{}} == {name} and type({{again}}) is not bool", code, value, spread=spread)
-    elements = f" or type({again}) is list and {name} in {again}" if spread else ""
+    elements = f" or {_is_array(again, again)} and {name} in {again}" if spread else ""
     return f"({first} == {name}{elements})"
 
 
@@ -277,4 +278,9 @@ def _each(template: str, code: Code, value: Value, *, spread: bool) -> str:
         return f"({text})"
     item = code.fresh()
     inner = template.format(item, again=item)
-    return f"({text} or type({again}) is list and any({inner} for {item} in {again}))"
+    return f"({text} or {_is_array(again, again)} and any({inner} for {item} in {again}))"
+
+
+def _is_array(first: str, again: str) -> str:
+    """Return the text that says whether a value is an array, and counts the work for a long one."""
+    return f"type({first}) is list and (len({again}) < {LONG} or spend({again}))"

@@ -35,7 +35,7 @@ from dataplane.query.work import Work
 type Row = tuple[bytes, bytes]
 """Key and stored row."""
 type Scan = Callable[..., tuple[list[Any], int, int, bool]]
-"""Rows, documents and bytes to look at, and more -> found, both counts, whether at the end."""
+"""Rows, what `Work.slice` gives, and more -> found, documents, bytes, whether at the end."""
 
 DEFAULT_LIMITS: Final = Limits()
 
@@ -115,7 +115,7 @@ def scan_function(code: Code, shape: RowShape, where: Node, work: tuple[str, lis
         "    return found, count, size, True",
         "return found, count, size, False",
     ]
-    return code.function(f"rows, count_max, bytes_max, {parameters}", body)
+    return code.function(f"rows, count_max, bytes_max, spend, {parameters}", body)
 
 
 class _Run:

@@ -20,9 +20,9 @@ def entry_text(code: Code, order: Order, root: Root, last: str) -> str:
     parts: list[str] = []
     for path, way in order:
         name, *rest = path.split(".")
-        tail = f", {code.bind(tuple(rest))}" if rest else ""
+        tail = code.bind(tuple(rest)) if rest else "()"
         key, choose = ("rising_key", "least") if way == 1 else ("falling_key", "greatest")
-        parts.append(f"*{key}({choose}({root(name)}{tail}))")
+        parts.append(f"*{key}({choose}({root(name)}, {tail}, spend))")
     return f"({', '.join([*parts, last])},)"
 
 

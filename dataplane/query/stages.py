@@ -82,12 +82,13 @@ class Stages:
     def _match(self, stage: Match) -> Step:
         code = Code()
         condition = filter_text(code, stage.where, code.member("doc"))
-        fits = code.function("batch", [f"return [doc for doc in batch if {condition}]"])
+        lines = [f"return [doc for doc in batch if {condition}]"]
+        fits = code.function("batch, spend", lines)
 
         def run(batches: Batches) -> Batches:
             for batch in batches:
                 self._work.did(len(batch))
-                yield fits(batch)
+                yield fits(batch, self._work.spend)
 
         return run
 
@@ -149,7 +150,7 @@ class Stages:
             numbers = itertools.count()
             runs: list[list[Entry]] = []
             for batch in batches:
-                entries: list[Entry] = sorted(entries_of(batch, numbers, None))
+                entries: list[Entry] = sorted(entries_of(batch, numbers, None, self._work.spend))
                 self._work.did(2 * len(entries))
                 self._work.hold(sum(map(weigh, entries)), stage.pointer)
                 runs.append(entries)
@@ -168,7 +169,7 @@ class Stages:
             firsts = Firsts(wanted, self._work, stage.pointer)
             for batch in batches:
                 self._work.did(len(batch))
-                firsts.add(entries_of(batch, numbers, firsts.bound))
+                firsts.add(entries_of(batch, numbers, firsts.bound, self._work.spend))
                 yield []
             for entries in itertools.batched(firsts.done(), self._work.batch):
                 yield [entry[-1] for entry in entries]
@@ -205,7 +206,7 @@ def _entries(stage: Sort) -> Callable[..., list[Entry]]:
         "    return entries",
         "return [entry for entry in entries if entry < high]",
     ]
-    return code.function("batch, numbers, high", lines)
+    return code.function("batch, numbers, high, spend", lines)
 
 
 def _computed(expressions: tuple[Expression, ...]) -> Callable[[Document], tuple[Any, ...]]:

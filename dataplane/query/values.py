@@ -5,26 +5,34 @@ from typing import Any, Final, override
 
 from dataplane.documents.ordering import RANK_BOOL, RANK_NULL, RANK_NUMBER, rank, sort_key
 
+type Spend = Callable[[list[Any]], bool]
+"""Counts the looking through a long array as work; it is true, to stand in conditions."""
+
 MISSING: Final = object()
+LONG: Final = 64
+"""Arrays from so many elements on are counted as work."""
 NUMBERS: Final = frozenset({int, float})
 _INDEX_DIGITS_MAX: Final = 7
 
 
-def terminals(value: Any, path: tuple[str, ...]) -> Iterator[Any]:
+def terminals(value: Any, path: tuple[str, ...], spend: Spend | None = None) -> Iterator[Any]:
     """Yield what a path leads to inside a value, `MISSING` where an object lacks the name.
 
     An array on the way leads to the element its index names and into each object it holds.
+    `spend` is told of long ones.
     """
     for depth, name in enumerate(path):
         if type(value) is dict:
             value = value.get(name, MISSING)
         elif type(value) is list:
+            if spend is not None and len(value) >= LONG:
+                spend(value)
             index = index_of(name)
             if index is not None and index < len(value):
-                yield from terminals(value[index], path[depth + 1 :])
+                yield from terminals(value[index], path[depth + 1 :], spend)
             for item in value:
                 if type(item) is dict:
-                    yield from terminals(item, path[depth:])
+                    yield from terminals(item, path[depth:], spend)
             return
         else:
             yield MISSING
@@ -40,18 +48,21 @@ def index_of(name: str) -> int | None:
 
 def same_as(operand: Any) -> Callable[[Any], bool]:
     """Return the test of equality with an object or an array."""
-    kind, key = type(operand), sort_key(operand)
-    return lambda value: type(value) is kind and sort_key(value) == key
+    kind, size, key = type(operand), len(operand), sort_key(operand)
+    return lambda value: type(value) is kind and len(value) == size and sort_key(value) == key
 
 
 def among(operands: tuple[Any, ...]) -> Callable[[Any], bool]:
     """Return the test of equality with one of several values; null equals what is missing."""
     has_null = None in operands
     keys = frozenset(map(sort_key, operands))
+    sizes = frozenset(len(operand) for operand in operands if type(operand) in {dict, list})
 
     def holds(value: Any) -> bool:
         if value is MISSING:
             return has_null
+        if type(value) in {dict, list} and len(value) not in sizes:
+            return False
         return sort_key(value) in keys
 
     return holds
@@ -61,9 +72,15 @@ def ordered(operator: str, operand: Any) -> Callable[[Any], bool]:
     """Return the test of an order among booleans, objects or arrays."""
     place, key = rank(operand), sort_key(operand)
     decide = _DECISIONS[operator]
-    return lambda value: (
-        value is not MISSING and rank(value) == place and decide(sort_key(value), key)
-    )
+    # What follows the first element that the operand lacks decides nothing.
+    part = slice(len(operand) + 1 if isinstance(operand, list) else None)
+
+    def holds(value: Any) -> bool:
+        if value is MISSING or rank(value) != place:
+            return False
+        return decide(sort_key(value[part] if type(value) is list else value), key)
+
+    return holds
 
 
 _DECISIONS: Final[dict[str, Callable[[Any, Any], bool]]] = {
@@ -110,22 +127,26 @@ def order_key(value: Any) -> tuple[int, Any]:
     return (0, 0) if value is MISSING else sort_key(value)
 
 
-def least(value: Any, path: tuple[str, ...] = ()) -> Any:
+def least(value: Any, path: tuple[str, ...], spend: Spend | None = None) -> Any:
     """Return what a field sorts by upwards: of arrays the least element."""
-    return _choose(value, path, min)
+    return _choose(value, path, spend, min)
 
 
-def greatest(value: Any, path: tuple[str, ...] = ()) -> Any:
+def greatest(value: Any, path: tuple[str, ...], spend: Spend | None = None) -> Any:
     """Return what a field sorts by downwards: of arrays the greatest element."""
-    return _choose(value, path, max)
+    return _choose(value, path, spend, max)
 
 
-def _choose(value: Any, path: tuple[str, ...], choose: Callable[..., Any]) -> Any:
+def _choose(
+    value: Any, path: tuple[str, ...], spend: Spend | None, choose: Callable[..., Any]
+) -> Any:
     if not path and type(value) is not list:
         return None if value is MISSING else value
     options: list[Any] = []
-    for item in terminals(value, path):
+    for item in terminals(value, path, spend):
         if type(item) is list:
+            if spend is not None and len(item) >= LONG:
+                spend(item)
             options += item
         else:
             options.append(None if item is MISSING else item)

@@ -3,10 +3,11 @@
 from typing import Any, Final
 
 from dataplane.query.types import MEMORY_BYTES_MAX, SLICE_BYTES, Limits, QueryTooCostlyError
-from dataplane.query.values import Falling
+from dataplane.query.values import Falling, Spend
 
 DEPTH_MAX: Final = 150
 """Levels of a result; documents have fewer, and encoders take more."""
+_ELEMENTS_PER_UNIT: Final = 16
 _BYTES_PER_UNIT: Final = 4_096
 _VALUE_BYTES: Final = 48
 _ENTRY_BYTES: Final = 16
@@ -25,9 +26,18 @@ class Work:
         self._slice_end = limits.slice_units
         self.memory_bytes = 0
 
-    def slice(self) -> tuple[int, int]:
-        """Return how many documents, and how many bytes of them, one step may look at."""
-        return min(self.batch, self._limits.documents - self.documents + 1), SLICE_BYTES
+    def slice(self) -> tuple[int, int, Spend]:
+        """Return how many documents, and bytes of them, one step may look at, and `spend`."""
+        return min(self.batch, self._limits.documents - self.documents + 1), SLICE_BYTES, self.spend
+
+    def spend(self, elements: list[Any]) -> bool:
+        """Count the looking through an array; it is true, to stand in conditions.
+
+        Raises:
+            QueryTooCostlyError: That was more than the query may.
+        """
+        self.did(1 + len(elements) // _ELEMENTS_PER_UNIT)
+        return True
 
     @property
     def batch(self) -> int:

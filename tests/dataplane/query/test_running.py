@@ -80,12 +80,18 @@ def test_a_short_query_takes_one_turn_and_a_long_one_many() -> None:
         ({"filter": {"n": -1}}, Limits(size_bytes=2_000), "/filter"),
         ({"filter": {"n": -1}}, Limits(units=99), "/filter"),
         ({"sort": {"text": 1}}, Limits(memory_bytes=20_000), "/sort"),
+        ({"filter": {"l": {"$gt": 1}}}, Limits(units=1_000), "/filter"),
+        ({"filter": {"l": 1}}, Limits(units=1_000), "/filter"),
+        ({"filter": {"l": None}}, Limits(units=1_000), "/filter"),
+        ({"filter": {"l": {"$elemMatch": {"$gt": 1}}}}, Limits(units=1_000), "/filter"),
+        ({"filter": {"l.x": 1}}, Limits(units=1_000), "/filter"),
+        ({"sort": {"l": 1}}, Limits(units=1_000), "/filter"),
     ],
 )
 def test_a_query_that_would_use_more_than_it_may_is_stopped(
     body: dict[str, Any], limits: Limits, pointer: str
 ) -> None:
-    database = Database({f"{n}": {"n": n, "text": "x" * 500} for n in range(100)})
+    database = Database({f"{n}": {"n": n, "text": "x" * 500, "l": [0] * 300} for n in range(100)})
     request = parse_query("c", body)
     with pytest.raises(QueryTooCostlyError) as caught:
         run_query(database.machine.view, request, limits=limits)
