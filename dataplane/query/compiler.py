@@ -143,7 +143,7 @@ def compiled_count() -> int:
 
 
 def filter_text(code: Code, node: Node, root: Root) -> str:
-    """Return the expression of a filter; `spend` counts the elements of long arrays."""
+    """Return the expression of a filter; `work` counts the elements of long arrays."""
     match node:
         case Every(parts):
             if len(parts) == 1:
@@ -188,7 +188,7 @@ def _condition(code: Code, path: tuple[str, ...], test: Test, root: Root) -> str
     item = code.fresh()
     if len(path) > _DIRECT_PARTS_MAX or isinstance(test, ElementMeets | ElementFits):
         inner = _test(code, test, Value(item, item), spread=True)
-        return f"any({inner} for {item} in terminals({expression}, {rest}, spend))"
+        return f"any({inner} for {item} in terminals({expression}, {rest}, work.spend))"
     # Objects all the way are the common case, and need no generator.
     names = [code.fresh() for _ in path]
     steps = [f"type({names[0]} := {expression}) is dict"]
@@ -197,7 +197,7 @@ def _condition(code: Code, path: tuple[str, ...], test: Test, root: Root) -> str
     last = f"({names[-1]} := {names[-2]}.get({code.bind(path[-1])}, MISSING))"
     direct = _test(code, test, Value(last, names[-1]), spread=True)
     around = _test(code, test, Value(item, item), spread=True)
-    way = f"any({around} for {item} in terminals({names[0]}, {rest}, spend))"
+    way = f"any({around} for {item} in terminals({names[0]}, {rest}, work.spend))"
     return f"({direct} if {' and '.join(steps)} else {way})"
 
 
@@ -283,4 +283,4 @@ def _each(template: str, code: Code, value: Value, *, spread: bool) -> str:
 
 def _is_array(first: str, again: str) -> str:
     """Return the text that says whether a value is an array, and counts the work for a long one."""
-    return f"type({first}) is list and (len({again}) < {LONG} or spend({again}))"
+    return f"type({first}) is list and (len({again}) < {LONG} or work.spend({again}))"

@@ -94,12 +94,12 @@ def compile_scan(where: Node, *, order: Order | None = None) -> Scan:
     return scan_function(code, shape, where, ("low, high", lines))
 
 
-def scan_function(code: Code, shape: RowShape, where: Node, work: tuple[str, list[str]]) -> Scan:
+def scan_function(code: Code, shape: RowShape, where: Node, then: tuple[str, list[str]]) -> Scan:
     """Return the loop over rows that does some work for each match.
 
-    `work` is the names of its further parameters, and its lines.
+    `then` is the names of the further parameters, and the lines.
     """
-    parameters, lines = work
+    parameters, lines = then
     condition = filter_text(code, where, shape.root)
     body = [
         "found, count, size = [], 0, 0",
@@ -109,13 +109,13 @@ def scan_function(code: Code, shape: RowShape, where: Node, work: tuple[str, lis
         f"    row = {shape.decode_text()}",
         f"    if {condition}:",
         *[f"        {line}" for line in lines],
-        "    if count >= count_max or size >= bytes_max:",
+        "    if count >= count_max or size >= bytes_max or work.is_full:",
         "        break",
         "else:",
         "    return found, count, size, True",
         "return found, count, size, False",
     ]
-    return code.function(f"rows, count_max, bytes_max, spend, {parameters}", body)
+    return code.function(f"rows, count_max, bytes_max, work, {parameters}", body)
 
 
 class _Run:

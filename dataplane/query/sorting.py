@@ -22,7 +22,7 @@ def entry_text(code: Code, order: Order, root: Root, last: str) -> str:
         name, *rest = path.split(".")
         tail = code.bind(tuple(rest)) if rest else "()"
         key, choose = ("rising_key", "least") if way == 1 else ("falling_key", "greatest")
-        parts.append(f"*{key}({choose}({root(name)}, {tail}, spend))")
+        parts.append(f"*{key}({choose}({root(name)}, {tail}, work.spend))")
     return f"({', '.join([*parts, last])},)"
 
 

@@ -82,13 +82,21 @@ class Stages:
     def _match(self, stage: Match) -> Step:
         code = Code()
         condition = filter_text(code, stage.where, code.member("doc"))
-        lines = [f"return [doc for doc in batch if {condition}]"]
-        fits = code.function("batch, spend", lines)
+        fits = code.function("doc, work", [f"return {condition}"])
 
         def run(batches: Batches) -> Batches:
             for batch in batches:
                 self._work.did(len(batch))
-                yield fits(batch, self._work.spend)
+                kept: list[Document] = []
+                for document in batch:
+                    self._work.begin()
+                    if fits(document, self._work):
+                        kept.append(document)
+                    if self._work.is_full:
+                        yield kept
+                        kept = []
+                self._work.end()
+                yield kept
 
         return run
 
@@ -150,7 +158,7 @@ class Stages:
             numbers = itertools.count()
             runs: list[list[Entry]] = []
             for batch in batches:
-                entries: list[Entry] = sorted(entries_of(batch, numbers, None, self._work.spend))
+                entries: list[Entry] = sorted(entries_of(batch, numbers, None, self._work))
                 self._work.did(2 * len(entries))
                 self._work.hold(sum(map(weigh, entries)), stage.pointer)
                 runs.append(entries)
@@ -169,7 +177,7 @@ class Stages:
             firsts = Firsts(wanted, self._work, stage.pointer)
             for batch in batches:
                 self._work.did(len(batch))
-                firsts.add(entries_of(batch, numbers, firsts.bound, self._work.spend))
+                firsts.add(entries_of(batch, numbers, firsts.bound, self._work))
                 yield []
             for entries in itertools.batched(firsts.done(), self._work.batch):
                 yield [entry[-1] for entry in entries]
@@ -206,7 +214,7 @@ def _entries(stage: Sort) -> Callable[..., list[Entry]]:
         "    return entries",
         "return [entry for entry in entries if entry < high]",
     ]
-    return code.function("batch, numbers, high, spend", lines)
+    return code.function("batch, numbers, high, work", lines)
 
 
 def _computed(expressions: tuple[Expression, ...]) -> Callable[[Document], tuple[Any, ...]]:

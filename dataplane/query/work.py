@@ -3,10 +3,12 @@
 from typing import Any, Final
 
 from dataplane.query.types import MEMORY_BYTES_MAX, SLICE_BYTES, Limits, QueryTooCostlyError
-from dataplane.query.values import Falling, Spend
+from dataplane.query.values import Falling
 
 DEPTH_MAX: Final = 150
 """Levels of a result; documents have fewer, and encoders take more."""
+DOCUMENT_UNITS_MAX: Final = 1_000_000
+"""Work that one document may take: it is not split."""
 _ELEMENTS_PER_UNIT: Final = 16
 _BYTES_PER_UNIT: Final = 4_096
 _VALUE_BYTES: Final = 48
@@ -23,12 +25,27 @@ class Work:
         self.documents = 0
         self._size_bytes = 0
         self._units = 0
+        self._full_at = 0
+        self._most_at = limits.units
+        self.is_full = False
+        """Whether a step should end after the document at hand."""
         self._slice_end = limits.slice_units
         self.memory_bytes = 0
 
-    def slice(self) -> tuple[int, int, Spend]:
-        """Return how many documents, and bytes of them, one step may look at, and `spend`."""
-        return min(self.batch, self._limits.documents - self.documents + 1), SLICE_BYTES, self.spend
+    def begin(self) -> None:
+        """Note that documents are looked at from here on, of which each must stay bearable."""
+        self.is_full = False
+        self._full_at = self._units + self._limits.slice_units
+        self._most_at = self._units + DOCUMENT_UNITS_MAX
+
+    def end(self) -> None:
+        """Note that no document is looked at."""
+        self._most_at = self._limits.units
+
+    def slice(self) -> "tuple[int, int, Work]":
+        """Return how many documents, and bytes of them, one step may look at, and this."""
+        self.begin()
+        return min(self.batch, self._limits.documents - self.documents + 1), SLICE_BYTES, self
 
     def spend(self, elements: list[Any]) -> bool:
         """Count the looking through an array; it is true, to stand in conditions.
@@ -37,6 +54,10 @@ class Work:
             QueryTooCostlyError: That was more than the query may.
         """
         self.did(1 + len(elements) // _ELEMENTS_PER_UNIT)
+        if self._units > self._full_at:
+            self.is_full = True
+        if self._units > self._most_at:
+            raise _too_costly(self._pointer, "stopped at one document, whose arrays are too long")
         return True
 
     @property
@@ -50,6 +71,7 @@ class Work:
         Raises:
             QueryTooCostlyError: That was more than the query may.
         """
+        self.end()
         self.documents += count
         self._size_bytes += size_bytes
         limits = self._limits

@@ -11,6 +11,8 @@ from dataplane.query import (
     Limits,
     QueryError,
     QueryTooCostlyError,
+    aggregate_steps,
+    parse_aggregate,
     parse_query,
     query_steps,
     run_query,
@@ -97,6 +99,25 @@ def test_a_query_that_would_use_more_than_it_may_is_stopped(
         run_query(database.machine.view, request, limits=limits)
     assert [error["pointer"] for error in caught.value.errors] == [pointer]
     assert run_query(database.machine.view, request).scanned == 100
+
+
+def test_long_arrays_end_a_slice_early_and_one_document_has_a_limit() -> None:
+    database = Database({f"{n:02}": {"l": [0] * 800} for n in range(20)})
+    request = parse_query("c", {"filter": {"l": {"$gt": 1}}})
+    steps = query_steps(database.machine.view, request, limits=Limits(slice_units=40))
+    assert len(list(steps)) == 20
+    stages = [{"$project": {"l": 1}}, {"$match": {"l": {"$gt": 1}}}]
+    aggregation = parse_aggregate("c", {"pipeline": stages})
+    steps = aggregate_steps(database.machine.view, aggregation, limits=Limits(slice_units=40))
+    assert len(list(steps)) >= 20
+    database.put("c", {"big": {"l": [0] * 100_000}})
+    many = {"$or": [{"l": {"$gt": number}} for number in range(199)]}
+    assert database.ids(filter=many["$or"][1]) == []
+    with pytest.raises(QueryTooCostlyError) as caught:
+        database.ids(filter=many)
+    assert "one document" in caught.value.errors[0]["detail"]
+    with pytest.raises(QueryTooCostlyError):
+        database.aggregate({"$project": {"l": 1}}, {"$match": many})
 
 
 def test_a_sort_keeps_no_more_than_the_page_needs() -> None:
