@@ -33,6 +33,13 @@ class Rewound(KeyValueStore, Snapshot):
         return self._store.iterate(prefix, start=start, reverse=reverse)
 
     @override
+    def scan(
+        self, low: bytes, high: bytes, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Return the store's own rows of now, as `iterate` does."""
+        return self._store.scan(low, high, reverse=reverse)
+
+    @override
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
         self._changes.update(changes)
 

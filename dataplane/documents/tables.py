@@ -31,6 +31,8 @@ MEMBERSHIP: Final = b"E"
 
 _HEADER: Final = struct.Struct("<QQQ")
 HEADER_BYTES: Final = _HEADER.size
+DOCUMENT_KEY_BYTES: Final = 5
+"""Length of what comes before the id in the key of a document row."""
 _MISSING: Final = object()
 
 
@@ -183,6 +185,11 @@ def encode_row(row: Row) -> bytes:
 def document_prefix(collection: int) -> bytes:
     """Return the prefix of a collection's documents; ids follow as UTF-8."""
     return DOCUMENT + collection.to_bytes(4, "big")
+
+
+def document_id(key: bytes) -> str:
+    """Return the id in the key of a document row."""
+    return key[DOCUMENT_KEY_BYTES:].decode()
 
 
 def encode_document_row(version: int, created_us: int, updated_us: int, body: bytes) -> bytes:

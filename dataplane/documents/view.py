@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from dataplane.documents.accounting import Accounting
+from dataplane.documents.capture import Capture
 from dataplane.documents.collections import Collections
 from dataplane.documents.keys import Keys
 from dataplane.documents.proving import prove_document
@@ -67,6 +68,10 @@ class StateView:
         skip = len(prefix)
         for key, stored in self._store.iterate(prefix, start=first, reverse=reverse):
             yield key[skip:], stored
+
+    def capture(self) -> Capture:
+        """Return the documents as they are now, to be read while the state goes on."""
+        return Capture(self._store, self._collections.prefixes)
 
     def collection(self, name: str) -> CollectionRecord | None:
         """Return one collection."""

@@ -13,7 +13,7 @@ import msgspec
 from blake3 import blake3
 
 from dataplane.documents.ordering import sort_key
-from dataplane.query.operators import fail
+from dataplane.query.filters import fail
 from dataplane.query.types import CURSOR_LENGTH_MAX, QueryRequest
 
 _CHECK_BYTES: Final = 8

@@ -1,249 +1,261 @@
-"""Runs a query over a view: find candidates, filter, sort or stream, cut a page."""
+"""Runs a query over one moment of the state: find candidates, filter, sort, cut a page.
 
-import heapq
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, override
+Theory of operation. A query is a generator: it looks at a slice of documents, yields so that others
+get their turn, and goes on with the same moment's documents, whatever was written meanwhile. The
+loop over the rows of a slice, with the filter and the sort key in it, is one compiled function.
+"""
 
-from dataplane.documents.ordering import SortKey, sort_key
+import itertools
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, Final
+
+from dataplane.documents.capture import Capture
 from dataplane.documents.rendering import render_document
-from dataplane.documents.tables import decode_document_row
+from dataplane.documents.tables import decode_document_row, document_id
 from dataplane.documents.view import StateView
+from dataplane.query.compiler import Code, compiled_count, filter_text
 from dataplane.query.cursor import Place, decode_cursor, encode_cursor
-from dataplane.query.filters import FilterCompiler, Predicate, roots
-from dataplane.query.operators import MISSING, terminals
-from dataplane.query.planner import Plan, id_direction, plan_query
+from dataplane.query.nodes import Node, roots
+from dataplane.query.planner import Plan, id_direction, plan_filter
 from dataplane.query.projection import Projection
-from dataplane.query.rows import RowReader, reader_for
+from dataplane.query.rows import RowShape
+from dataplane.query.sorting import Entry, Firsts, Order, entry_of, entry_text
 from dataplane.query.types import (
-    EXAMINED_BYTES_MAX,
-    EXAMINED_MAX,
     PAGE_BYTES_MAX,
+    SLICE_BYTES,
     Document,
+    Limits,
     QueryPage,
     QueryRequest,
-    QueryTooCostlyError,
 )
+from dataplane.query.values import MISSING, greatest, least
+from dataplane.query.work import Work
 
 type Row = tuple[bytes, bytes]
-"""Id as UTF-8 and stored row."""
+"""Key and stored row."""
+type Scan = Callable[..., tuple[list[Any], int, int, bool]]
+"""Rows, what `Work.slice` gives, and more -> found, documents, bytes, whether at the end."""
 
-
-class Descending:
-    """A sort key turned round."""
-
-    __slots__ = ("key",)
-
-    def __init__(self, key: SortKey) -> None:
-        self.key = key
-
-    def __lt__(self, other: "Descending") -> bool:
-        return other.key < self.key
-
-    @override
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Descending) and other.key == self.key
-
-    __hash__ = None  # type: ignore[assignment]  # Only ever compared.
-
-
-@dataclass(slots=True)
-class Budget:
-    """What a query may still examine."""
-
-    documents: int
-    size_bytes: int = EXAMINED_BYTES_MAX
-    scanned: int = 0
-
-    def spend(self, stored: bytes) -> None:
-        """Count one examined document.
-
-        Raises:
-            QueryTooCostlyError: The query examined too much.
-        """
-        self.scanned += 1
-        self.size_bytes -= len(stored)
-        if self.scanned > self.documents or self.size_bytes < 0:
-            detail = f"stopped after {self.scanned - 1} documents: narrow the filter"
-            raise QueryTooCostlyError([("/filter", detail)])
+DEFAULT_LIMITS: Final = Limits()
 
 
 def run_query(
-    view: StateView, request: QueryRequest, *, examined_max: int = EXAMINED_MAX
+    view: StateView, request: QueryRequest, *, limits: Limits = DEFAULT_LIMITS
 ) -> QueryPage:
-    """Answer a query from the executed state.
+    """Answer a query from the executed state, at one go.
 
     Raises:
         QueryError: The cursor does not fit the query.
-        QueryTooCostlyError: The query examined more than it may.
+        QueryTooCostlyError: The query would use more than it may.
     """
-    return _Run(view, request, examined_max).page()
+    return finish(query_steps(view, request, limits=limits))
+
+
+def finish[T](steps: Generator[None, None, T]) -> T:
+    """Return what steps lead to, without giving others a turn."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            answer: T = done.value
+            return answer
+
+
+def query_steps(
+    view: StateView, request: QueryRequest, *, limits: Limits = DEFAULT_LIMITS
+) -> Generator[None, None, QueryPage]:
+    """Answer a query from the state at the first step, yielding after each slice of work.
+
+    Raises:
+        QueryError: The cursor does not fit the query.
+        QueryTooCostlyError: The query would use more than it may.
+    """
+    capture = view.capture()
+    try:
+        return (yield from _Run(capture, request, limits).page())
+    finally:
+        capture.release()
+
+
+def compile_scan(where: Node, *, order: Order | None = None) -> Scan:
+    """Return the loop that picks matching rows, or entries that sort between two others."""
+    code = Code()
+    names = roots(where) | {path.split(".", 1)[0] for path, _ in order or ()}
+    shape = RowShape(code, names)
+    if order is None:
+        lines = ["found.append((key, stored))", "if len(found) >= wanted:", "    break"]
+        return scan_function(code, shape, where, ("wanted", lines))
+    lines = [
+        f"entry = {entry_text(code, order, shape.root, 'key')}",
+        "if (high is None or entry < high) and (low is None or entry > low):",
+        "    found.append(entry)",
+    ]
+    return scan_function(code, shape, where, ("low, high", lines))
+
+
+def scan_function(code: Code, shape: RowShape, where: Node, then: tuple[str, list[str]]) -> Scan:
+    """Return the loop over rows that does some work for each match.
+
+    `then` is the names of the further parameters, and the lines.
+    """
+    parameters, lines = then
+    condition = filter_text(code, where, shape.root)
+    body = [
+        "found, count, size = [], 0, 0",
+        "for key, stored in rows:",
+        "    count += 1",
+        "    size += len(stored)",
+        f"    row = {shape.decode_text()}",
+        f"    if {condition}:",
+        *[f"        {line}" for line in lines],
+        "    if count >= count_max or size >= bytes_max or work.is_full:",
+        "        break",
+        "else:",
+        "    return found, count, size, True",
+        "return found, count, size, False",
+    ]
+    return code.function(f"rows, count_max, bytes_max, work, {parameters}", body)
 
 
 class _Run:
     """One execution of one query."""
 
-    def __init__(self, view: StateView, request: QueryRequest, examined_max: int) -> None:
-        self._view = view
+    def __init__(self, capture: Capture, request: QueryRequest, limits: Limits) -> None:
+        self._started = time.perf_counter()
+        self._capture = capture
         self._request = request
-        self._plan = plan_query(request)
+        self._plan = plan_filter(request.where)
         self._direction = id_direction(request)
         self._after = decode_cursor(request)
-        sort_roots = {path.split(".", 1)[0] for path, _ in request.sort}
-        self._reader: RowReader = reader_for(roots(request.filter) | sort_roots)
-        self._matches: Predicate = FilterCompiler().compile(request.filter, self._reader.access)
-        self._values = [self._value_of(path, way) for path, way in request.sort]
-        self._budget = Budget(examined_max)
+        self._work = Work(limits, "/filter", weight=request.weight)
+        self._rows = self._find()
+        compiled = compiled_count()
+        order = None if self._direction is not None else request.sort
+        self._scan = compile_scan(request.where, order=order)
+        self._is_new_shape = compiled_count() > compiled
 
-    def page(self) -> QueryPage:
+    def page(self) -> Generator[None, None, QueryPage]:
         """Return the page that the request asks for."""
-        wanted = self._request.offset + self._request.limit + 1
-        found = self._sorted(wanted) if self._direction is None else self._streamed(wanted)
-        documents, place = self._render(found[self._request.offset :])
+        found = yield from (self._sorted() if self._direction is None else self._streamed())
+        documents, place = yield from self._render(found)
         return QueryPage(
             documents=documents,
             next=None if place is None else encode_cursor(self._request, place),
-            scanned=self._budget.scanned,
-            plan=self._explain() if self._request.explain else None,
+            scanned=self._work.documents,
+            plan=self._explain(len(documents)) if self._request.explain else None,
         )
 
-    def _candidates(self, *, reverse: bool = False) -> Iterator[Row]:
-        """Yield the rows that the plan leads to, counting each."""
-        spend = self._budget.spend
-        for key, stored in self._find(self._bounded(reverse=reverse), reverse=reverse):
-            spend(stored)
-            yield key, stored
+    @property
+    def _wanted(self) -> int:
+        """One more than the page takes, to know whether there is another."""
+        return self._request.offset + self._request.limit + 1
 
-    def _bounded(self, *, reverse: bool) -> Plan:
-        """Narrow the plan to what lies behind the cursor, when the result is in id order."""
-        plan = self._plan
+    def _find(self) -> Iterator[Row]:
+        """Return the rows that the plan leads to."""
+        plan, reverse = self._plan, self._direction == -1
+        collection = self._request.collection
         if self._after is None or self._direction is None:
-            return plan
+            return find_rows(self._capture, collection, plan, reverse=reverse)
         place = self._after.id
-        if reverse:
-            high = place if plan.high is None else min(plan.high, place)
-            return Plan(plan.ids, plan.low, high)
-        low = place if plan.low is None else max(plan.low, place)
-        return Plan(plan.ids, low, plan.high)
-
-    def _find(self, plan: Plan, *, reverse: bool) -> Iterator[Row]:
-        if plan.ids is not None:
-            yield from self._lookup(plan.ids, reverse=reverse)
-            return
-        last = plan.low if reverse else plan.high
-        last_key = None if last is None else last.encode()
-        start = plan.high if reverse else plan.low
-        rows = self._view.rows(self._request.collection, start=start, reverse=reverse)
-        for key, stored in rows:
-            if last_key is not None and (key < last_key if reverse else key > last_key):
-                return
-            yield key, stored
-
-    def _lookup(self, ids: tuple[str, ...], *, reverse: bool) -> Iterator[Row]:
-        for document_id in reversed(ids) if reverse else ids:
-            stored = self._view.row(self._request.collection, document_id)
-            if stored is not None:
-                yield document_id.encode(), stored
-
-    def _streamed(self, wanted: int) -> list[Row]:
-        """Collect matches in id order until there are enough."""
-        reverse = self._direction == -1
-        after = None if self._after is None else self._after.id.encode()
-        read, matches = self._reader.read, self._matches
-        found: list[Row] = []
-        for key, stored in self._candidates(reverse=reverse):
-            if after is not None and (key >= after if reverse else key <= after):
-                continue
-            if matches(read(key, stored)):
-                found.append((key, stored if len(found) >= self._request.offset else b""))
-                if len(found) == wanted:
-                    break
-        return found
-
-    def _sorted(self, wanted: int) -> list[Row]:
-        """Keep the first matches in sort order in a heap; their rows are read again at the end."""
-        first = heapq.nsmallest(wanted, self._keyed())
-        return [
-            (key, self._view.row(self._request.collection, key.decode()) or b"") for _, key in first
-        ]
-
-    def _keyed(self) -> Iterator[tuple[tuple[Any, ...], bytes]]:
-        read, matches = self._reader.read, self._matches
-        behind: tuple[tuple[Any, ...], bytes] | None = None
-        if self._after is not None:
-            keys = zip(self._request.sort, self._after.values, strict=True)
-            place = tuple(_directed(sort_key(value), way) for (_, way), value in keys)
-            behind = place, self._after.id.encode()
-        for key, stored in self._candidates():
-            row = read(key, stored)
-            if matches(row):
-                entry = self._sort_keys(row), key
-                if behind is None or entry > behind:
-                    yield entry
-
-    def _sort_keys(self, row: Any) -> tuple[Any, ...]:
-        ways = self._request.sort
-        return tuple(
-            [
-                _directed(sort_key(value(row)), way)
-                for value, (_, way) in zip(self._values, ways, strict=True)
-            ]
+        rows = find_rows(
+            self._capture, collection, plan.behind(place, reverse=reverse), reverse=reverse
         )
+        first = next(rows, None)
+        if first is None or document_id(first[0]) == place:
+            return rows
+        return itertools.chain((first,), rows)
 
-    def _value_of(self, path: str, way: int) -> Callable[[Any], Any]:
-        """Return a function of a row that picks the value it sorts by.
+    def _streamed(self) -> Generator[None, None, Iterator[Row]]:
+        """Collect matches in id order until there are enough for a page."""
+        found: list[Row] = []
+        seen, size, ended = 0, 0, False
+        offset = self._request.offset
+        while not ended and seen < self._wanted and size <= PAGE_BYTES_MAX:
+            matches, count, examined, ended = self._scan(
+                self._rows, *self._work.slice(), self._wanted - seen
+            )
+            self._work.examined(count, examined)
+            kept = matches[max(0, offset - seen) :]
+            seen += len(matches)
+            found += kept
+            size += sum([len(stored) for _, stored in kept])
+            if self._work.due():
+                yield
+        return iter(found)
 
-        Of an array that is its least element, or its greatest when descending; what is missing
-        sorts as null.
-        """
-        name, *rest = path.split(".")
-        read = self._reader.access(name)
-        tail = tuple(rest)
-        choose = min if way == 1 else max
+    def _sorted(self) -> Generator[None, None, Iterator[Row]]:
+        """Keep the first matches in sort order; their rows are read again at the end."""
+        firsts = Firsts(self._wanted, self._work, "/sort")
+        behind: Entry | None = None
+        if self._after is not None:
+            key = self._capture.key(self._request.collection, self._after.id)
+            behind = entry_of(self._after.values, self._request.sort, key)
+        ended = False
+        while not ended:
+            entries, count, size, ended = self._scan(
+                self._rows, *self._work.slice(), behind, firsts.bound
+            )
+            self._work.examined(count, size)
+            firsts.add(entries)
+            if self._work.due():
+                yield
+        return map(self._stored, firsts.done()[self._request.offset :])
 
-        def value(row: Any) -> Any:
-            found = read(row)
-            if not tail and type(found) is not list:
-                return None if found is MISSING else found
-            options: list[Any] = []
-            for item in terminals(found, tail):
-                if type(item) is list:
-                    options += item
-                else:
-                    options.append(None if item is MISSING else item)
-            return choose(options, key=sort_key) if options else None
+    def _stored(self, entry: Entry) -> Row:
+        key: bytes = entry[-1]
+        return key, self._capture.row(self._request.collection, document_id(key)) or b""
 
-        return value
-
-    def _render(self, rows: list[Row]) -> tuple[list[Document], Place | None]:
+    def _render(
+        self, rows: Iterator[Row]
+    ) -> Generator[None, None, tuple[list[Document], Place | None]]:
         """Build the documents of a page, and the place to go on from when there are more."""
         projection = Projection(self._request.projection)
         documents: list[Document] = []
-        size = 0
-        for index, (key, stored) in enumerate(rows):
+        last: Document = {}
+        size, slice_end = 0, SLICE_BYTES
+        for key, stored in rows:
             full = len(documents) == self._request.limit
             if full or (documents and size + len(stored) > PAGE_BYTES_MAX):
-                return documents, self._place(*rows[index - 1])
-            record = decode_document_row(key.decode(), stored)
-            documents.append(projection.apply(render_document(record)))
+                return documents, self._place(last)
+            last = render_document(decode_document_row(document_id(key), stored))
+            documents.append(projection.apply(last))
             size += len(stored)
+            if size > slice_end:
+                slice_end = size + SLICE_BYTES
+                yield
         return documents, None
 
-    def _place(self, key: bytes, stored: bytes) -> Place:
+    def _place(self, document: Document) -> Place:
         if self._direction is not None:
-            return Place([], key.decode())
-        row = self._reader.read(key, stored)
-        return Place([value(row) for value in self._values], key.decode())
+            return Place([], document["_id"])
+        values: list[Any] = []
+        for path, way in self._request.sort:
+            name, *rest = path.split(".")
+            choose = least if way == 1 else greatest
+            values.append(choose(document.get(name, MISSING), tuple(rest)))
+        return Place(values, document["_id"])
 
-    def _explain(self) -> dict[str, Any]:
+    def _explain(self, returned: int) -> dict[str, Any]:
         order = "top_k" if self._direction is None else "id_order"
-        plan: dict[str, Any] = {"stage": self._plan.stage, "order": order}
-        if self._plan.ids is not None:
-            plan["ids"] = len(self._plan.ids)
-        if self._plan.stage == "id_range":
-            plan["range"] = {"from": self._plan.low, "to": self._plan.high}
-        return plan | {"examined": self._budget.scanned}
+        keys = self._work.documents if self._plan.ids is None else len(self._plan.ids)
+        return {
+            **self._plan.describe(),
+            "order": order,
+            "keys_examined": keys,
+            "documents_examined": self._work.documents,
+            "returned": returned,
+            "compiled": "new" if self._is_new_shape else "cached",
+            "time_ms": round((time.perf_counter() - self._started) * 1000, 3),
+        }
 
 
-def _directed(key: SortKey, way: int) -> SortKey | Descending:
-    return key if way == 1 else Descending(key)
+def find_rows(
+    capture: Capture, collection: str, plan: Plan, *, reverse: bool = False
+) -> Iterator[Row]:
+    """Return the rows that a plan leads to, in id order or reverse."""
+    if plan.ids is None:
+        return capture.rows(collection, low=plan.low, high=plan.high, reverse=reverse)
+    ids = reversed(plan.ids) if reverse else plan.ids
+    found = ((name, capture.row(collection, name)) for name in ids)
+    return ((capture.key(collection, name), stored) for name, stored in found if stored is not None)

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from dataplane.documents.values import escape_pointer
-from dataplane.query.filters import FilterCompiler, access_dict, split_path
+from dataplane.query.filters import FilterParser, split_path
+from dataplane.query.nodes import Every, Node
+from dataplane.query.sorting import Order
 from dataplane.query.types import (
     CURSOR_LENGTH_MAX,
     LIMIT_DEFAULT,
@@ -40,11 +42,13 @@ def parse_query(collection: str, body: Mapping[str, Any]) -> QueryRequest:
         (f"/{escape_pointer(name)}", "unknown field") for name in sorted(body) if name not in _KNOWN
     ]
     filter_ = body.get("filter", {})
+    filters = FilterParser()
+    where: Node = Every(())
     try:
-        FilterCompiler().compile(filter_, access_dict)
+        where = filters.filter(filter_, ("/filter", 1))
     except QueryError as error:
         errors += [(item["pointer"], item["detail"]) for item in error.errors]
-    sort = _sort(body.get("sort"), errors)
+    sort = parse_sort(body.get("sort"), "/sort", errors)
     projection = _projection(body.get("projection"), errors)
     limit = _number(body, "limit", (1, LIMIT_MAX, LIMIT_DEFAULT), errors)
     offset = _number(body, "offset", (0, OFFSET_MAX, 0), errors)
@@ -59,6 +63,8 @@ def parse_query(collection: str, body: Mapping[str, Any]) -> QueryRequest:
     return QueryRequest(
         collection=collection,
         filter=filter_,
+        where=where,
+        weight=filters.weight,
         sort=sort,
         projection=projection,
         limit=limit,
@@ -68,17 +74,18 @@ def parse_query(collection: str, body: Mapping[str, Any]) -> QueryRequest:
     )
 
 
-def _sort(value: Any, errors: list[tuple[str, str]]) -> tuple[tuple[str, int], ...]:
+def parse_sort(value: Any, pointer: str, errors: list[tuple[str, str]]) -> Order:
+    """Return the checked order; faults go to `errors`."""
     if value is None:
         return ()
     if not isinstance(value, Mapping) or len(value) > SORT_KEYS_MAX:
-        errors.append(("/sort", f"an object of at most {SORT_KEYS_MAX} fields is needed"))
+        errors.append((pointer, f"an object of at most {SORT_KEYS_MAX} fields is needed"))
         return ()
     for path, direction in value.items():
-        pointer = f"/sort/{escape_pointer(path)}"
-        _check_path(path, pointer, errors)
-        if isinstance(direction, bool) or direction not in {1, -1}:
-            errors.append((pointer, "1 or -1 is needed"))
+        place = f"{pointer}/{escape_pointer(path)}"
+        _check_path(path, place, errors)
+        if not isinstance(direction, int | float) or direction is True or abs(direction) != 1:
+            errors.append((place, "1 or -1 is needed"))
     return tuple(value.items())
 
 

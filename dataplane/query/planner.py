@@ -1,9 +1,9 @@
 """How to find the candidates of a filter: by id, in a range of ids, or everywhere."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dataplane.query.nodes import Among, Condition, Equal, Every, Node, Ordered, Test
 from dataplane.query.types import QueryRequest
 
 
@@ -18,30 +18,41 @@ class Plan:
     high: str | None = None
     """No id above can match."""
 
-    @property
-    def stage(self) -> str:
-        """The name `explain` gives it."""
+    def describe(self) -> dict[str, Any]:
+        """Return what `explain` says of it."""
         if self.ids is not None:
-            return "id_lookup"
-        return "collection_scan" if self.low is None and self.high is None else "id_range"
+            return {"stage": "id_lookup", "ids": len(self.ids)}
+        if self.low is None and self.high is None:
+            return {"stage": "collection_scan"}
+        return {"stage": "id_range", "range": {"from": self.low, "to": self.high}}
+
+    def behind(self, place: str, *, reverse: bool) -> "Plan":
+        """Return the plan for what lies from an id on."""
+        if self.ids is not None:
+            ids = [name for name in self.ids if (name < place if reverse else name > place)]
+            return Plan(tuple(ids))
+        if reverse:
+            return Plan(None, self.low, place if self.high is None else min(self.high, place))
+        return Plan(None, place if self.low is None else max(self.low, place), self.high)
 
 
-def plan_query(request: QueryRequest) -> Plan:
+def plan_filter(where: Node) -> Plan:
     """Derive a plan from the conditions on `_id` that every match must meet."""
     ids: set[str] | None = None
     low: str | None = None
     high: str | None = None
-    for operator, operand in _id_conditions(request.filter):
-        if operator in {"$eq", "$in"}:
-            wanted = operand if operator == "$in" else [operand]
-            found = {item for item in wanted if isinstance(item, str)}
-            ids = found if ids is None else ids & found
-        elif not isinstance(operand, str):
-            continue
-        elif operator in {"$gt", "$gte"}:
-            low = operand if low is None else max(low, operand)
-        elif operator in {"$lt", "$lte"}:
-            high = operand if high is None else min(high, operand)
+    for test in _id_tests(where):
+        match test:
+            case Equal() | Among():
+                wanted = (test.value,) if isinstance(test, Equal) else test.values
+                found = {item for item in wanted if isinstance(item, str)}
+                ids = found if ids is None else ids & found
+            case Ordered("$gt" | "$gte", str(operand)):
+                low = operand if low is None else max(low, operand)
+            case Ordered("$lt" | "$lte", str(operand)):
+                high = operand if high is None else min(high, operand)
+            case _:
+                pass
     return Plan(None if ids is None else tuple(sorted(ids)), low, high)
 
 
@@ -54,13 +65,11 @@ def id_direction(request: QueryRequest) -> int | None:
     return direction if path == "_id" else None
 
 
-def _id_conditions(filter_: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, operand in filter_.items():
-        if name == "$and":
-            for part in operand:
-                found += _id_conditions(part)
-        elif name == "_id":
-            operators = isinstance(operand, Mapping) and any(key.startswith("$") for key in operand)
-            found += list(operand.items()) if operators else [("$eq", operand)]
-    return found
+def _id_tests(where: Node) -> list[Test]:
+    match where:
+        case Every(parts):
+            return [test for part in parts for test in _id_tests(part)]
+        case Condition(("_id",), test):
+            return [test]
+        case _:
+            return []

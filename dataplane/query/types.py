@@ -4,12 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dataplane.query.nodes import Node
+
 LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 1_000
 OFFSET_MAX: Final = 10_000
 EXAMINED_MAX: Final = 1_000_000
 EXAMINED_BYTES_MAX: Final = 2 * 1024 * 1024 * 1024
+UNITS_MAX: Final = 8_000_000
+MEMORY_BYTES_MAX: Final = 64 * 1024 * 1024
+SLICE_UNITS: Final = 1_000
+SLICE_BYTES: Final = 256 * 1024
 CURSOR_LENGTH_MAX: Final = 16_384
+RESULT_MAX: Final = 10_000
 PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 
 type Document = dict[str, Any]
@@ -27,10 +34,26 @@ class QueryError(Exception):
 
 
 class QueryTooCostlyError(QueryError):
-    """The query would examine more documents than it may."""
+    """The query would use more than it may."""
 
     code = "too_large"
     status = 413
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one query may use. Work is counted, not timed, so the same query always fits or not."""
+
+    documents: int = EXAMINED_MAX
+    """Documents looked at."""
+    size_bytes: int = EXAMINED_BYTES_MAX
+    """Their stored size."""
+    units: int = UNITS_MAX
+    """Work: a unit is about a microsecond."""
+    memory_bytes: int = MEMORY_BYTES_MAX
+    """What is held at once for sorting and grouping, estimated."""
+    slice_units: int = SLICE_UNITS
+    """Work after which others get their turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +62,11 @@ class QueryRequest:
 
     collection: str
     filter: Mapping[str, Any]
+    """As it was sent: cursors are bound to it."""
+    where: Node
+    """The same, checked."""
+    weight: int = 1
+    """Units that looking at one document takes."""
     sort: tuple[tuple[str, int], ...] = ()
     """(dotted path, 1 or -1), most significant first; ties go by `_id`."""
     projection: tuple[str, ...] | None = None

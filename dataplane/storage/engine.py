@@ -82,6 +82,15 @@ class MemoryStore(KeyValueStore):
             yield key, self._values[key]
 
     @override
+    def scan(
+        self, low: bytes, high: bytes, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        first, last = (bisect.bisect_left(self._keys, key) for key in (low, high))
+        keys = self._keys[first:last]
+        entries = [(key, self._values[key]) for key in keys]
+        return reversed(entries) if reverse else iter(entries)
+
+    @override
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
         gone = {key for key, value in changes.items() if value is None and key in self._values}
         fresh = [key for key, value in changes.items() if value is not None]
@@ -188,6 +197,15 @@ class RocksStore(KeyValueStore):
             yield key, value
 
     @override
+    def scan(
+        self, low: bytes, high: bytes, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        # An iterator of RocksDB shows the moment at which it was made.
+        items = self._db.items(backwards=reverse, from_key=high if reverse else low)
+        entries = cast("Iterator[tuple[bytes, bytes]]", items)
+        return _down_to(entries, low, high) if reverse else _up_to(entries, high)
+
+    @override
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
@@ -222,6 +240,23 @@ class RocksStore(KeyValueStore):
             self._db.close()
         except Exception as error:
             raise FatalStorageError(f"close: {error}") from error
+
+
+def _up_to(entries: Iterator[tuple[bytes, bytes]], high: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for entry in entries:
+        if entry[0] >= high:
+            return
+        yield entry
+
+
+def _down_to(
+    entries: Iterator[tuple[bytes, bytes]], low: bytes, high: bytes
+) -> Iterator[tuple[bytes, bytes]]:
+    for entry in entries:
+        if entry[0] < low:
+            return
+        if entry[0] < high:
+            yield entry
 
 
 def _options(block_cache_bytes: int) -> Options:

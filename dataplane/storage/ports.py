@@ -44,6 +44,15 @@ class KeyValueStore(Protocol):
         """
         ...
 
+    def scan(
+        self, low: bytes, high: bytes, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Return the entries from `low` to before `high` as they are now, in key order or reverse.
+
+        Unlike with `iterate`, later writes do not show and do no harm.
+        """
+        ...
+
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Apply all changes atomically; None deletes."""
         ...

@@ -14,6 +14,7 @@ from dataplane.gateways.rest import (
     gateways,
     members,
     pages,
+    queries,
     rejections,
 )
 from dataplane.gateways.rest.context import LAG_HEADER, SEQUENCE_HEADER, Context
@@ -52,7 +53,8 @@ NAMED: dict[tuple[str, ...], dict[str, tuple[str, Named]]] = {
     ("collections", "*", "documents"): {"POST": ("write", documents.create)},
     ("collections", "*", "conflicts"): {"GET": ("read", conflicts.conflicts_list)},
     ("collections", "*", "bulk"): {"POST": ("write", documents.bulk)},
-    ("collections", "*", "query"): {"POST": ("query", documents.query)},
+    ("collections", "*", "query"): {"POST": ("query", queries.query)},
+    ("collections", "*", "aggregate"): {"POST": ("query", queries.aggregate)},
     ("keys", "*"): {"PUT": ("", cluster.key_put), "DELETE": ("", cluster.key_revoke)},
 }
 

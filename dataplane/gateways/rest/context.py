@@ -6,6 +6,7 @@ from typing import Final
 from dataplane.client.spec import NodeSpec
 from dataplane.gateways.calls import CallMeter
 from dataplane.gateways.ports import Cluster, Figures, Reads, State
+from dataplane.gateways.turns import Turns
 from dataplane.ports import Clock
 from dataplane.replication.submissions import Submitted
 
@@ -40,6 +41,7 @@ class Context:
         self.clock = clock
         self.sign = sign
         self.meter = CallMeter(spec.node_id, state.view)
+        self.turns = Turns()
         self.timeout_ms = spec.limits.write_timeout_ms
         self._random_bytes = random_bytes
 

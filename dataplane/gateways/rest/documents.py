@@ -1,10 +1,9 @@
-"""Documents: create, replace, merge, read, delete, bulk, query."""
+"""Documents: create, replace, merge, read, delete, bulk."""
 
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 from dataplane.documents.commands import (
-    Barrier,
     Get,
     Op,
     OpResult,
@@ -14,7 +13,7 @@ from dataplane.documents.commands import (
 from dataplane.documents.errors import Refusal
 from dataplane.documents.values import check_collection_name, check_id, check_readable_name
 from dataplane.gateways.auth import Caller
-from dataplane.gateways.errors import Problem, error_fields
+from dataplane.gateways.errors import error_fields
 from dataplane.gateways.rest.context import Context
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.parsing import (
@@ -23,7 +22,6 @@ from dataplane.gateways.rest.parsing import (
     create_op,
     delete_op,
     idempotency_of,
-    object_of,
     patch_op,
     put_op,
 )
@@ -47,10 +45,6 @@ from dataplane.gateways.rest.responses import (
     result_body,
     result_problem,
 )
-from dataplane.query import parse_query, run_query
-
-BOUNDED_QUERY: Final = "nodes compare single documents only: ask for strong, session or local"
-_BARRIER: Final = encode_op(Barrier())
 
 
 async def _one(context: Context, op: Op) -> tuple[OpResult, int]:
@@ -154,16 +148,6 @@ async def _read_strong(context: Context, place: tuple[str, str]) -> Response:
     return json_response(result_body(result, result.document), 200, headers)
 
 
-async def _catch_up(context: Context) -> None:
-    """Bring this node's state so far that it holds everything acknowledged before."""
-    if await context.reads.strong(None) is not None:
-        return
-    submitted = await context.submit([_BARRIER])
-    result = decode_result(submitted.results[0])
-    if result.status >= 400:
-        raise result_problem(result)
-
-
 async def bulk(context: Context, request: Request, caller: Caller, collection: str) -> Response:
     """POST up to 1,000 operations, each with its own result, in order."""
     caller.require("documents:write", collection)
@@ -203,32 +187,3 @@ def _refused_item(refusal: Refusal) -> dict[str, Any]:
         "detail": refusal.detail,
         **error_fields(refusal.errors),
     }
-
-
-async def query(context: Context, request: Request, caller: Caller, collection: str) -> Response:
-    """POST a query; strong ones run here once this node caught up (decisions 0003 and 0009)."""
-    caller.require("documents:read", collection)
-    check_readable_name(collection)
-    body = object_of(request, bytes_max=1024 * 1024)
-    consistency = consistency_of(body.get("consistency"))
-    if consistency == "bounded":
-        raise Problem("invalid", BOUNDED_QUERY, error_fields((("/consistency", BOUNDED_QUERY),)))
-    parsed = parse_query(collection, body)
-    if consistency == "strong":
-        await _catch_up(context)
-    elif consistency == "session":
-        await wait_for_position(context, position_of(request))
-    require_sound(context)
-    sequence = context.cluster.executed
-    page = run_query(context.state.view, parsed)
-    answer: dict[str, Any] = {
-        "documents": page.documents,
-        "next": page.next,
-        "scanned": page.scanned,
-    }
-    if page.plan is not None:
-        answer["plan"] = page.plan
-    headers = context.position(sequence)
-    if consistency != "strong":
-        headers.append(context.staleness())
-    return json_response(answer, 200, headers)

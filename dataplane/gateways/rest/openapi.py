@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from dataplane.gateways.errors import TITLES
+from dataplane.gateways.rest.questions import QUESTIONS, json_content
 from dataplane.gateways.rest.reads import CONSISTENCIES
 from dataplane.wire.proofs import Proof
 
@@ -73,6 +74,15 @@ WRITE_ERRORS = (
     "unsupported_media_type",
     "quota_exceeded",
     "storage_quota_exceeded",
+)
+QUERY_ERRORS = (
+    "malformed",
+    *DOCUMENT_ERRORS,
+    "too_large",
+    "unsupported_media_type",
+    "quota_exceeded",
+    "rate_limited",
+    "not_ready",
 )
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -174,7 +184,14 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/v1/collections/{c}/query",
         "Filter, sort, project and page",
         (200,),
-        (*DOCUMENT_ERRORS, "malformed", "quota_exceeded"),
+        QUERY_ERRORS,
+    ),
+    (
+        "post",
+        "/api/v1/collections/{c}/aggregate",
+        "Run a pipeline of stages: match, project, group, sort, limit, skip, unwind, count, lookup",
+        (200,),
+        QUERY_ERRORS,
     ),
     ("get", "/api/v1/keys", "API keys", (200,), ("unauthenticated", "forbidden")),
     ("put", "/api/v1/keys/{id}", "Create or replace an API key", (201, 200), WRITE_ERRORS),
@@ -199,6 +216,10 @@ def openapi_document(server_url: str) -> dict[str, Any]:
     read = paths[DOCUMENT_PATH]["get"]
     read["parameters"] += READ_PARAMETERS
     read["responses"]["200"] |= READ_ANSWER
+    for name, (body, answer) in QUESTIONS.items():
+        operation = paths[f"/api/v1/collections/{{c}}/{name}"]["post"]
+        operation["requestBody"] = {"required": True, "content": json_content(body)}
+        operation["responses"]["200"]["content"] = json_content(answer)
     _, proofs = msgspec.json.schema_components([Proof], ref_template=SCHEMAS + "{name}")
     return {
         "openapi": "3.1.0",

@@ -67,19 +67,18 @@ def with_elements(value: Any) -> list[Any]:
     return [value, *value] if isinstance(value, list) else [value]
 
 
-def passes(  # noqa: C901, PLR0911, PLR0912  # One case an operator.
-    value: Any, operator: str, operand: Any, options: str = ""
+def passes(  # noqa: PLR0911  # One case an operator.
+    value: Any, operator: str, operand: Any, options: str = "", *, is_element: bool = False
 ) -> bool:
-    each = with_elements(value)
+    """Say whether one value, or an element of it, passes; an element at hand is not opened."""
+    each = [value] if is_element else with_elements(value)
     match operator:
         case "$eq":
             return any(
                 operand is None if item is MISSING else compare(item, operand) == 0 for item in each
             )
-        case "$ne" | "$nin":
-            return not passes(value, {"$ne": "$eq", "$nin": "$in"}[operator], operand)
         case "$in":
-            return any(passes(value, "$eq", option) for option in operand)
+            return any(passes(value, "$eq", o, is_element=is_element) for o in operand)
         case "$gt" | "$gte" | "$lt" | "$lte":
             wanted = {"$gt": {1}, "$gte": {0, 1}, "$lt": {-1}, "$lte": {-1, 0}}[operator]
             present = [(None if item is MISSING and operand is None else item) for item in each]
@@ -90,7 +89,7 @@ def passes(  # noqa: C901, PLR0911, PLR0912  # One case an operator.
                 for item in present
             )
         case "$exists":
-            return (value is not MISSING) == operand
+            return value is not MISSING
         case "$type":
             names = operand if isinstance(operand, list) else [operand]
             return any(item is not MISSING and TYPES[n](item) for item in each for n in names)
@@ -101,10 +100,6 @@ def passes(  # noqa: C901, PLR0911, PLR0912  # One case an operator.
             )
         case "$size":
             return isinstance(value, list) and len(value) == operand
-        case "$all":
-            return bool(operand) and all(passes(value, "$eq", item) for item in operand)
-        case "$not":
-            return not all(passes(value, *item) for item in operand.items())
         case "$elemMatch":
             return isinstance(value, list) and any(element(item, operand) for item in value)
     raise AssertionError(operator)
@@ -113,21 +108,39 @@ def passes(  # noqa: C901, PLR0911, PLR0912  # One case an operator.
 def element(item: Any, operand: dict[str, Any]) -> bool:
     logical = {"$and", "$or", "$nor"}
     if operand and all(name.startswith("$") and name not in logical for name in operand):
-        return all(passes(item, *condition) for condition in operand.items())
+        return meet([item], operand, is_element=True)
     return isinstance(item, dict) and matches(item, operand)
 
 
 NEGATIVE = {"$ne": "$eq", "$nin": "$in"}
 
 
-def anywhere(values: list[Any], operator: str, operand: Any, options: str) -> bool:
-    if operator in NEGATIVE:
-        return not anywhere(values, NEGATIVE[operator], operand, options)
-    if operator == "$exists":
-        return any(value is not MISSING for value in values) == operand
-    if operator == "$not":
-        return not any(all(passes(v, *item) for item in operand.items()) for v in values)
-    return any(passes(value, operator, operand, options) for value in values)
+def meet(values: list[Any], conditions: dict[str, Any], *, is_element: bool = False) -> bool:
+    """Say whether every condition is met, each by some value; negations by none."""
+    for operator, operand in conditions.items():
+        if operator in NEGATIVE:
+            held = not meet(values, {NEGATIVE[operator]: operand}, is_element=is_element)
+        elif operator == "$not":
+            held = not meet(values, operand, is_element=is_element)
+        elif operator == "$all":
+            held = bool(operand) and all(
+                meet(values, one_of_all(item), is_element=is_element) for item in operand
+            )
+        elif operator == "$options":
+            held = True
+        else:
+            options = conditions.get("$options", "")
+            held = any(passes(v, operator, operand, options, is_element=is_element) for v in values)
+            if operator == "$exists":
+                held = held == operand
+        if not held:
+            return False
+    return True
+
+
+def one_of_all(item: Any) -> dict[str, Any]:
+    is_match = isinstance(item, dict) and list(item) == ["$elemMatch"]
+    return item if is_match else {"$eq": item}
 
 
 def matches(document: dict[str, Any], filter_: dict[str, Any]) -> bool:
@@ -137,14 +150,11 @@ def matches(document: dict[str, Any], filter_: dict[str, Any]) -> bool:
             if not {"$and": all(held), "$or": any(held), "$nor": not any(held)}[name]:
                 return False
             continue
-        values = reach(document, name.split("."))
         conditions = operand
         if not isinstance(operand, dict) or not any(key.startswith("$") for key in operand):
             conditions = {"$eq": operand}
-        options = conditions.get("$options", "")
-        for operator, argument in conditions.items():
-            if operator != "$options" and not anywhere(values, operator, argument, options):
-                return False
+        if not meet(reach(document, name.split(".")), conditions):
+            return False
     return True
 
 
@@ -162,6 +172,6 @@ def ordered(documents: list[dict[str, Any]], sort: dict[str, int]) -> list[dict[
             verdict = compare(sort_value(left, path, way), sort_value(right, path, way))
             if verdict:
                 return verdict * way
-        return compare(left["_id"], right["_id"])
+        return compare(left.get("_id"), right.get("_id"))
 
     return sorted(documents, key=functools.cmp_to_key(before))

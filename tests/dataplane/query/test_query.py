@@ -5,114 +5,16 @@ import sqlite3
 from typing import Any
 
 import airportsdata
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataplane.documents.commands import Delete, Op, OpenSession, Put, encode_op, session_id
-from dataplane.documents.state import StateMachine
-from dataplane.documents.types import Genesis
+from dataplane.documents.commands import Delete, Put
 from dataplane.documents.values import pack_document
-from dataplane.query import (
-    QueryError,
-    QueryPage,
-    QueryTooCostlyError,
-    parse_query,
-    run_query,
-)
-from dataplane.storage.engine import MemoryStore
+from dataplane.query import Limits, QueryError, QueryTooCostlyError, parse_query, run_query
 from tests.dataplane.query import reference
-
-CLIENT = b"c" * 32
-
-
-class Sent(msgspec.Struct, frozen=True):
-    ops: tuple[bytes, ...]
-    cseq: int
-    ack: int = 0
-    client: bytes = CLIENT
-    session: bytes = session_id(CLIENT, b"n")
-
-
-class Database:
-    def __init__(self, documents: dict[str, dict[str, Any]]) -> None:
-        self.machine = StateMachine(MemoryStore(), Genesis())
-        self.machine.apply(1, 1000, [Sent((encode_op(OpenSession(b"n")),), 0)])
-        self.write(*[Put("c", key, pack_document(value)) for key, value in documents.items()])
-
-    def write(self, *ops: Op) -> None:
-        for chunk in itertools.batched(ops, 256):
-            number = self.machine.applied
-            sent = Sent(tuple(map(encode_op, chunk)), number, number - 1)
-            self.machine.apply(number + 1, 1000 + number, [sent])
-
-    def page(self, **body: Any) -> QueryPage:
-        return run_query(self.machine.view, parse_query("c", body))
-
-    def ids(self, **body: Any) -> list[str]:
-        return [document["_id"] for document in self.page(**body).documents]
-
-    def all_pages(self, **body: Any) -> list[str]:
-        ids: list[str] = []
-        after = None
-        while True:
-            page = self.page(**body, after=after)
-            ids += [document["_id"] for document in page.documents]
-            after = page.next
-            if after is None:
-                return ids
-            assert len(page.documents) == body["limit"]
-
-
-SCALARS = st.sampled_from([None, True, False, 0, 1, 1.0, 2, -1.5, "", "a", "b", "ab"])
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["x", "y", "0"]), inner, max_size=2)
-    ),
-    max_leaves=5,
-)
-NAMES = st.sampled_from(["a", "b", "c"])
-PATHS = st.sampled_from(["a", "b", "c", "a.x", "b.y", "a.x.y", "a.0", "b.0.x", "c.1"])
-DOCUMENTS = st.lists(st.dictionaries(NAMES, VALUES, max_size=3), min_size=1, max_size=12)
-TYPES = st.sampled_from(sorted(reference.TYPES))
-REGEX = st.sampled_from(["a", "^a$", "b$", "^$", "[ab]{2}", "A"])
-
-LEAF = st.one_of(
-    st.tuples(st.sampled_from(["$eq", "$ne", "$gt", "$gte", "$lt", "$lte"]), VALUES),
-    st.tuples(st.sampled_from(["$in", "$nin", "$all"]), st.lists(VALUES, max_size=3)),
-    st.tuples(st.just("$exists"), st.booleans()),
-    st.tuples(st.just("$type"), TYPES | st.lists(TYPES, min_size=1, max_size=2)),
-    st.tuples(st.just("$size"), st.integers(0, 3)),
-    st.tuples(st.just("$regex"), REGEX),
-).map(lambda pair: {pair[0]: pair[1]})
-NESTED = st.one_of(
-    LEAF,
-    LEAF.map(lambda inner: {"$not": inner}),
-    LEAF.map(lambda inner: {"$elemMatch": inner}),
-    st.dictionaries(st.sampled_from(["x", "y"]), LEAF, min_size=1, max_size=2).map(
-        lambda inner: {"$elemMatch": inner}
-    ),
-    st.tuples(LEAF, LEAF).map(lambda pair: pair[0] | pair[1]),
-    VALUES,
-)
-FILTERS = st.recursive(
-    st.dictionaries(PATHS, NESTED, max_size=2),
-    lambda inner: st.dictionaries(
-        st.sampled_from(["$and", "$or", "$nor"]),
-        st.lists(inner, min_size=1, max_size=3),
-        min_size=1,
-        max_size=2,
-    ),
-    max_leaves=4,
-)
-SORTS = st.dictionaries(PATHS | st.just("_id"), st.sampled_from([1, -1]), max_size=3)
-
-
-def plain(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {f"d{index:02}": document for index, document in enumerate(documents)}
+from tests.dataplane.query.database import Database
+from tests.dataplane.query.strategies import DOCUMENTS, FILTERS, SORTS, plain
 
 
 @settings(derandomize=True, deadline=None, max_examples=400)
@@ -188,15 +90,25 @@ def test_airports_agree_with_sqlite(
         query = f"select _id from c where {where} order by {order} limit 1000"
         expected = [row[0] for row in sqlite.execute(query)]
         assert airports.ids(filter=filter_, sort=sort, limit=1000) == expected
-        assert airports.all_pages(filter=filter_, sort=sort, limit=237)[:1000] == expected
+        paged = airports.all_pages(filter=filter_, sort=sort, limit=237, most=1000)
+        assert paged[:1000] == expected
 
 
 def test_plans_examine_no_more_than_needed(airports: Database) -> None:
     looked = airports.page(filter={"_id": {"$in": ["LSZH", "EDDF", "nope"]}}, explain=True)
     assert [document["_id"] for document in looked.documents] == ["EDDF", "LSZH"]
+    assert looked.plan is not None
     assert (looked.scanned, looked.plan) == (
         2,
-        {"stage": "id_lookup", "order": "id_order", "ids": 3, "examined": 2},
+        looked.plan
+        | {
+            "stage": "id_lookup",
+            "order": "id_order",
+            "ids": 3,
+            "keys_examined": 3,
+            "documents_examined": 2,
+            "returned": 2,
+        },
     )
     ranged = airports.page(
         filter={"$and": [{"_id": {"$gt": "LSZ"}}, {"_id": {"$lte": "LSZH"}}]}, explain=True
@@ -217,7 +129,7 @@ def test_plans_examine_no_more_than_needed(airports: Database) -> None:
 def test_a_costly_query_is_stopped(airports: Database) -> None:
     request = parse_query("c", {"filter": {"country": "none"}})
     with pytest.raises(QueryTooCostlyError):
-        run_query(airports.machine.view, request, examined_max=100)
+        run_query(airports.machine.view, request, limits=Limits(documents=100))
 
 
 @pytest.mark.parametrize("sort", [{}, {"_id": -1}, {"n": 1}, {"n": -1, "m": 1}])
@@ -318,7 +230,7 @@ def test_deep_and_wide_filters_are_refused() -> None:
     nots: dict[str, Any] = {"$gt": 1}
     for _ in range(25):
         nots = {"$not": nots}
-    wide = {"$or": [{"a": number} for number in range(501)]}
+    wide = {"$or": [{"a": number} for number in range(201)]}
     for filter_ in (deep, wide, {"a": nots}):
         with pytest.raises(QueryError):
             parse_query("c", {"filter": filter_})

@@ -62,6 +62,21 @@ def test_prefix_of_ff_has_no_end(store: KeyValueStore) -> None:
     assert [key for key, _ in store.iterate(b"\xff\xff")] == [b"\xff\xff\x01"]
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_scan_shows_its_own_moment_whatever_is_written_later(
+    store: KeyValueStore, reverse: bool
+) -> None:
+    keys = [b"a", b"b", b"b\x00", b"bc", b"c", b"d"]
+    store.write(dict.fromkeys(keys, b"old"))
+    scan = store.scan(b"b", b"d", reverse=reverse)
+    store.write({b"b": b"new", b"bb": b"new", b"c": None})
+    expected = [(key, b"old") for key in keys[1:5]]
+    assert list(scan) == (expected[::-1] if reverse else expected)
+    now = [b"b", b"b\x00", b"bb", b"bc"]
+    assert [key for key, _ in store.scan(b"b", b"d")] == now
+    assert list(store.scan(b"x", b"x")) == []
+
+
 KEYS = st.binary(min_size=1, max_size=3)
 BATCHES = st.lists(st.dictionaries(KEYS, st.none() | st.binary(max_size=4), max_size=6), max_size=8)
 
@@ -86,6 +101,9 @@ def test_engines_agree(
     for reverse in (False, True):
         left = list(memory.iterate(prefix, start=start, reverse=reverse))
         assert left == list(rocks.iterate(prefix, start=start, reverse=reverse))
+        low, high = sorted((prefix, start or b""))
+        between = list(memory.scan(low, high, reverse=reverse))
+        assert between == list(rocks.scan(low, high, reverse=reverse))
     rocks.close()
 
 

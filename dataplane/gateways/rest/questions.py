@@ -1,0 +1,100 @@
+"""The bodies of queries and aggregations, for the OpenAPI description."""
+
+from typing import Any, Final
+
+from dataplane.query.pipeline import STAGE_NAMES, STAGES_MAX
+from dataplane.query.types import LIMIT_DEFAULT, LIMIT_MAX, OFFSET_MAX
+
+_CONSISTENCY: Final = {
+    "type": "string",
+    "enum": ["strong", "session", "local"],
+    "default": "strong",
+}
+_EXPLAIN: Final = {
+    "type": "boolean",
+    "default": False,
+    "description": "add `plan`: how the documents were found, how many were looked at, time",
+}
+_ORDER: Final = {
+    "type": "object",
+    "maxProperties": 8,
+    "additionalProperties": {"type": "integer", "enum": [1, -1]},
+    "description": "dotted paths, the most significant first; ties go by _id",
+}
+_PLAN: Final = {
+    "type": "object",
+    "properties": {
+        "stage": {"type": "string", "enum": ["id_lookup", "id_range", "collection_scan"]},
+        "order": {"type": "string", "enum": ["id_order", "top_k"]},
+        "keys_examined": {"type": "integer"},
+        "documents_examined": {"type": "integer"},
+        "returned": {"type": "integer"},
+        "compiled": {"type": "string", "enum": ["new", "cached"]},
+        "time_ms": {"type": "number"},
+    },
+}
+_DOCUMENTS: Final = {"type": "array", "items": {"type": "object"}}
+
+QUERY_BODY: Final = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "filter": {"type": "object", "description": "fields and operators as in MongoDB"},
+        "sort": _ORDER,
+        "projection": {"type": "array", "items": {"type": "string"}, "maxItems": 200},
+        "limit": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": LIMIT_MAX,
+            "default": LIMIT_DEFAULT,
+        },
+        "offset": {"type": "integer", "minimum": 0, "maximum": OFFSET_MAX, "default": 0},
+        "after": {"type": ["string", "null"], "description": "the `next` of the page before"},
+        "consistency": _CONSISTENCY,
+        "explain": _EXPLAIN,
+    },
+}
+QUERY_ANSWER: Final = {
+    "type": "object",
+    "required": ["documents", "next", "scanned"],
+    "properties": {
+        "documents": _DOCUMENTS,
+        "next": {"type": ["string", "null"]},
+        "scanned": {"type": "integer"},
+        "plan": _PLAN,
+    },
+}
+AGGREGATE_BODY: Final = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["pipeline"],
+    "properties": {
+        "pipeline": {
+            "type": "array",
+            "maxItems": STAGES_MAX,
+            "items": {
+                "type": "object",
+                "minProperties": 1,
+                "maxProperties": 1,
+                "propertyNames": {"enum": list(STAGE_NAMES)},
+            },
+        },
+        "consistency": _CONSISTENCY,
+        "explain": _EXPLAIN,
+    },
+}
+AGGREGATE_ANSWER: Final = {
+    "type": "object",
+    "required": ["documents", "scanned"],
+    "properties": {"documents": _DOCUMENTS, "scanned": {"type": "integer"}, "plan": _PLAN},
+}
+QUESTIONS: Final = {
+    "query": (QUERY_BODY, QUERY_ANSWER),
+    "aggregate": (AGGREGATE_BODY, AGGREGATE_ANSWER),
+}
+"""Last part of the path -> schemas of body and answer."""
+
+
+def json_content(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a JSON body."""
+    return {"application/json": {"schema": schema}}
