@@ -36,7 +36,7 @@ QUEUED_OPS_MAX: Final = 20_000
 QUEUED_BYTES_MAX: Final = 128 * 1024 * 1024
 REPEAT_MS: Final = 1_000
 OUTCOMES_PER_REPLICA_MAX: Final = 4
-"""A repeated read is answered at each position it is ordered at; more are not kept."""
+"""A repeated read, or opening, is answered wherever it is ordered; the newest answers are kept."""
 
 
 type RequestName = tuple[bytes, int]
@@ -83,9 +83,13 @@ class Bundle:
     """How many equal results make one true, by the members who executed it."""
 
     def note(self, sequence: int, replica: int, digest: bytes) -> None:
-        """Keep a replica's first digest at a position, of a few positions."""
-        if sum(replica in book for book in self.digests.values()) < OUTCOMES_PER_REPLICA_MAX:
-            self.digests.setdefault(sequence, {}).setdefault(replica, digest)
+        """Keep a replica's first digest at a position, of its few newest positions."""
+        self.digests.setdefault(sequence, {}).setdefault(replica, digest)
+        told = sorted(position for position, book in self.digests.items() if replica in book)
+        for position in told[:-OUTCOMES_PER_REPLICA_MAX]:
+            del self.digests[position][replica]
+            if not self.digests[position]:
+                del self.digests[position]
 
 
 class Submissions:
@@ -292,13 +296,13 @@ class Submissions:
         known = bundle.own.get(result.sequence)
         if known is not None and known.digest != result.digest:
             # The state that gave the first result was found wrong, and the batch ran again.
-            bundle.digests[result.sequence].pop(self._node_id, None)
+            bundle.digests.get(result.sequence, {}).pop(self._node_id, None)
             known = None
             del bundle.own[result.sequence]
-        if known is None and len(bundle.own) >= OUTCOMES_PER_REPLICA_MAX:
-            return
         if known is None or (not known.results and result.results):
             bundle.own[result.sequence] = result
+        if len(bundle.own) > OUTCOMES_PER_REPLICA_MAX:
+            del bundle.own[min(bundle.own)]
         bundle.needed = self._needed
         bundle.note(result.sequence, self._node_id, result.digest)
         self._settle(bundle, result.sequence, now_ms)
@@ -323,7 +327,7 @@ class Submissions:
         own = bundle.own.get(sequence)
         if own is None:
             return
-        digests = list(bundle.digests[sequence].values())
+        digests = list(bundle.digests.get(sequence, {}).values())
         if digests.count(own.digest) < bundle.needed:
             others = {digest for digest in digests if digest != own.digest}
             if any(digests.count(digest) >= bundle.needed for digest in others):

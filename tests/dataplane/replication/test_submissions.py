@@ -86,6 +86,19 @@ def test_a_session_is_opened_by_one_signed_request():
     assert not gateway.submissions.ready
 
 
+def test_a_node_that_caught_up_late_opens_its_session():
+    """Its opening was repeated, and executed by the others, while it copied a state."""
+    gateway = Gateway()
+    gateway.submissions.open(0)
+    request = gateway.ordered.pop()
+    for sequence in range(1, 3 * module.OUTCOMES_PER_REPLICA_MAX):
+        for replica in (1, 2, 3):
+            gateway.reply(request, sequence, replica)
+    gateway.sequence = 100
+    gateway.execute(request, replies=(1, 2))
+    assert gateway.submissions.ready
+
+
 async def test_the_operations_of_one_turn_travel_under_one_signature(gateway):
     tasks = [gateway.submit(b"a"), gateway.submit(b"b", b"c"), gateway.submit(b"d")]
     await turn()
