@@ -16,6 +16,7 @@ from uuid import UUID
 import httpx
 import msgspec
 
+from portal.monitoring.answers import answer_read
 from portal.monitoring.constants import (
     BACKOFF_MAX_S,
     DISCOVERY_INTERVAL_S,
@@ -23,7 +24,6 @@ from portal.monitoring.constants import (
     POLL_CONCURRENCY_MAX,
     POLL_INTERVAL_S,
     POLL_TIMEOUT_S,
-    RESPONSE_BYTES_MAX,
     SAMPLE_SECONDS,
 )
 from portal.monitoring.errors import UnexpectedAnswer
@@ -177,17 +177,8 @@ class Collector:
 
     async def _fetch(self, target: Target, address: NodeAddress) -> NodeStats:
         """Read a node's figures, refusing answers that are too big or speak for another node."""
-        headers = {"Authorization": f"Bearer {target.token}"}
         url = f"{address.url}/api/v1/stats"
-        async with self._http.stream("GET", url, headers=headers) as response:
-            if response.status_code != httpx.codes.OK:
-                raise UnexpectedAnswer(str(response.status_code))
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > RESPONSE_BYTES_MAX:
-                    raise UnexpectedAnswer("too large")
-        stats = _decoder.decode(bytes(body))
+        stats = _decoder.decode(await answer_read(self._http, url, target.token))
         if stats.node_id != address.index:
             raise UnexpectedAnswer(f"node {stats.node_id} answered for {address.index}")
         return stats

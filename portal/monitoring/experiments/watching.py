@@ -12,6 +12,7 @@ import httpx
 import msgspec
 
 from portal.clusters.chaos.recording import Happening
+from portal.monitoring.answers import answer_read
 from portal.monitoring.errors import UnexpectedAnswer
 from portal.monitoring.experiments.findings import Ledger, happenings, leader_of, verdict_of
 from portal.monitoring.experiments.probing import Probe, Tally
@@ -29,7 +30,6 @@ logger = logging.getLogger(__name__)
 FIND_EVERY_S: Final = 1.0
 LOOK_EVERY_S: Final = 1.0
 LOOK_TIMEOUT_S: Final = 1.5
-ANSWER_BYTES_MAX: Final = 256 * 1024
 WATCHED_MAX: Final = 20
 PROBES_PER_LOOK: Final = 2
 
@@ -125,17 +125,8 @@ class ExperimentWatcher:
     async def _get[T](
         self, target: ExperimentTarget, node: NodeAddress, path: str, shape: type[T]
     ) -> T:
-        headers = {"Authorization": f"Bearer {target.token}"}
         url = f"{node.url}/api/v1/{path}"
-        async with self._http.stream("GET", url, headers=headers) as response:
-            if response.status_code != httpx.codes.OK:
-                raise UnexpectedAnswer(str(response.status_code))
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > ANSWER_BYTES_MAX:
-                    raise UnexpectedAnswer("too large")
-        return msgspec.json.decode(bytes(body), type=shape)
+        return msgspec.json.decode(await answer_read(self._http, url, target.token), type=shape)
 
 
 def sample_of(
