@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+from django.template.defaultfilters import pluralize
+
 from portal.clusters.constants import SAMPLE
 from portal.clusters.faults import FAULTS
 from portal.clusters.models import Experiment, ExperimentRecord, ExperimentStatus
@@ -87,6 +89,7 @@ def _verdict(experiment: Experiment) -> tuple[str, str]:
         return "Reads were wrong", "red"
     if not found.get("writes"):
         return "No write came through", "red" if found.get("writes_failed") else "secondary"
-    if found.get("writes_failed"):
-        return f"No wrong answer; {found['writes_failed']} writes failed", "yellow"
+    failed = found.get("writes_failed")
+    if failed:
+        return f"No wrong answer; {failed} write{pluralize(failed)} failed", "yellow"
     return "Held", "green"
