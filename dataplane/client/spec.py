@@ -83,6 +83,10 @@ class LimitsSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     write_timeout_ms: int = 5_000
 
 
+type Algorithm = Literal["aes-256-gcm", "chacha20-poly1305", "xchacha20-poly1305"]
+"""How data at rest may be encrypted."""
+
+
 class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One node of one cluster."""
 

@@ -3,3 +3,7 @@
 
 class KeyFileError(Exception):
     """A key file is missing, readable by others or not a key."""
+
+
+class SealedStreamError(Exception):
+    """A sealed stream was changed or cut, or the key or the context is another."""
