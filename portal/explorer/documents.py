@@ -105,6 +105,26 @@ def verify(client: Client, cluster: Cluster, collection: str, document_id: str) 
     return Verdict(is_proven=True, text=proven.in_words())
 
 
+def proof_get(client: Client, cluster: Cluster, collection: str, document_id: str) -> bytes:
+    """Answer, as JSON, what a browser needs to check a document by itself, or its absence.
+
+    Raises:
+        ClusterRefused: The cluster has no keys yet.
+        ApiError: The node answered neither a document nor a proof that there is none.
+    """
+    anchor = trust_anchor(cluster)
+    if anchor is None:
+        detail = "The nodes of the cluster have no keys yet. Try again once they are running."
+        raise ClusterRefused(503, "not_ready", detail, {})
+    try:
+        answer = client.get(collection, document_id, proof=True)
+    except ApiError as error:
+        if "proof" not in error.fields:
+            raise
+        answer = {"proof": error.fields["proof"]}
+    return msgspec.json.encode({"answer": answer, "anchor": anchor})
+
+
 def bulk_put(
     client: Client, collection: str, documents: Sequence[Document], *, key: str
 ) -> list[BulkResult]:

@@ -18,6 +18,7 @@ urlpatterns = [
     path("c/<slug:collection>/", views.documents_page, name="documents"),
     path("c/<slug:collection>/new/", views.document_new_page, name="document-new"),
     path("c/<slug:collection>/document/", views.document_page, name="document"),
+    path("c/<slug:collection>/document/proof/", views.document_proof_view, name="document-proof"),
     path(
         "c/<slug:collection>/document/delete/", views.document_delete_view, name="document-delete"
     ),

@@ -21,6 +21,7 @@ from portal.explorer.documents import (
     collections_list,
     connected,
     pretty,
+    proof_get,
     query,
     verify,
 )
@@ -186,6 +187,18 @@ def document_page(
     context.setdefault("text", context["current_text"])
     context.setdefault("version", document.get("_version"))
     return render(request, "explorer/document.html", context, status=status)
+
+
+@require_GET
+def document_proof_view(
+    request: HttpRequest, slug: str, cluster_id: UUID, collection: str
+) -> HttpResponse:
+    """Answer the proof of a document and the keys to check it with, for the reader's browser."""
+    require(request, "documents:read")
+    cluster = cluster_get(cluster_id)
+    with connected(cluster) as client:
+        proof = proof_get(client, cluster, collection, request.GET.get("id", ""))
+    return HttpResponse(proof, content_type="application/json")
 
 
 @require_http_methods(["GET", "POST"])

@@ -2,24 +2,17 @@
 
 import os
 import re
-import shutil
 
 import httpx
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.installations import installation
+from tests.journeys.browsers import chromium
 
 CSV = "code,city,height\nOSL,Oslo,208\nBGO,Bergen,52\nTRD,Trondheim,17\n"
 EMAIL = "newcomer@example.com"
 PASSWORD = "violet harbour lantern 7"
-
-
-def chromium() -> str:
-    for name in (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"):
-        if name and (found := shutil.which(name)):
-            return found
-    pytest.fail("there is no Chromium; `make test` installs it where it may")
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +97,29 @@ def import_csv(page: Page, cluster: str) -> None:
     expect(rows.first).to_contain_text("OSL")
 
 
+def proven_in_the_browser(page: Page, cluster: str) -> None:
+    """Check a document with keys that this browser remembers, and doubt when they are others."""
+    page.goto(f"{cluster}/data/c/airports/document/?id=OSL")
+    page.click("[data-verify]")
+    result = page.locator("#proof-result")
+    expect(result).to_contain_text("Proven in this browser: version 1")
+    page.fill("#document-text", '{"city": "Bergen"}')
+    page.click("[data-verify]")
+    expect(result).to_contain_text("The text on this page is not what was proven")
+    page.evaluate(
+        """() => {
+          const name = Object.keys(localStorage).find((key) => key.includes("anchor"));
+          const kept = JSON.parse(localStorage[name]);
+          for (const one of kept.anchor.validators) one.public_key = `1${one.id}`.repeat(32);
+          localStorage[name] = JSON.stringify(kept);
+        }"""
+    )
+    page.click("[data-verify]")
+    expect(result).to_contain_text("bad_signature")
+    page.click('button:has-text("Trust the portal\'s keys")')
+    expect(result).to_contain_text("Proven in this browser")
+
+
 def node_url(page: Page, cluster: str) -> str:
     page.goto(f"{cluster}/connect/")
     found = re.search(r"http://127\.0\.0\.1:\d+", page.inner_text("main, .page-wrapper"))
@@ -160,6 +176,7 @@ def test_from_sign_up_to_a_revoked_key(page):
     sign_up(page)
     cluster = create_cluster(page)
     import_csv(page, cluster)
+    proven_in_the_browser(page, cluster)
     page.goto(cluster + "/")
     sequence = page.locator("[data-part=value-sequence]").first
     expect(sequence).to_have_text(re.compile(r"[1-9]"), timeout=15_000)

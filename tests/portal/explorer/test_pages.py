@@ -7,6 +7,8 @@ import re
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
+from dataplane.client.anchors import load_anchor
+from dataplane.client.proofs import verify_answer
 from portal.core.tenancy import public_context, tenant_context
 
 
@@ -108,3 +110,30 @@ def test_a_preview_keeps_the_order_of_the_file(browser, base):
 
 def test_strangers_find_nothing(stranger, base, stored):
     assert stranger.get(base).status_code == 404
+
+
+def test_a_browser_gets_the_proof_and_the_keys_to_check_it_with(
+    browser, base, stored, cluster, client
+):
+    version = client.get("towns", "oslo")["_version"]
+    url = f"{base}c/towns/document/proof/?id="
+    body = browser.get(f"{url}oslo").json()
+    anchor = load_anchor(json.dumps(body["anchor"]).encode())
+    proven = verify_answer(json.dumps(body["answer"]).encode(), anchor)
+    assert (proven.id, proven.version) == ("oslo", version)
+    absent = browser.get(f"{url}nowhere").json()["answer"]
+    assert verify_answer(json.dumps(absent).encode(), anchor).document is None
+
+
+def test_a_proof_that_no_node_gives_is_refused_in_words(browser, base, stored, in_acme, cluster):
+    with tenant_context(in_acme.schema_name):
+        cluster.nodes.update(http_port=1)
+    refused = browser.get(
+        f"{base}c/towns/document/proof/?id=oslo", headers={"accept": "application/json"}
+    )
+    assert refused.status_code == 503
+    assert refused.json()["code"] == "unreachable"
+
+
+def test_strangers_get_no_proof(stranger, base, stored):
+    assert stranger.get(f"{base}c/towns/document/proof/?id=oslo").status_code == 404
