@@ -30,14 +30,20 @@ def rank(value: Any) -> int:
 def sort_key(value: Any) -> SortKey:
     """Return a key that orders values of any types; equal keys mean equal values.
 
-    Integers and floats compare by exact value. Objects compare by their members in name order.
+    Integers and floats compare by exact value. Objects compare by their members in name order, each
+    by type, then name, then value, as in MongoDB (whose members are in the order of insertion).
     """
     place = _RANKS[type(value)]
     if place == RANK_OBJECT:
-        return place, tuple((name, sort_key(value[name])) for name in sorted(value))
+        return place, tuple([_member_key(name, value[name]) for name in sorted(value)])
     if place == RANK_ARRAY:
         return place, tuple(map(sort_key, value))
     return place, 0 if value is None else value
+
+
+def _member_key(name: str, value: Any) -> tuple[int, str, Any]:
+    place, key = sort_key(value)
+    return place, name, key
 
 
 def equal(left: Any, right: Any) -> bool:

@@ -209,7 +209,8 @@ def test_update_refusals(old: dict, operators: dict) -> None:
 
 
 def test_order_across_types() -> None:
-    ordered = [None, -1, 0.5, 1, 2**60, "", "a", "b", {}, {"a": 1}, [], [1], [1, 2], False, True]
+    objects: list[object] = [{}, {"a": None}, {"a": 1}, {"b": 1}, {"b": 1, "c": 0}, {"a": "x"}]
+    ordered = [None, -1, 0.5, 1, 2**60, "", "a", "b", *objects, [], [1], [1, 2], False, True]
     keys = [sort_key(value) for value in ordered]
     assert keys == sorted(keys)
     assert len(set(keys)) == len(keys)

@@ -24,14 +24,16 @@ def place(value: Any) -> int:
     raise AssertionError(value)
 
 
-def compare(left: Any, right: Any) -> int:  # noqa: PLR0911  # One case a line.
-    """MongoDB's order: by type, then by value; objects by name, then value, in name order."""
+def compare(left: Any, right: Any) -> int:  # noqa: C901, PLR0911  # One case a line.
+    """MongoDB's order: by type, then by value; objects by type, name, value of each member."""
     if place(left) != place(right):
         return -1 if place(left) < place(right) else 1
     if isinstance(left, dict):
         for (name, value), (other_name, other) in zip(
             sorted(left.items()), sorted(right.items()), strict=False
         ):
+            if place(value) != place(other):
+                return -1 if place(value) < place(other) else 1
             if name != other_name:
                 return -1 if name < other_name else 1
             if compare(value, other):
