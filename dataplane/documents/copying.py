@@ -139,8 +139,10 @@ class StateCopy:
         sequence, root = int.from_bytes(marker[:8], "big"), marker[8:]
         self._sync("", root)
         self._write_out()
-        # The journal leads back from the old state, not from this one.
-        self._remove(b"j")
+        # The journal leads back from the old state, not from this one, and what changed between
+        # the two is not known.
+        for own in (b"j", b"c", b"d"):
+            self._remove(own)
         self._store.write({_INSTALLING: None, **folded_row(sequence)})
         self._store.flush()
         self.clear()

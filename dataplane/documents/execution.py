@@ -57,7 +57,7 @@ from dataplane.documents.errors import (
 from dataplane.documents.keys import Keys
 from dataplane.documents.membership import Membership
 from dataplane.documents.operators import apply_update
-from dataplane.documents.tables import Batch, CollectionRow, IdempotencyRow, MetaRow
+from dataplane.documents.tables import Batch, IdempotencyRow, MetaRow
 from dataplane.documents.values import (
     SYSTEM_COLLECTIONS,
     Json,
@@ -68,6 +68,7 @@ from dataplane.documents.values import (
     pack_checked,
     unpack_document,
 )
+from dataplane.documents.writing import Writing
 
 IDEMPOTENCY_MS: Final = 24 * 3_600_000
 _IDEMPOTENCY_BYTES: Final = 32
@@ -90,6 +91,7 @@ class Execution:
         self._collections = collections
         self._keys = keys
         self._accounting = accounting
+        self._writing = Writing(meta, collections, accounting)
         self._membership = membership
         self.idempotency_used: list[bytes] = []
         self._handlers: dict[type[Op], Callable[[Batch, Any], OpResult]] = {
@@ -179,17 +181,13 @@ class Execution:
             conflict=conflict,
         )
 
-    @property
-    def _now_us(self) -> int:
-        return self._meta.now_ms * 1000
-
     def _create(self, batch: Batch, operation: Create) -> OpResult:
         body = check_document(operation.document)
         key = self._writable(operation)
         if key is not None and (row := batch.get(key)) is not None:
             version = tables.decode_document_header(row)[0]
             raise Refusal(CONFLICT, "the id exists", version=version)
-        return self._insert(batch, operation, body)
+        return self._writing.insert(batch, _place(operation), body)
 
     def _put(self, batch: Batch, operation: Put) -> OpResult:
         body = check_document(operation.document)
@@ -197,13 +195,14 @@ class Execution:
         row = None if key is None else batch.get(key)
         verdict = self._judge(operation, row)
         if row is None:
-            return _noted(self._insert(batch, operation, body), verdict)
+            return _noted(self._writing.insert(batch, _place(operation), body), verdict)
         if operation.if_none_match:
             version = tables.decode_document_header(row)[0]
             raise Refusal(PRECONDITION_FAILED, "the document exists", version=version)
         if verdict.merged is not None:
             body = pack_checked(verdict.merged)
-        return _noted(self._replace(batch, operation, row, body), verdict, body)
+        result = self._writing.replace(batch, _place(operation), row, body, change="replace")
+        return _noted(result, verdict, body)
 
     def _patch(self, batch: Batch, operation: Patch) -> OpResult:
         patch = unpack_document(check_document(operation.patch))
@@ -225,7 +224,9 @@ class Execution:
         if document is None:
             document = change(unpack_document(row[tables.HEADER_BYTES :]))
         check_names(document)
-        return _noted(self._replace(batch, operation, row, pack_checked(document)), verdict)
+        body = pack_checked(document)
+        result = self._writing.replace(batch, _place(operation), row, body, change="update")
+        return _noted(result, verdict)
 
     def _delete(self, batch: Batch, operation: Delete) -> OpResult:
         key = self._writable(operation)
@@ -233,16 +234,8 @@ class Execution:
         verdict = self._judge(operation, row)
         if key is None or row is None:
             raise Refusal(NOT_FOUND, "no such document")
-        self._remove(batch, operation, row)
+        self._writing.remove(batch, _place(operation), row)
         return _noted(OpResult(204, id=operation.id), verdict)
-
-    def _remove(self, batch: Batch, operation: Delete, row: bytes) -> None:
-        collection = self._collections.touch(operation.collection, self._now_us)
-        version = tables.decode_document_header(row)[0]
-        # The next life of this id, or of any other, starts above: an ETag is never seen twice.
-        collection.floor = max(collection.floor, version)
-        self._count(collection, documents=-1, size=-_logical_bytes(operation.id, row))
-        batch.delete(self._collections.prefixes[operation.collection] + operation.id.encode())
 
     def _judge(self, operation: Put | Patch | Update | Delete, row: bytes | None) -> Verdict:
         return judge(operation, row, self._collections.policy(operation.collection))
@@ -253,10 +246,11 @@ class Execution:
         row = None if key is None else batch.get(key)
         record = Put(CONFLICTS, record_id(operation), record_body(operation, refusal, row))
         known = self._recorded(batch, record.id)
+        place = _place(record)
         if known is None:
-            self._insert(batch, record, record.document)
+            self._writing.insert(batch, place, record.document)
         else:
-            self._replace(batch, record, known, record.document)
+            self._writing.replace(batch, place, known, record.document, change="replace")
         return record.id
 
     def _recorded(self, batch: Batch, conflict: str) -> bytes | None:
@@ -274,7 +268,7 @@ class Execution:
             result = OpResult(200, id=record["id"])
         else:
             result = self._overrule(batch, operation, record)
-        self._remove(batch, Delete(CONFLICTS, operation.conflict), kept)
+        self._writing.remove(batch, (CONFLICTS, operation.conflict), kept)
         key = self.document_key(target)
         return result if key is None or batch.get(key) is None else self._get(batch, target)
 
@@ -312,52 +306,19 @@ class Execution:
         check_basis(operation)
         return self.document_key(operation)
 
-    def _insert(self, batch: Batch, operation: Create | Put, body: bytes) -> OpResult:
-        size = len(operation.id.encode()) + len(body)
-        self._accounting.check(size)
-        collection = self._collections.touch(operation.collection, self._now_us)
-        version, now = collection.floor + 1, self._now_us
-        collection.version_max = max(collection.version_max, version)
-        self._count(collection, documents=1, size=size)
-        key = self._collections.prefixes[operation.collection] + operation.id.encode()
-        batch.put(key, tables.encode_document_row(version, now, now, body))
-        return OpResult(201, None, operation.id, version, now, now)
-
-    def _replace(
-        self, batch: Batch, operation: Put | Patch | Update, row: bytes, body: bytes
-    ) -> OpResult:
-        size = len(body) - (len(row) - tables.HEADER_BYTES)
-        self._accounting.check(size)
-        collection = self._collections.touch(operation.collection, self._now_us)
-        old_version, created_us, _ = tables.decode_document_header(row)
-        version, now = old_version + 1, self._now_us
-        collection.version_max = max(collection.version_max, version)
-        self._count(collection, documents=0, size=size)
-        key = self._collections.prefixes[operation.collection] + operation.id.encode()
-        batch.put(key, tables.encode_document_row(version, created_us, now, body))
-        document = None if isinstance(operation, Put) else body
-        return OpResult(200, None, operation.id, version, created_us, now, document)
-
-    def _count(self, collection: CollectionRow, *, documents: int, size: int) -> None:
-        collection.updated_us = self._now_us
-        collection.documents += documents
-        collection.bytes += size
-        self._meta.documents += documents
-        self._meta.bytes += size
-
     def _barrier(self, _batch: Batch, _operation: Barrier | Seal) -> OpResult:
         return OpResult(200)
 
     def _collection_put(self, _batch: Batch, operation: CollectionPut) -> OpResult:
-        new = self._collections.put(operation, self._now_us)
+        new = self._collections.put(operation, self._meta.now_ms * 1000)
         return OpResult(201 if new else 200, id=operation.name)
 
     def _collection_drop(self, batch: Batch, operation: CollectionDrop) -> OpResult:
-        self._meta.bytes -= self._collections.drop(batch, operation)
+        self._writing.drop(batch, operation.name, self._collections.drop(batch, operation))
         return OpResult(204, id=operation.name)
 
     def _key_put(self, batch: Batch, operation: KeyPut) -> OpResult:
-        new = self._keys.put(batch, operation, self._now_us)
+        new = self._keys.put(batch, operation, self._meta.now_ms * 1000)
         return OpResult(201 if new else 200, id=operation.id)
 
     def _key_revoke(self, batch: Batch, operation: KeyRevoke) -> OpResult:
@@ -380,12 +341,12 @@ class Execution:
         raise invalid("", "OpenSession must be the only operation of its request")
 
 
+def _place(operation: Write) -> tuple[str, str]:
+    return operation.collection, operation.id
+
+
 def _without_id(operation: Create) -> Create:
     return Create(operation.collection, "", operation.document, generated=True)
-
-
-def _logical_bytes(document_id: str, row: bytes) -> int:
-    return len(document_id.encode()) + len(row) - tables.HEADER_BYTES
 
 
 def _noted(result: OpResult, verdict: Verdict, body: bytes | None = None) -> OpResult:

@@ -1,7 +1,8 @@
 """A store whose capital-letter rows are the replicated state, with all that belongs to it.
 
 The small letters are each replica's own: `j` the journal, `t` the tree, `h` its index, `e` how far
-it is folded, `f` the parts of a copy under way, `z` that a copy is being put in place.
+it is folded, `f` the parts of a copy under way, `z` that a copy is being put in place, `c` and `d`
+the recent changes of documents (see `changes.py`).
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from dataplane.documents.copying import StateCopy
 from dataplane.documents.journal import Journal
 from dataplane.documents.merkle import MerkleTree
 from dataplane.documents.scrubbing import Scrubber
-from dataplane.documents.tables import Changes
+from dataplane.documents.tables import Batch, Changes
 from dataplane.documents.types import StateCopies
 from dataplane.storage.ports import KeyValueStore
 
@@ -47,11 +48,11 @@ class ReplicatedStore(StateCopies):
             self._views = ShownCheckpoints(store, self._journal)
             self.rebuild()
 
-    def commit(self, sequence: int, changes: Changes, before: Changes) -> None:
-        """Write a batch in one write; `before` has the changed rows as they were."""
-        written = dict(changes)
-        self._journal.record(sequence, before, written)
-        self._tree.note(changes.items())
+    def commit(self, sequence: int, batch: Batch) -> None:
+        """Write a batch in one write, with the replica's own rows."""
+        written = batch.changes | batch.own
+        self._journal.record(sequence, batch.before(), written)
+        self._tree.note(batch.changes.items())
         self._tree.reached(sequence)
         self._store.write(written)
         if self._tree.pending_count > PENDING_ENTRIES_MAX:

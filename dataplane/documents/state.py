@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from dataplane.documents import tables
 from dataplane.documents.accounting import Accounting
+from dataplane.documents.changes import Changes
 from dataplane.documents.collections import Collections
 from dataplane.documents.commands import (
     READ_ONLY,
@@ -70,6 +71,7 @@ class StateMachine(Executor):
         self._keys = Keys(store)
         self._accounting = Accounting(store, self._meta)
         self._membership = Membership(store)
+        self._changes = Changes(store, self._meta.applied)
         self._execution = Execution(
             self._meta,
             collections=self._collections,
@@ -79,9 +81,10 @@ class StateMachine(Executor):
         )
         self._oldest_expiry = _oldest_expiry(store)
         # Gateways hold on to the view, so there is one for the life of the state machine.
-        parts = (self._collections, self._keys, self._accounting)
+        parts = (self._collections, self._keys, self._accounting, self._changes)
         self.view.show(store, self._meta, parts)
         self.view.session_count = len(self._sessions)
+        self.view.wake()
 
     @property
     @override
@@ -180,8 +183,11 @@ class StateMachine(Executor):
         meta.history = digest.digest()
         self._membership.advance(batch, sequence)
         batch.put(tables.META, tables.encode_row(meta))
-        self._replicated.commit(sequence, batch.changes, batch.before())
+        self._changes.record(batch, sequence, meta.now_ms)
+        self._replicated.commit(sequence, batch)
         self.view.session_count = len(self._sessions)
+        if batch.documents:
+            self.view.wake()
 
     def _note_expiry(self, batch: Batch) -> None:
         """Remember which outcomes this batch stored, in one row, so that they can expire."""
@@ -224,7 +230,7 @@ class StateMachine(Executor):
         self._accounting.set_quota(batch, quota)
         self._membership.write_genesis(batch, genesis)
         batch.put(tables.META, tables.encode_row(self._meta))
-        self._replicated.commit(0, batch.changes, batch.before())
+        self._replicated.commit(0, batch)
 
 
 def _decode(data: bytes) -> Decoded:

@@ -39,6 +39,9 @@ _MISSING: Final = object()
 type Changes = dict[bytes, bytes | None]
 """Rows to write; None removes."""
 
+type Change = tuple[str, str, str, int, bytes | None]
+"""What happened to a document: what, collection, id, version, and the row unless it is gone."""
+
 
 class Row(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """Base of the rows encoded as MessagePack arrays."""
@@ -136,6 +139,12 @@ class Batch:
         self._store = store
         self._known: Changes = {}
         self.changes: Changes = {}
+        self.own: Changes = {}
+        """Rows of this replica alone, written in the same write."""
+        self.documents: list[Change] = []
+        """What happened to documents, in order."""
+        self.groups: list[tuple[int, int]] = []
+        """(position, count) of the changes of each transaction."""
 
     def prefetch(self, keys: Iterable[bytes]) -> None:
         """Read many rows in one call of the store."""

@@ -1,9 +1,10 @@
 """What gateways and queries read of the executed state, between two batches."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from dataplane.documents.accounting import Accounting
 from dataplane.documents.capture import Capture
+from dataplane.documents.changes import Changes
 from dataplane.documents.collections import Collections
 from dataplane.documents.keys import Keys
 from dataplane.documents.proving import prove_document
@@ -27,16 +28,25 @@ from dataplane.wire.proofs import RowProof
 class StateView:
     """Reads of one state machine; use it in the thread that applies, between two batches."""
 
+    def __init__(self) -> None:
+        self.watchers: list[Callable[[], None]] = []
+        """Called after each batch that changed documents, and when the state was replaced."""
+
+    def wake(self) -> None:
+        """Tell those who wait for changes."""
+        for watcher in self.watchers:
+            watcher()
+
     def show(
         self,
         store: KeyValueStore,
         meta: MetaRow,
-        parts: tuple[Collections, Keys, Accounting],
+        parts: tuple[Collections, Keys, Accounting, Changes],
     ) -> None:
         """Read from these parts from now on."""
         self._store = store
         self._meta = meta
-        self._collections, self._keys, self._accounting = parts
+        self._collections, self._keys, self._accounting, self.changes = parts
         self.session_count = 0
         self._quota: tuple[int, QuotaRecord] | None = None
 

@@ -15,6 +15,8 @@ TITLES: Final = {
     "method_not_allowed": (405, "The path does not know this method"),
     "timeout": (408, "The request took too long to arrive"),
     "conflict": (409, "The request conflicts with what is there"),
+    "resync_required": (410, "What happened after this place is not known here"),
+    "overrun": (410, "The reader is too slow"),
     "precondition_failed": (412, "The document changed meanwhile"),
     "too_large": (413, "Too large"),
     "unsupported_media_type": (415, "The content type is not understood here"),

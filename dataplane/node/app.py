@@ -149,6 +149,8 @@ class Node:
             **self._driver.gauges,
             "log_bytes": lambda: self._directory.wal.size_bytes,
             "connections": lambda: self._server.connection_count,
+            "feeds": lambda: self._context.feeds.count,
+            "change_bytes": lambda: self._state.view.changes.held_bytes,
             "cut_off": lambda: int(self._driver.watch.is_cut_off),
             "members_reached": lambda: self._driver.watch.reached,
             "staleness_ms": lambda: self._driver.watch.staleness_ms(self._clock.now_ms()),
@@ -222,6 +224,7 @@ class Node:
             meter.reported()
 
     async def _stop(self) -> None:
+        self._context.feeds.close()
         await self._server.stop()
         for task in self._tasks:
             task.cancel()

@@ -138,7 +138,7 @@ class MapApplication(Executor):
         results = tuple([self._request(batch, request) for request in requests])
         self._advance(batch)
         batch.put(META, _encode((self._applied, self._now_ms)))
-        self._replicated.commit(sequence, batch.changes, batch.before())
+        self._replicated.commit(sequence, batch)
         return BatchResult(sequence, results)
 
     def _request(self, batch: Batch, request: RequestView) -> RequestResult:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataplane.gateways.auth import Caller, authenticate
 from dataplane.gateways.errors import Problem, problem_of
 from dataplane.gateways.rest import (
+    changes,
     cluster,
     conflicts,
     documents,
@@ -35,6 +36,7 @@ PLAIN: dict[tuple[str, ...], dict[str, tuple[str, Plain]]] = {
     ("nodes", "rejections"): {"GET": ("", rejections.rejections_list)},
     ("evidence",): {"GET": ("", evidence.evidence_list)},
     ("gateways",): {"GET": ("", gateways.gateways_list)},
+    ("changes",): {"GET": ("read", changes.changes)},
     ("collections",): {"GET": ("read", cluster.collections_list)},
     ("keys",): {"GET": ("", cluster.keys_list)},
     ("members",): {

@@ -5,6 +5,7 @@ from typing import Final
 
 from dataplane.client.spec import NodeSpec
 from dataplane.gateways.calls import CallMeter
+from dataplane.gateways.feeds import Feeds
 from dataplane.gateways.ports import Cluster, Figures, Reads, State
 from dataplane.gateways.turns import Turns
 from dataplane.ports import Clock
@@ -42,6 +43,7 @@ class Context:
         self.sign = sign
         self.meter = CallMeter(spec.node_id, state.view)
         self.turns = Turns()
+        self.feeds = Feeds(state.view, is_sound=lambda: cluster.is_sound, now_ms=clock.now_ms)
         self.timeout_ms = spec.limits.write_timeout_ms
         self._random_bytes = random_bytes
 

@@ -7,13 +7,16 @@ Requests of one connection are answered in order, one at a time.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final, cast, override
 from urllib.parse import parse_qsl, unquote
 
 import httptools
+
+from dataplane.gateways.rest.streaming import write_all
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ class Request:
     headers: dict[str, str]
     body: bytes
     keep_alive: bool
+    http_version: str = "1.1"
 
     @property
     def query(self) -> dict[str, str]:
@@ -67,6 +71,9 @@ class Response:
     body: bytes = b""
     content_type: str = "application/json"
     headers: list[tuple[str, str]] = field(default_factory=list)
+    chunks: AsyncGenerator[bytes] | None = None
+    """Follows `body`, piece by piece, as fast as the client reads. When it raises, the connection
+    ends without the mark of a whole answer."""
 
 
 type App = Callable[[Request], Awaitable[Response]]
@@ -252,7 +259,8 @@ class HttpProtocol(asyncio.Protocol):
         method, keep = self._parser.get_method().decode("latin-1"), self._parser.should_keep_alive()
         body = b"".join(self._body)
         self._is_reading = keep
-        self._enqueue(Request(method, path, query_text, self._headers, body, keep))
+        version = self._parser.get_http_version()
+        self._enqueue(Request(method, path, query_text, self._headers, body, keep, version))
         self._begin()
 
     # --- Answers ---------------------------------------------------------------------------------
@@ -274,7 +282,10 @@ class HttpProtocol(asyncio.Protocol):
                 break
             response = await self._server.app(item)
             self._release(len(item.body))
-            self._write(item, response)
+            if response.chunks is None:
+                self._write(item, response)
+            else:
+                await self._stream(item, response, response.chunks)
             if not self._is_writable.is_set():
                 await self._is_writable.wait()
             if self._is_paused and len(self._queue) < PIPELINE_MAX and self._transport:
@@ -296,6 +307,28 @@ class HttpProtocol(asyncio.Protocol):
         self._transport.write(render(response, keep_alive=keep, head_only=head_only))
         self._active_at = self._loop.time()
         if not keep:
+            self._close()
+
+    async def _stream(
+        self, request: Request, response: Response, chunks: AsyncGenerator[bytes]
+    ) -> None:
+        """Write an answer of unknown length; HTTP/1.0 knows its end by that of the connection."""
+        transport = self._transport
+        assert transport is not None
+        assert not response.body, "a stream has no body besides"
+        is_chunked = request.http_version == "1.1"
+        keep = request.keep_alive and is_chunked and not self._server.stopping
+        if is_chunked:
+            response.headers.append(("Transfer-Encoding", "chunked"))
+        head_only = request.method == "HEAD"
+        transport.write(render(response, keep_alive=keep, head_only=head_only))
+        async with aclosing(chunks):
+            if not head_only:
+                write = transport.write
+                whole = await write_all(chunks, write, self._is_writable, is_chunked=is_chunked)
+                keep = keep and whole
+        self._active_at = self._loop.time()
+        if not keep or self._server.stopping:
             self._close()
 
     def _write_last(self, refusal: Response) -> None:
@@ -361,7 +394,8 @@ def render(response: Response, *, keep_alive: bool, head_only: bool) -> bytes:
     lines = [f"HTTP/1.1 {response.status} {REASONS[response.status]}"]
     if response.status != 204:
         lines.append(f"Content-Type: {response.content_type}")
-        lines.append(f"Content-Length: {len(response.body)}")
+        if response.chunks is None:
+            lines.append(f"Content-Length: {len(response.body)}")
     lines.extend(f"{name}: {value}" for name, value in response.headers)
     if not keep_alive:
         lines.append("Connection: close")

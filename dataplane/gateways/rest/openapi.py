@@ -119,6 +119,13 @@ OPERATIONS: tuple[Operation, ...] = (
         (200,),
         ("unauthenticated", "invalid"),
     ),
+    (
+        "get",
+        "/api/v1/changes",
+        "Server-sent events of what happens to documents, from a place on",
+        (200,),
+        (*READ_ERRORS, "invalid", "resync_required", "rate_limited", "not_ready"),
+    ),
     ("get", "/api/v1/collections", "Collections", (200,), ("unauthenticated", "forbidden")),
     ("put", "/api/v1/collections/{c}", "Create a collection", (201, 200), WRITE_ERRORS),
     ("delete", "/api/v1/collections/{c}", "Drop a collection", (204,), DOCUMENT_ERRORS),

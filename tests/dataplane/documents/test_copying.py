@@ -11,6 +11,7 @@ from dataplane.consensus.config import Limits
 from dataplane.consensus.messages import CheckpointGone, FetchNodes, FetchRows, TreeNodes, TreeRows
 from dataplane.consensus.outcome import CopyStage, Wanted
 from dataplane.documents.replicated import ReplicatedStore
+from dataplane.documents.tables import Batch
 from dataplane.storage.engine import MemoryStore, RocksStore
 
 LIMITS = Limits()
@@ -52,8 +53,9 @@ class Peer:
 
     def change(self, changes: dict[bytes, bytes | None]) -> None:
         self.sequence += 1
-        before = dict(zip(changes, self.store.get_many(list(changes)), strict=True))
-        self.state.commit(self.sequence, changes, before)
+        batch = Batch(self.store)
+        batch.changes.update(changes)
+        self.state.commit(self.sequence, batch)
 
     def checkpoint(self) -> bytes:
         root = self.state.root()

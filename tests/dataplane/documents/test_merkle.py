@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from dataplane.consensus.tree import BUCKET_MAX
 from dataplane.documents.replicated import ReplicatedStore
+from dataplane.documents.tables import Batch
 from dataplane.storage.engine import MemoryStore
 
 type Rows = dict[bytes, bytes | None]
@@ -24,7 +25,9 @@ class Tree:
     def change(self, numbers: Rows) -> None:
         changes = {b"D" + key: value for key, value in numbers.items()}
         self.sequence += 1
-        self.tree.commit(self.sequence, changes, {key: self.rows.get(key) for key in changes})
+        batch = Batch(self.store)
+        batch.changes.update(changes)
+        self.tree.commit(self.sequence, batch)
         for key, value in changes.items():
             if value is None:
                 self.rows.pop(key, None)

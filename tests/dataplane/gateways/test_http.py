@@ -291,3 +291,117 @@ async def test_stopping_lets_running_requests_finish(connect, server, echo):
 
 def test_every_status_has_its_reason():
     assert {status for status, _ in TITLES.values()} <= set(REASONS)
+
+
+class Streams:
+    """Answers with streams, and remembers how they ended."""
+
+    def __init__(self):
+        self.ended: list[str] = []
+        self.let_go = asyncio.Event()
+        self.written = 0
+
+    async def __call__(self, request: Request) -> Response:
+        return Response(200, content_type="text/plain", chunks=self.chunks(request.path))
+
+    async def chunks(self, path: str):
+        try:
+            yield b"begin"
+            if path == "/endless":
+                while True:
+                    self.written += 1
+                    yield b"x" * 65536
+            if path == "/slow":
+                await self.let_go.wait()
+            if path == "/broken":
+                raise ValueError("no more")
+            yield b""
+            yield b"end"
+        finally:
+            self.ended.append(path)
+
+
+@pytest.fixture
+async def echo_of_streams():
+    return Streams()
+
+
+@pytest.fixture
+async def connect_to_streams(echo_of_streams):
+    server = HttpServer(echo_of_streams, refuse, body_bytes_max=BODY_MAX, connections_max=4)
+    await server.start("127.0.0.1", 0)
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def connect():
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            stack.callback(writer.close)
+            return reader, writer, server
+
+        yield connect
+    await server.stop(grace_s=0.1)
+
+
+async def test_a_stream_is_chunked_and_the_connection_goes_on(connect_to_streams):
+    reader, writer, _ = await connect_to_streams()
+    writer.write(request("/a") + request("/b"))
+    async with asyncio.timeout(DEADLINE_S):
+        for _ in range(2):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b"Transfer-Encoding: chunked" in head
+            assert b"Content-Length" not in head
+            assert await reader.readexactly(23) == b"5\r\nbegin\r\n3\r\nend\r\n0\r\n\r\n"
+
+
+async def test_an_old_client_knows_the_end_by_that_of_the_connection(connect_to_streams):
+    reader, writer, _ = await connect_to_streams()
+    writer.write(b"GET /a HTTP/1.0\r\n\r\n")
+    async with asyncio.timeout(DEADLINE_S):
+        head, body = (await reader.read()).split(b"\r\n\r\n")
+    assert b"chunked" not in head
+    assert body == b"beginend"
+
+
+async def test_a_stream_that_fails_has_no_end(connect_to_streams, echo_of_streams):
+    reader, writer, _ = await connect_to_streams()
+    writer.write(request("/broken"))
+    async with asyncio.timeout(DEADLINE_S):
+        assert (await reader.read()).endswith(b"5\r\nbegin\r\n")
+    assert echo_of_streams.ended == ["/broken"]
+
+
+async def test_a_reader_that_does_not_read_stops_the_stream(connect_to_streams, echo_of_streams):
+    _, writer, server = await connect_to_streams()
+    writer.write(request("/endless"))
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            before = echo_of_streams.written
+            for _ in range(20):
+                await asyncio.sleep(0.001)
+            if before and echo_of_streams.written == before:
+                break
+        assert echo_of_streams.written < 1_000
+        writer.transport.abort()
+        while server.connection_count:  # noqa: ASYNC110 - the server has no such event
+            await asyncio.sleep(0.001)
+        while not echo_of_streams.ended:  # noqa: ASYNC110 - nor this
+            await asyncio.sleep(0.001)
+    assert echo_of_streams.ended == ["/endless"]
+
+
+async def test_stopping_lets_a_stream_come_to_its_end(connect_to_streams, echo_of_streams):
+    reader, writer, server = await connect_to_streams()
+    writer.write(request("/slow"))
+    async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as group:
+        await reader.readuntil(b"begin\r\n")
+        group.create_task(server.stop(grace_s=DEADLINE_S))
+        asyncio.get_running_loop().call_soon(echo_of_streams.let_go.set)
+        assert await reader.read() == b"3\r\nend\r\n0\r\n\r\n"
+
+
+async def test_a_head_of_a_stream_has_no_body(connect_to_streams):
+    reader, writer, _ = await connect_to_streams()
+    writer.write(request("/a", method="HEAD"))
+    writer.write(request("/a"))
+    async with asyncio.timeout(DEADLINE_S):
+        await reader.readuntil(b"\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")

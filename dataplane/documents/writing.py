@@ -1,0 +1,85 @@
+"""Puts and removes document rows, with all that follows from each: counts, versions, changes."""
+
+from dataplane.documents import tables
+from dataplane.documents.accounting import Accounting
+from dataplane.documents.collections import Collections
+from dataplane.documents.commands import OpResult
+from dataplane.documents.tables import Batch, CollectionRow, MetaRow
+
+
+class Writing:
+    """The one place where documents change."""
+
+    def __init__(self, meta: MetaRow, collections: Collections, accounting: Accounting) -> None:
+        self._meta = meta
+        self._collections = collections
+        self._accounting = accounting
+
+    def insert(self, batch: Batch, place: tuple[str, str], body: bytes) -> OpResult:
+        """Put a document that is not there.
+
+        Raises:
+            Refusal: There is no room for it, or for its collection.
+        """
+        name, document_id = place
+        encoded_id = document_id.encode()
+        size = len(encoded_id) + len(body)
+        self._accounting.check(size)
+        now = self._meta.now_ms * 1000
+        collection = self._collections.touch(name, now)
+        version = collection.floor + 1
+        collection.version_max = max(collection.version_max, version)
+        self._count(collection, documents=1, size=size)
+        row = tables.encode_document_row(version, now, now, body)
+        batch.put(self._collections.prefixes[name] + encoded_id, row)
+        batch.documents.append(("insert", name, document_id, version, row))
+        return OpResult(201, None, document_id, version, now, now)
+
+    def replace(
+        self, batch: Batch, place: tuple[str, str], old: bytes, body: bytes, *, change: str
+    ) -> OpResult:
+        """Put a document in the place of the row that is there, by a "replace" or an "update".
+
+        The result of an update carries the document: its sender does not know it.
+
+        Raises:
+            Refusal: There is no room for it.
+        """
+        name, document_id = place
+        size = len(body) - (len(old) - tables.HEADER_BYTES)
+        self._accounting.check(size)
+        now = self._meta.now_ms * 1000
+        collection = self._collections.touch(name, now)
+        old_version, created_us, _ = tables.decode_document_header(old)
+        version = old_version + 1
+        collection.version_max = max(collection.version_max, version)
+        self._count(collection, documents=0, size=size)
+        row = tables.encode_document_row(version, created_us, now, body)
+        batch.put(self._collections.prefixes[name] + document_id.encode(), row)
+        batch.documents.append((change, name, document_id, version, row))
+        document = body if change == "update" else None
+        return OpResult(200, None, document_id, version, created_us, now, document)
+
+    def remove(self, batch: Batch, place: tuple[str, str], old: bytes) -> None:
+        """Remove the row that is there."""
+        name, document_id = place
+        collection = self._collections.touch(name, self._meta.now_ms * 1000)
+        version = tables.decode_document_header(old)[0]
+        # The next life of this id, or of any other, starts above: an ETag is never seen twice.
+        collection.floor = max(collection.floor, version)
+        encoded_id = document_id.encode()
+        self._count(collection, documents=-1, size=tables.HEADER_BYTES - len(encoded_id) - len(old))
+        batch.delete(self._collections.prefixes[name] + encoded_id)
+        batch.documents.append(("delete", name, document_id, version, None))
+
+    def drop(self, batch: Batch, name: str, held_bytes: int) -> None:
+        """Note that a collection was dropped with all it held."""
+        self._meta.bytes -= held_bytes
+        batch.documents.append(("drop", name, "", 0, None))
+
+    def _count(self, collection: CollectionRow, *, documents: int, size: int) -> None:
+        collection.updated_us = self._meta.now_ms * 1000
+        collection.documents += documents
+        collection.bytes += size
+        self._meta.documents += documents
+        self._meta.bytes += size
