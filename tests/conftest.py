@@ -27,7 +27,7 @@ _services = services_announce()
 
 
 _WITHOUT_SERVICES = frozenset(
-    {"dataplane", "simulation", "transcripts", "processes", "linearizability"}
+    {"clients", "dataplane", "simulation", "transcripts", "processes", "linearizability"}
 )
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -12,11 +11,10 @@ import httpx
 from dataplane.client import calls
 from dataplane.client.anchors import TrustAnchor
 from dataplane.client.attempts import (
-    IMPORT_BATCH,
     PAGE_LIMIT,
     TIMEOUT_S,
     Attempts,
-    import_operations,
+    import_batches,
 )
 from dataplane.client.calls import Call, Json
 from dataplane.client.errors import ApiError, ClusterUnreachableError
@@ -116,10 +114,11 @@ class AsyncClient:
         *,
         if_match: int | None = None,
         absent: bool = False,
+        idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Create or replace a document; return it. `if_match` is the version it must have."""
         stored: dict[str, Any] = await self._run(
-            calls.put(collection, document_id, document, if_match, absent=absent)
+            calls.put(collection, document_id, document, if_match, absent=absent), idempotency_key
         )
         return stored
 
@@ -131,10 +130,12 @@ class AsyncClient:
         *,
         if_match: int | None = None,
         operators: bool = False,
+        idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Merge a patch into a document, or apply update operators; return the document."""
         stored: dict[str, Any] = await self._run(
-            calls.patch(collection, document_id, change, if_match, operators=operators)
+            calls.patch(collection, document_id, change, if_match, operators=operators),
+            idempotency_key,
         )
         return stored
 
@@ -169,10 +170,15 @@ class AsyncClient:
         return read.answered(found)
 
     async def delete(
-        self, collection: str, document_id: str, *, if_match: int | None = None
+        self,
+        collection: str,
+        document_id: str,
+        *,
+        if_match: int | None = None,
+        idempotency_key: str | None = None,
     ) -> None:
         """Delete a document."""
-        await self._run(calls.delete(collection, document_id, if_match))
+        await self._run(calls.delete(collection, document_id, if_match), idempotency_key)
 
     async def bulk(
         self, collection: str, operations: Sequence[Json], *, idempotency_key: str | None = None
@@ -186,6 +192,19 @@ class AsyncClient:
         """Return a page: documents, next, scanned, and plan when `explain` is asked."""
         page: dict[str, Any] = await self._run(calls.query(collection, options))
         return page
+
+    async def aggregate(
+        self,
+        collection: str,
+        pipeline: Sequence[Json],
+        *,
+        consistency: str | None = None,
+        explain: bool | None = None,
+    ) -> dict[str, Any]:
+        """Run a pipeline of stages; return documents, scanned, and plan when that is asked."""
+        options = {"consistency": consistency, "explain": explain}
+        answer: dict[str, Any] = await self._run(calls.aggregate(collection, pipeline, options))
+        return answer
 
     async def iterate(self, collection: str, **options: Any) -> AsyncIterator[dict[str, Any]]:
         """Yield every document that fits, page by page."""
@@ -205,8 +224,8 @@ class AsyncClient:
 
         A document with an `_id` replaces what is there; one without gets a new id.
         """
-        for batch in itertools.batched(documents, IMPORT_BATCH):
-            for result in await self.bulk(collection, import_operations(batch)):
+        for batch in import_batches(documents):
+            for result in await self.bulk(collection, batch):
                 yield result
 
     # --- Conflicts ------------------------------------------------------------------------------

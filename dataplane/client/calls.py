@@ -124,6 +124,13 @@ def query(collection: str, options: Json) -> Call:
     return Call("POST", f"{collection_path(collection)}/query", body)
 
 
+def aggregate(collection: str, pipeline: Sequence[Json], options: Json) -> Call:
+    """Run a pipeline; options that are None are left out."""
+    body = {"pipeline": list(pipeline)}
+    body |= {name: value for name, value in options.items() if value is not None}
+    return Call("POST", f"{collection_path(collection)}/aggregate", body)
+
+
 def evidence(cursor: str, limit: int) -> Call:
     """List proofs that nodes lied."""
     return Call("GET", "/api/v1/evidence", params={"cursor": cursor, "limit": str(limit)})

@@ -1,7 +1,6 @@
 """The blocking client: it tries the nodes in turn and repeats writes without doing them twice."""
 
 import contextlib
-import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
@@ -12,11 +11,10 @@ import httpx
 from dataplane.client import calls
 from dataplane.client.anchors import TrustAnchor
 from dataplane.client.attempts import (
-    IMPORT_BATCH,
     PAGE_LIMIT,
     TIMEOUT_S,
     Attempts,
-    import_operations,
+    import_batches,
 )
 from dataplane.client.calls import Call, Json
 from dataplane.client.errors import ApiError, ClusterUnreachableError
@@ -117,10 +115,11 @@ class Client:
         *,
         if_match: int | None = None,
         absent: bool = False,
+        idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Create or replace a document; return it. `if_match` is the version it must have."""
         stored: dict[str, Any] = self._run(
-            calls.put(collection, document_id, document, if_match, absent=absent)
+            calls.put(collection, document_id, document, if_match, absent=absent), idempotency_key
         )
         return stored
 
@@ -132,10 +131,12 @@ class Client:
         *,
         if_match: int | None = None,
         operators: bool = False,
+        idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Merge a patch into a document, or apply update operators; return the document."""
         stored: dict[str, Any] = self._run(
-            calls.patch(collection, document_id, change, if_match, operators=operators)
+            calls.patch(collection, document_id, change, if_match, operators=operators),
+            idempotency_key,
         )
         return stored
 
@@ -169,9 +170,16 @@ class Client:
             raise
         return read.answered(found)
 
-    def delete(self, collection: str, document_id: str, *, if_match: int | None = None) -> None:
+    def delete(
+        self,
+        collection: str,
+        document_id: str,
+        *,
+        if_match: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> None:
         """Delete a document."""
-        self._run(calls.delete(collection, document_id, if_match))
+        self._run(calls.delete(collection, document_id, if_match), idempotency_key)
 
     def bulk(
         self, collection: str, operations: Sequence[Json], *, idempotency_key: str | None = None
@@ -185,6 +193,19 @@ class Client:
         """Return a page: documents, next, scanned, and plan when `explain` is asked."""
         page: dict[str, Any] = self._run(calls.query(collection, options))
         return page
+
+    def aggregate(
+        self,
+        collection: str,
+        pipeline: Sequence[Json],
+        *,
+        consistency: str | None = None,
+        explain: bool | None = None,
+    ) -> dict[str, Any]:
+        """Run a pipeline of stages; return documents, scanned, and plan when that is asked."""
+        options = {"consistency": consistency, "explain": explain}
+        answer: dict[str, Any] = self._run(calls.aggregate(collection, pipeline, options))
+        return answer
 
     def iterate(self, collection: str, **options: Any) -> Iterator[dict[str, Any]]:
         """Yield every document that fits, page by page."""
@@ -203,8 +224,8 @@ class Client:
 
         A document with an `_id` replaces what is there; one without gets a new id.
         """
-        for batch in itertools.batched(documents, IMPORT_BATCH):
-            yield from self.bulk(collection, import_operations(batch))
+        for batch in import_batches(documents):
+            yield from self.bulk(collection, batch)
 
     # --- Conflicts ------------------------------------------------------------------------------
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "clients").glob("*/*.md")]
+)
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)#\s]+)(?:#[^)]*)?\)")
 CODE = re.compile(r"^\s+code\s*(?::\s*\S+\s*)?=\s*\"([a-z_]+)\"", re.MULTILINE)
 
@@ -25,7 +27,7 @@ def test_links_resolve(path):
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name)
 def test_files_named_in_code_style_exist(path):
-    pattern = re.compile(r"`((?:portal|dataplane|tests|docs|scripts|benchmarks)/[\w./-]+)`")
+    pattern = re.compile(r"`((?:portal|dataplane|clients|tests|docs|scripts|benchmarks)/[\w./-]+)`")
     for target in pattern.findall(path.read_text()):
         assert (ROOT / target).exists(), target
 

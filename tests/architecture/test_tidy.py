@@ -6,22 +6,33 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.packaging import build_hook
+
 ROOT = Path(__file__).resolve().parents[2]
 FUNCTION_LINES_MAX = 60
 FILE_LINES_MAX = 500
 SOURCES = sorted(
     path
-    for folder in ("portal", "dataplane", "tests", "benchmarks")
+    for folder in ("portal", "dataplane", "clients", "tests", "benchmarks")
     for path in (ROOT / folder).rglob("*.py")
-    if "migrations" not in path.parts
+    if not {"migrations", "node_modules"}.intersection(path.parts)
 )
 TEXTS = sorted(
     path
-    for folder in ("portal", "dataplane", "templates", "tests", "docs", "scripts", "benchmarks")
+    for folder in (
+        "portal",
+        "dataplane",
+        "templates",
+        "tests",
+        "docs",
+        "scripts",
+        "benchmarks",
+        "clients",
+    )
     for path in (ROOT / folder).rglob("*")
     if path.is_file()
-    and path.suffix in {".py", ".html", ".js", ".css", ".md", ".txt", ""}
-    and "__pycache__" not in path.parts
+    and path.suffix in {".py", ".html", ".js", ".css", ".md", ".txt", ".ts", ".json", ".toml", ""}
+    and not {"__pycache__", "node_modules"}.intersection(path.parts)
 ) + [path for path in ROOT.glob("*") if path.suffix in {".md", ".toml", ".txt", ".py"}]
 # Written apart so that this file does not find itself.
 BANNED = [
@@ -77,6 +88,12 @@ def test_every_package_has_one_sentence():
         if path.is_relative_to(ROOT / "tests"):
             continue
         assert ast.get_docstring(ast.parse(path.read_text())), f"{name(path)} has no docstring"
+
+
+def test_the_client_needs_nothing_that_its_package_does_not_bring():
+    """A mistake here is found at once, and not when the wheel is built."""
+    collected = build_hook().modules(ROOT / "clients" / "python")
+    assert "dataplane.client.client" in collected
 
 
 def test_vendored_packages_carry_their_licences():

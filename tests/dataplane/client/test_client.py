@@ -217,3 +217,29 @@ def test_the_command_line_shows_status_documents_and_queries(node, client, tmp_p
     assert "not_found" in missing.stderr
     assert node.api_key not in missing.stderr
     assert call("query", "cli", "--filter", "[").returncode == 1
+
+
+def test_an_import_of_large_documents_stays_below_what_a_node_takes_at_once(client, node):
+    """Thirty documents of 900 kB are more than one body may have."""
+    text = "x" * 900_000
+    rows = [{"_id": f"large{n}", "text": text, "n": n} for n in range(30)]
+    results = list(client.import_documents("large", rows))
+    assert [(r["id"], r["status"]) for r in results] == [(f"large{n}", 201) for n in range(30)]
+
+
+def test_a_pipeline_answers_through_both_clients(client, node):
+    client.put("piped", "a", {"n": 2})
+    client.put("piped", "b", {"n": 3})
+    pipeline = [{"$group": {"_id": None, "total": {"$sum": "$n"}}}]
+    answer = client.aggregate("piped", pipeline, explain=True)
+    assert answer["documents"] == [{"_id": None, "total": 5}]
+    assert "plan" in answer
+
+
+def test_a_write_that_is_named_is_done_once(client):
+    first = client.put("named", "a", {"n": 1}, idempotency_key="one")
+    assert client.put("named", "a", {"n": 1}, idempotency_key="one") == first
+    changed = client.patch("named", "a", {"n": 2}, idempotency_key="two")
+    assert client.patch("named", "a", {"n": 2}, idempotency_key="two") == changed
+    client.delete("named", "a", idempotency_key="three")
+    client.delete("named", "a", idempotency_key="three")

@@ -1,0 +1,104 @@
+"""The package `aerolith`: what is in it, and that it works where the repository is not."""
+
+import json
+import shutil
+import tarfile
+import zipfile
+
+import pytest
+
+from dataplane.client.anchors import dump_anchor
+from tests.clients.packaging import (
+    PROJECT,
+    ROOT,
+    build_hook,
+    build_sdist,
+    build_wheel,
+    fresh_environment,
+    run,
+)
+
+USE = """
+import asyncio, importlib.util, json, sys
+from pathlib import Path
+from aerolith import ApiError, AsyncClient, Client, Outbox, verify_answer
+from aerolith.anchors import load_anchor_file
+
+urls, token, folder = json.loads(sys.argv[1])
+assert importlib.util.find_spec("dataplane") is None
+anchor = load_anchor_file(Path(folder, "anchor.json"))
+
+async def as_others_do():
+    async with AsyncClient(urls, token) as client:
+        rows = [{"_id": f"n{n}", "n": n} for n in range(3)]
+        results = [r["status"] async for r in client.import_documents("package", rows)]
+        total = {"$group": {"_id": None, "total": {"$sum": "$n"}}}
+        return results, await client.aggregate("package", [total])
+
+with Client(urls, token, anchor=anchor) as client:
+    results, answer = asyncio.run(as_others_do())
+    with Outbox(Path(folder, "outbox.sqlite")) as outbox:
+        outbox.put("package", "queued", {"n": 9})
+        flushed = outbox.flush(client).done
+    proven = client.get("package", "n1", proof=True)
+    Path(folder, "answer.json").write_text(json.dumps(proven))
+    try:
+        client.put("package", "n1", {}, if_match=7)
+    except ApiError as refused:
+        code = refused.code
+    pages = [d["_id"] for d in client.iterate("package", limit=1, sort={"n": -1})]
+said = verify_answer(Path(folder, "answer.json").read_bytes(), anchor).version
+print(json.dumps([results, answer["documents"], flushed, code, pages, said]))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    return build_wheel(PROJECT, tmp_path_factory.mktemp("wheel"))
+
+
+def contents(wheel) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if "/RECORD" not in name}
+
+
+def test_a_wheel_works_in_an_empty_environment_against_a_real_node(wheel, node, tmp_path):
+    python = fresh_environment(tmp_path / "environment", wheel)
+    (tmp_path / "anchor.json").write_bytes(dump_anchor(node.anchor))
+    arguments = json.dumps([node.urls, node.api_key, str(tmp_path)])
+    said = run(python, "-I", "-c", USE, arguments, cwd=tmp_path)
+    total = [{"_id": None, "total": 3}]
+    ids = ["queued", "n2", "n1", "n0"]
+    assert json.loads(said) == [[201] * 3, total, 1, "precondition_failed", ids, 1]
+
+
+def test_the_wheel_is_typed_and_has_no_word_of_where_it_came_from(wheel):
+    files = contents(wheel)
+    assert "aerolith/py.typed" in files
+    assert files["aerolith-0.1.0.dist-info/licenses/LICENSE"] == (ROOT / "LICENSE").read_bytes()
+    assert {name.split("/")[0] for name in files} == {"aerolith", "aerolith-0.1.0.dist-info"}
+    assert [n for n, data in files.items() if b"import dataplane" in data] == []
+    assert [n for n, data in files.items() if b"from dataplane" in data] == []
+
+
+def test_a_source_distribution_gives_the_same_wheel_without_the_repository(wheel, tmp_path):
+    packed = build_sdist(PROJECT, tmp_path / "sdist")
+    with tarfile.open(packed) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (project,) = (tmp_path / "unpacked").iterdir()
+    again = build_wheel(project, tmp_path / "again")
+    assert contents(again) == contents(wheel)
+
+
+def test_a_client_that_imports_more_of_the_data_plane_is_not_packaged(tmp_path):
+    hook = build_hook()
+    copy = tmp_path / "clients" / "python"
+    copy.mkdir(parents=True)
+    for package in ("client", "consensus", "wire", "storage"):
+        shutil.copytree(ROOT / "dataplane" / package, tmp_path / "dataplane" / package)
+    shutil.copy(ROOT / "dataplane" / "ports.py", tmp_path / "dataplane")
+    assert hook.modules(copy).keys() == hook.modules(PROJECT).keys()
+    with (tmp_path / "dataplane" / "client" / "quorum.py").open("a") as file:
+        file.write("from dataplane.storage import engine\n")
+    with pytest.raises(hook.VendoringError, match=r"dataplane\.storage"):
+        hook.modules(copy)
