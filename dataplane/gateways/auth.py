@@ -32,7 +32,8 @@ class Caller:
 
     def covers(self, collection: str) -> bool:
         """Whether one of the key's patterns matches the collection."""
-        return any(fnmatchcase(collection, pattern) for pattern in self.key.collections)
+        patterns = self.key.collections
+        return "*" in patterns or any(fnmatchcase(collection, pattern) for pattern in patterns)
 
 
 def authenticate(authorization: str | None, view: StateView, now_ms: int) -> Caller:

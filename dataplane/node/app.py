@@ -18,8 +18,8 @@ from dataplane.documents.state import StateMachine
 from dataplane.documents.types import Genesis, GenesisKey
 from dataplane.documents.view import StateView
 from dataplane.gateways.calls import REPORT_S
+from dataplane.gateways.context import Context
 from dataplane.gateways.rest.app import RestApp
-from dataplane.gateways.rest.context import Context
 from dataplane.gateways.rest.http import HttpServer
 from dataplane.node.figures import NodeFigures
 from dataplane.node.usage import UsageReporter

@@ -4,7 +4,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from dataplane.gateways.auth import Caller, authenticate
+from dataplane.gateways.auth import Caller
+from dataplane.gateways.context import LAG_HEADER, SEQUENCE_HEADER, Context
 from dataplane.gateways.errors import Problem, problem_of
 from dataplane.gateways.rest import (
     changes,
@@ -18,7 +19,6 @@ from dataplane.gateways.rest import (
     queries,
     rejections,
 )
-from dataplane.gateways.rest.context import LAG_HEADER, SEQUENCE_HEADER, Context
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.responses import problem_response
 
@@ -73,9 +73,6 @@ PLACED: dict[str, dict[str, tuple[str, Placed]]] = {
     },
 }
 
-FREE_WHEN_SPENT = frozenset({"delete"})
-"""Classes that are counted but never refused: deleting is how a full plan is cured."""
-
 
 class RestApp:
     """Answers requests of clients."""
@@ -121,31 +118,22 @@ class RestApp:
         if not request.path.startswith(PREFIX):
             raise Problem("not_found", f"nothing at {request.path}")
         parts = tuple(request.path[len(PREFIX) :].split("/"))
-        caller = authenticate(
-            request.headers.get("authorization"), context.state.view, context.clock.now_ms()
-        )
+        admission = context.admission
+        caller = admission.caller_of(request.headers.get("authorization"))
         if len(parts) == 4 and parts[0] == "collections" and parts[2] in PLACED:
             placed_class, placed = _by_method(PLACED[parts[2]], request)
-            self._charge(placed_class)
+            admission.charge(placed_class)
             return placed_class, placed(context, request, caller, (parts[1], parts[3]))
         if parts in PLAIN:
             plain_class, plain = _by_method(PLAIN[parts], request)
-            self._charge(plain_class)
+            admission.charge(plain_class)
             return plain_class, plain(context, request, caller)
         shape = (parts[0], "*", *parts[2:]) if len(parts) > 1 else parts
         if shape not in NAMED:
             raise Problem("not_found", f"nothing at {request.path}")
         named_class, named = _by_method(NAMED[shape], request)
-        self._charge(named_class)
+        admission.charge(named_class)
         return named_class, named(context, request, caller, parts[1])
-
-    def _charge(self, call_class: str) -> None:
-        """Count the call; refuse it when the plan is used up."""
-        if not call_class:
-            return
-        if call_class not in FREE_WHEN_SPENT:
-            self._context.meter.check(self._context.clock.now_ms())
-        self._context.meter.count("write" if call_class == "delete" else call_class)
 
 
 def _has(response: Response, header: str) -> bool:

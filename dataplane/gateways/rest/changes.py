@@ -8,9 +8,9 @@ import msgspec
 
 from dataplane.documents.values import parse_json_document
 from dataplane.gateways.auth import Caller
+from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem, problem_of
 from dataplane.gateways.feeds import Feed, FeedRequest, parse_place
-from dataplane.gateways.rest.context import Context
 from dataplane.gateways.rest.http import Request, Response
 
 FILTER_BYTES_MAX: Final = 16 * 1024

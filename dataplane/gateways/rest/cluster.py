@@ -1,7 +1,5 @@
 """Collections, keys, limits, and what the cluster says of itself."""
 
-from typing import Any
-
 import msgspec
 
 from dataplane.documents.commands import (
@@ -17,18 +15,14 @@ from dataplane.documents.commands import (
 )
 from dataplane.documents.conflicts import POLICY_OPTION
 from dataplane.documents.values import check_collection_name, pack_document
+from dataplane.gateways.answers import collection_body, key_body, result_problem
 from dataplane.gateways.auth import Caller
-from dataplane.gateways.calls import timestamp_ms
+from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem
-from dataplane.gateways.rest.context import Context
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.parsing import idempotency_of, object_of, struct_of
-from dataplane.gateways.rest.responses import (
-    collection_body,
-    json_response,
-    key_body,
-    result_problem,
-)
+from dataplane.gateways.rest.responses import answer_response, json_response
+from dataplane.gateways.services import cluster
 
 COLLECTION_OPTIONS = frozenset({POLICY_OPTION})
 
@@ -67,10 +61,7 @@ async def ordered(context: Context, op: Op) -> tuple[OpResult, int]:
 
 async def collections_list(context: Context, _request: Request, caller: Caller) -> Response:
     """GET the collections that the key covers."""
-    caller.require("documents:read")
-    records = [r for r in context.state.view.collections() if caller.covers(r.name)]
-    body = {"collections": [collection_body(record) for record in records]}
-    return json_response(body, 200, context.position(context.cluster.executed))
+    return answer_response(cluster.collections_list(context, caller))
 
 
 async def collection_put(context: Context, request: Request, caller: Caller, name: str) -> Response:
@@ -146,83 +137,14 @@ async def quota_put(context: Context, request: Request, caller: Caller) -> Respo
         idempotency_of(request, caller),
     )
     _, sequence = await ordered(context, op)
-    return json_response(quota_body(context), 200, context.position(sequence))
-
-
-def quota_body(context: Context) -> dict[str, Any]:
-    """Return the limits and what is used, as they are enforced."""
-    quota = context.state.view.quota()
-    return {
-        "calls": {
-            "used": context.meter.used,
-            "limit": quota.calls_limit,
-            "resets": timestamp_ms(quota.calls_resets_ms),
-        },
-        "storage": {"used": quota.storage_used_bytes, "limit": quota.storage_limit_bytes},
-    }
+    return json_response(cluster.quota_body(context), 200, context.position(sequence))
 
 
 async def stats(context: Context, _request: Request, caller: Caller) -> Response:
     """GET totals and live figures of this node."""
-    caller.require("cluster:read")
-    status, totals = context.cluster.status(), context.state.view.stats()
-    body = {
-        "documents": totals.documents,
-        "bytes": {"ssd": totals.bytes},
-        "collections": totals.collections,
-        "node_id": status.node_id,
-        "role": "primary" if status.primary == status.node_id else "backup",
-        "ready": status.ready,
-        "view": status.view,
-        "sequence": status.sequence,
-        "primary": status.primary,
-        "members": len(status.members),
-        "f": status.f,
-        "quorum": status.quorum,
-        "evidence": status.evidence,
-        **context.figures.live(),
-        **quota_body(context),
-    }
-    return json_response(body, 200, context.position(status.sequence))
+    return answer_response(cluster.stats(context, caller))
 
 
 async def nodes_status(context: Context, _request: Request, caller: Caller) -> Response:
     """GET every member as this node sees it."""
-    caller.require("cluster:read")
-    status = context.cluster.status()
-    nodes = [
-        {
-            "id": member.id,
-            "address": member.address,
-            "role": member.role,
-            "reachable": member.reachable,
-            "sequence": member.executed,
-            "lag": member.lag,
-            "faults": member.faults,
-            "evidence": member.evidence,
-        }
-        for member in status.members
-    ]
-    body = {
-        "nodes": nodes,
-        "epoch": status.epoch,
-        "ends_at": status.ends_at,
-        "is_member": status.is_member,
-        "behind": status.behind,
-        "view": status.view,
-        "sequence": status.sequence,
-        "primary": status.primary,
-        "f": status.f,
-        "quorum": status.quorum,
-        "stable": status.stable,
-        "amnesia": status.amnesia,
-        "diverged": status.diverged,
-        "copying": status.copying,
-        "checkpoints": [
-            {"sequence": sequence, "root": root.hex()}
-            for sequence, root in context.reads.roots.items()
-        ],
-        "crash_budget": len(nodes) - status.quorum,
-        "partition": msgspec.to_builtins(status.partition),
-    }
-    return json_response(body, 200, context.position(status.sequence))
+    return answer_response(cluster.nodes_status(context, caller))

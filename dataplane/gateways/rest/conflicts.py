@@ -9,17 +9,14 @@ from dataplane.documents.commands import Barrier, Resolve, decode_result, encode
 from dataplane.documents.conflicts import CONFLICTS
 from dataplane.documents.tables import decode_document_row
 from dataplane.documents.values import check_collection_name, check_names, pack_document
+from dataplane.gateways.answers import record_body, result_body, result_problem
 from dataplane.gateways.auth import Caller
+from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem
-from dataplane.gateways.rest.context import Context
+from dataplane.gateways.operations import OWN_NAMES
 from dataplane.gateways.rest.http import Request, Response
-from dataplane.gateways.rest.parsing import OWN_NAMES, idempotency_of, struct_of
-from dataplane.gateways.rest.responses import (
-    json_response,
-    record_body,
-    result_body,
-    result_problem,
-)
+from dataplane.gateways.rest.parsing import idempotency_of, struct_of
+from dataplane.gateways.rest.responses import json_response
 
 PAGE_MAX: Final = 100
 _BARRIER: Final = encode_op(Barrier())

@@ -7,8 +7,8 @@ import msgspec
 from dataplane.client.evidence import document_of
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.calls import timestamp_ms
+from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem
-from dataplane.gateways.rest.context import Context
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.parsing import number_of
 from dataplane.gateways.rest.responses import json_response

@@ -4,8 +4,8 @@ import msgspec
 
 from dataplane.documents.commands import Reconfigure
 from dataplane.gateways.auth import Caller
+from dataplane.gateways.context import Context
 from dataplane.gateways.rest.cluster import ordered
-from dataplane.gateways.rest.context import Context
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.parsing import struct_of
 from dataplane.gateways.rest.responses import json_response

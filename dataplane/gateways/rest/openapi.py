@@ -6,7 +6,7 @@ import msgspec
 
 from dataplane.gateways.errors import TITLES
 from dataplane.gateways.rest.questions import QUESTIONS, json_content
-from dataplane.gateways.rest.reads import CONSISTENCIES
+from dataplane.gateways.services.reads import CONSISTENCIES
 from dataplane.wire.proofs import Proof
 
 DOCUMENT_PATH: Final = "/api/v1/collections/{c}/documents/{id}"

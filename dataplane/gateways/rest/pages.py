@@ -4,8 +4,8 @@ from collections.abc import Callable
 from importlib import resources
 from typing import Final
 
+from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem
-from dataplane.gateways.rest.context import Context
 from dataplane.gateways.rest.gateways import identity
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.openapi import openapi_document

@@ -1,36 +1,22 @@
 """Requests of clients as operations of the cluster."""
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from blake3 import blake3
 
-from dataplane.documents.commands import Create, Delete, Op, Patch, Put, Update
-from dataplane.documents.errors import TOO_LARGE, Refusal, invalid
-from dataplane.documents.values import (
-    DOCUMENT_BYTES_MAX,
-    Json,
-    check_collection_name,
-    check_id,
-    check_names,
-    pack_document,
-    parse_json_document,
-)
+from dataplane.documents.values import Json, parse_json_document
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.errors import Problem
+from dataplane.gateways.operations import Condition, idempotency_name
 from dataplane.gateways.rest.http import Request
 
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 UPDATE: Final = "application/vnd.aerolith.update+json"
-WITH_BASE_BYTES_MAX: Final = DOCUMENT_BYTES_MAX
-"""Of a write and its base together: both travel in one operation."""
-BULK_OPERATIONS_MAX: Final = 1_000
 BULK_BYTES_MAX: Final = 16 * 1024 * 1024
-IDEMPOTENCY_KEY_MAX: Final = 255
 QUERY_DIGITS_MAX: Final = 9
-OWN_NAMES: Final = ("_id", "_version", "_created", "_updated", "_proof")
-"""What reads add to a document; sending it back is harmless."""
+POSITION_DIGITS_MAX: Final = 18
+"""A number of so many digits fits into 64 bits."""
 
 
 def number_of(request: Request, name: str, default: int) -> int:
@@ -90,18 +76,21 @@ def struct_of[S: msgspec.Struct](request: Request, kind: type[S]) -> S:
 
 
 def idempotency_of(request: Request, caller: Caller, part: int | None = None) -> bytes | None:
-    """Return the replicated name of the request's Idempotency-Key, per key of the caller.
+    """Return the replicated name of the request's Idempotency-Key.
 
     Raises:
         Problem: `invalid` when it is empty or too long.
     """
-    given = request.headers.get("idempotency-key")
-    if given is None:
-        return None
-    if not 1 <= len(given) <= IDEMPOTENCY_KEY_MAX:
-        raise Problem("invalid", f"an Idempotency-Key has 1 to {IDEMPOTENCY_KEY_MAX} characters")
-    suffix = b"" if part is None else b"|%d" % part
-    return blake3(caller.key.id.encode() + b"|" + given.encode() + suffix).digest()
+    return idempotency_name(caller, request.headers.get("idempotency-key"), part)
+
+
+def condition_of(request: Request, caller: Caller) -> Condition:
+    """Return the condition of a write.
+
+    Raises:
+        Problem: `invalid`.
+    """
+    return Condition(if_match(request), if_none_match(request), idempotency_of(request, caller))
 
 
 def if_match(request: Request) -> int | None:
@@ -114,7 +103,7 @@ def if_match(request: Request) -> int | None:
     if given is None:
         return None
     text = given.strip().strip('"')
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit() and len(text) <= POSITION_DIGITS_MAX):
         raise Problem("invalid", "If-Match takes one version in quotes, as ETag gave it")
     return int(text)
 
@@ -133,196 +122,13 @@ def if_none_match(request: Request) -> bool:
     return True
 
 
-def base_of(given: object, version: int | None, pointer: str) -> bytes | None:
-    """Return the packed base of a conditional write: the document as it was read.
+def position_of(request: Request) -> int:
+    """Return the sequence that the client saw last, 0 when it names none.
 
     Raises:
-        Refusal: `invalid`.
+        Problem: `invalid`.
     """
-    if given is None:
-        return None
-    if not isinstance(given, dict):
-        raise invalid(pointer, "a base is the document as it was read")
-    if version is None:
-        raise invalid(pointer, "a base needs the version it is of: If-Match, or if_version")
-    if given.get("_version", version) != version:
-        raise invalid(f"{pointer}/_version", "differs from the version that the write expects")
-    own = {name: value for name, value in given.items() if name not in OWN_NAMES}
-    check_names(own)
-    return pack_document(own)
-
-
-def check_together(*parts: bytes | None) -> None:
-    """Refuse a write and a base that do not fit into one operation.
-
-    Raises:
-        Refusal: `too_large`.
-    """
-    if sum(len(part) for part in parts if part is not None) > WITH_BASE_BYTES_MAX:
-        raise Refusal(TOO_LARGE, f"document and base are over {WITH_BASE_BYTES_MAX} bytes")
-
-
-def _without_own_id(document: Json, document_id: str) -> Json:
-    """Allow a body to repeat the id of its path, and what a read returned, but no other `_` name.
-
-    `_version`, `_created`, `_updated` and `_proof` come back from reads; sending them back is
-    harmless.
-    """
-    given = document.pop("_id", document_id)
-    if given != document_id:
-        raise invalid("/_id", "differs from the id in the path")
-    for name in OWN_NAMES:
-        document.pop(name, None)
-    check_names(document)
-    return document
-
-
-def create_op(
-    request: Request, collection: str, caller: Caller, generated_id: str
-) -> tuple[Create, bytes]:
-    """Return the operation of a POST, and the document."""
-    check_collection_name(collection)
-    document = object_of(request, bytes_max=2 * 1024 * 1024)
-    chosen = document.pop("_id", None)
-    if chosen is not None and not isinstance(chosen, str):
-        raise invalid("/_id", "an id is a string")
-    document_id = chosen if chosen is not None else generated_id
-    check_id(document_id)
-    check_names(document)
-    body = pack_document(document)
-    op = Create(
-        collection,
-        document_id,
-        body,
-        generated=chosen is None,
-        idempotency=idempotency_of(request, caller),
-    )
-    return op, body
-
-
-def put_op(request: Request, collection: str, document_id: str, caller: Caller) -> Put:
-    """Return the operation of a PUT."""
-    check_collection_name(collection)
-    check_id(document_id)
-    document = object_of(request, bytes_max=2 * 1024 * 1024)
-    version = if_match(request)
-    base = base_of(document.pop("_base", None), version, "/_base")
-    packed = pack_document(_without_own_id(document, document_id))
-    check_together(packed, base)
-    return Put(
-        collection,
-        document_id,
-        packed,
-        if_version=version,
-        if_none_match=if_none_match(request),
-        idempotency=idempotency_of(request, caller),
-        base=base,
-    )
-
-
-def patch_op(request: Request, collection: str, document_id: str, caller: Caller) -> Patch | Update:
-    """Return the operation of a PATCH, by its content type."""
-    check_collection_name(collection)
-    check_id(document_id)
-    kind = require_media_type(request, JSON, MERGE_PATCH, UPDATE)
-    body = parse_json_document(request.body, bytes_max=2 * 1024 * 1024)
-    version, idempotency = if_match(request), idempotency_of(request, caller)
-    base = base_of(body.pop("_base", None), version, "/_base")
-    packed = pack_document(body)
-    check_together(packed, base)
-    if kind == UPDATE:
-        return Update(collection, document_id, packed, version, idempotency, base)
-    check_names(body)
-    return Patch(collection, document_id, packed, version, idempotency, base)
-
-
-def delete_op(request: Request, collection: str, document_id: str, caller: Caller) -> Delete:
-    """Return the operation of a DELETE."""
-    check_collection_name(collection)
-    check_id(document_id)
-    return Delete(collection, document_id, if_match(request), idempotency_of(request, caller))
-
-
-class BulkItem(msgspec.Struct, forbid_unknown_fields=True):
-    """One operation of a bulk request; see `commands.Put` for `base` and `stamp`."""
-
-    op: str
-    id: str | None = None
-    document: dict[str, Any] | None = None
-    if_version: int | None = None
-    base: dict[str, Any] | None = None
-    stamp: str | None = None
-
-
-def bulk_items(request: Request) -> list[Any]:
-    """Return the items of a bulk request, not checked yet.
-
-    Raises:
-        Problem: `invalid`, `too_large`.
-    """
-    body = object_of(request)
-    items = body.pop("operations", None)
-    if body or not isinstance(items, list) or not items:
-        raise Problem("invalid", 'send {"operations": [...]} with at least one operation')
-    if len(items) > BULK_OPERATIONS_MAX:
-        raise Problem("too_large", f"a bulk request has at most {BULK_OPERATIONS_MAX} operations")
-    return items
-
-
-def bulk_op(
-    raw: object, collection: str, idempotency: bytes | None, generated_id: str
-) -> tuple[str, Op]:
-    """Return the operation of one bulk item.
-
-    Raises:
-        Refusal: `invalid` and the like, for this item alone.
-    """
-    try:
-        item = msgspec.convert(raw, BulkItem)
-    except msgspec.ValidationError as error:
-        raise Refusal("invalid", str(error)) from error
-    document = item.document
-    if item.op == "create" and item.id is None and document is not None:
-        item.id = document.pop("_id", None)
-    document_id = item.id if item.id is not None else generated_id
-    if not isinstance(document_id, str):
-        raise invalid("/id", "an id is a string")
-    check_id(document_id)
-    if item.op != "create" and item.id is None:
-        raise invalid("/id", "this operation needs an id")
-    base = base_of(item.base, item.if_version, "/base")
-    condition = item.if_version, idempotency, base, item.stamp
-    if item.op == "delete":
-        return item.op, Delete(collection, document_id, *condition)
-    if document is None:
-        raise invalid("/document", "this operation needs a document")
-    return item.op, _bulk_write(item, (collection, document_id), document, condition)
-
-
-def _bulk_write(
-    item: BulkItem,
-    place: tuple[str, str],
-    document: Json,
-    condition: tuple[int | None, bytes | None, bytes | None, str | None],
-) -> Op:
-    collection, document_id = place
-    version, idempotency, base, stamp = condition
-    if item.op == "patch":
-        check_names(document)
-    elif item.op in {"create", "put"}:
-        document = _without_own_id(document, document_id)
-    packed = pack_document(document)
-    check_together(packed, base)
-    match item.op:
-        case "patch":
-            return Patch(collection, document_id, packed, version, idempotency, base, stamp)
-        case "update":
-            return Update(collection, document_id, packed, version, idempotency, base, stamp)
-        case "create":
-            generated = item.id is None
-            return Create(collection, document_id, packed, generated, idempotency, stamp)
-        case "put":
-            put = Put(collection, document_id, packed, version, idempotency=idempotency)
-            return msgspec.structs.replace(put, base=base, stamp=stamp)
-        case _:
-            raise invalid("/op", "one of create, put, patch, update, delete")
+    after = request.headers.get("aerolith-after", "0")
+    if not (after.isascii() and after.isdigit() and len(after) <= POSITION_DIGITS_MAX):
+        raise Problem("invalid", "Aerolith-After takes a sequence, as Aerolith-Sequence gave it")
+    return int(after)

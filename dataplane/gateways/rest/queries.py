@@ -1,105 +1,26 @@
-"""Questions about a whole collection: query and aggregate."""
+"""The routes of questions about a whole collection."""
 
-from collections.abc import Generator
-from typing import Any, Final
-
-from dataplane.documents.commands import Barrier, decode_result, encode_op
-from dataplane.documents.values import check_readable_name
 from dataplane.gateways.auth import Caller
-from dataplane.gateways.errors import Problem, error_fields
-from dataplane.gateways.rest.context import Context
+from dataplane.gateways.context import Context
 from dataplane.gateways.rest.http import Request, Response
-from dataplane.gateways.rest.parsing import object_of
-from dataplane.gateways.rest.reads import (
-    consistency_of,
-    position_of,
-    require_sound,
-    wait_for_position,
-)
-from dataplane.gateways.rest.responses import json_response, result_problem
-from dataplane.query import aggregate_steps, parse_aggregate, parse_query, query_steps
-
-BODY_BYTES_MAX: Final = 1024 * 1024
-BOUNDED_QUERY: Final = "nodes compare single documents only: ask for strong, session or local"
-_BARRIER: Final = encode_op(Barrier())
+from dataplane.gateways.rest.parsing import object_of, position_of
+from dataplane.gateways.rest.responses import answer_response
+from dataplane.gateways.services import queries
 
 
 async def query(context: Context, request: Request, caller: Caller, collection: str) -> Response:
-    """POST a query; strong ones run here once this node caught up (decisions 0003 and 0009)."""
+    """POST a query."""
     caller.require("documents:read", collection)
-    check_readable_name(collection)
-    body = object_of(request, bytes_max=BODY_BYTES_MAX)
-    consistency = _consistency(body)
-    parsed = parse_query(collection, body)
-    await _reach(context, request, consistency)
-    steps = query_steps(context.state.view, parsed)
-    page, sequence = await context.turns.run(_placed(context, steps))
-    answer: dict[str, Any] = {
-        "documents": page.documents,
-        "next": page.next,
-        "scanned": page.scanned,
-    }
-    if page.plan is not None:
-        answer["plan"] = page.plan
-    return _answer(context, answer, consistency, sequence)
+    body = object_of(request, bytes_max=queries.BODY_BYTES_MAX)
+    after = position_of(request)
+    return answer_response(await queries.query(context, caller, collection, body, after=after))
 
 
 async def aggregate(
     context: Context, request: Request, caller: Caller, collection: str
 ) -> Response:
-    """POST a pipeline; every collection that it reads must be open to the caller."""
+    """POST a pipeline."""
     caller.require("documents:read", collection)
-    check_readable_name(collection)
-    body = object_of(request, bytes_max=BODY_BYTES_MAX)
-    consistency = _consistency(body)
-    parsed = parse_aggregate(collection, body)
-    for name in parsed.reads:
-        caller.require("documents:read", name)
-    await _reach(context, request, consistency)
-    steps = aggregate_steps(context.state.view, parsed)
-    result, sequence = await context.turns.run(_placed(context, steps))
-    answer: dict[str, Any] = {"documents": result.documents, "scanned": result.scanned}
-    if result.plan is not None:
-        answer["plan"] = result.plan
-    return _answer(context, answer, consistency, sequence)
-
-
-def _consistency(body: dict[str, Any]) -> str:
-    consistency = consistency_of(body.get("consistency"))
-    if consistency == "bounded":
-        raise Problem("invalid", BOUNDED_QUERY, error_fields((("/consistency", BOUNDED_QUERY),)))
-    return consistency
-
-
-async def _reach(context: Context, request: Request, consistency: str) -> None:
-    """Wait until this node's state holds what the caller must see."""
-    if consistency == "strong":
-        await _catch_up(context)
-    elif consistency == "session":
-        await wait_for_position(context, position_of(request))
-
-
-async def _catch_up(context: Context) -> None:
-    """Bring this node's state so far that it holds everything acknowledged before."""
-    if await context.reads.strong(None) is not None:
-        return
-    submitted = await context.submit([_BARRIER])
-    result = decode_result(submitted.results[0])
-    if result.status >= 400:
-        raise result_problem(result)
-
-
-def _placed[T](
-    context: Context, steps: Generator[None, None, T]
-) -> Generator[None, None, tuple[T, int]]:
-    """Add the sequence of the state that the steps see: that of their first turn."""
-    require_sound(context)
-    sequence = context.cluster.executed
-    return (yield from steps), sequence
-
-
-def _answer(context: Context, body: dict[str, Any], consistency: str, sequence: int) -> Response:
-    headers = context.position(sequence)
-    if consistency != "strong":
-        headers.append(context.staleness(sequence))
-    return json_response(body, 200, headers)
+    body = object_of(request, bytes_max=queries.BODY_BYTES_MAX)
+    after = position_of(request)
+    return answer_response(await queries.aggregate(context, caller, collection, body, after=after))

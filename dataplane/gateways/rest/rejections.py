@@ -5,8 +5,8 @@ from typing import Final
 import msgspec
 
 from dataplane.gateways.auth import Caller
+from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem
-from dataplane.gateways.rest.context import Context
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.parsing import number_of
 from dataplane.gateways.rest.responses import json_response

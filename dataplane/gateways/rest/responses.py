@@ -1,20 +1,12 @@
-"""Results of the cluster as HTTP responses."""
-
-from typing import Any, Final
+"""Answers and refusals as HTTP responses."""
 
 import msgspec
 
-from dataplane.documents.commands import OpResult
-from dataplane.documents.conflicts import LAST_WRITER_WINS, MERGE_PATCH
-from dataplane.documents.merging import unpack_fields
-from dataplane.documents.types import CollectionRecord, DocumentRecord, KeyRecord
-from dataplane.documents.values import unpack_document
-from dataplane.gateways.calls import timestamp_ms, timestamp_us
-from dataplane.gateways.errors import Problem, error_fields
+from dataplane.gateways.answers import Answer
+from dataplane.gateways.errors import Problem
 from dataplane.gateways.rest.http import Response
 
 _encoder = msgspec.json.Encoder()
-_MET_NAMES: Final = {LAST_WRITER_WINS: "overwrote", MERGE_PATCH: "merged"}
 
 
 def json_response(
@@ -22,6 +14,13 @@ def json_response(
 ) -> Response:
     """Return a JSON response."""
     return Response(status, _encoder.encode(body), headers=headers or [])
+
+
+def answer_response(answer: Answer) -> Response:
+    """Return an answer of the service layer as a response."""
+    if answer.body is None:
+        return Response(answer.status, headers=answer.facts)
+    return Response(answer.status, _encoder.encode(answer.body), headers=answer.facts)
 
 
 def problem_response(problem: Problem, instance: str) -> Response:
@@ -35,106 +34,3 @@ def problem_response(problem: Problem, instance: str) -> Response:
         "application/problem+json",
         headers,
     )
-
-
-def etag(version: int) -> tuple[str, str]:
-    """Return the header that names a document's version."""
-    return ("ETag", f'"{version}"')
-
-
-def document_body(  # noqa: PLR0917 - the columns of a document
-    document_id: str, version: int, created_us: int, updated_us: int, body: bytes
-) -> dict[str, Any]:
-    """Return a document as clients see it."""
-    return {
-        "_id": document_id,
-        "_version": version,
-        "_created": timestamp_us(created_us),
-        "_updated": timestamp_us(updated_us),
-        **unpack_document(body),
-    }
-
-
-def record_body(record: DocumentRecord) -> dict[str, Any]:
-    """Return a stored document as clients see it."""
-    return document_body(
-        record.id, record.version, record.created_us, record.updated_us, record.body
-    )
-
-
-def result_problem(result: OpResult) -> Problem:
-    """Return the problem of a refused operation."""
-    assert result.code is not None
-    fields = error_fields(result.errors)
-    if result.version is not None:
-        fields["version"] = result.version
-    return Problem(result.code, result.detail or "", fields | conflict_fields(result))
-
-
-def conflict_fields(result: OpResult) -> dict[str, Any]:
-    """Return what a result says of a conflict: settled by a policy, or not."""
-    fields: dict[str, Any] = {}
-    if result.policy is not None:
-        fields[_MET_NAMES[result.policy]] = result.met
-    if result.fields is not None:
-        fields["conflicts"] = unpack_fields(result.fields)
-    if result.conflict is not None:
-        fields["conflict"] = result.conflict
-    return fields
-
-
-def policy_headers(result: OpResult) -> list[tuple[str, str]]:
-    """Return the headers that say which version a policy overwrote or merged with."""
-    if result.policy is None:
-        return []
-    return [(f"Aerolith-{_MET_NAMES[result.policy].capitalize()}", str(result.met))]
-
-
-def result_body(result: OpResult, document: bytes) -> dict[str, Any]:
-    """Return the document a successful operation left behind."""
-    assert result.id is not None
-    assert result.version is not None
-    assert result.created_us is not None
-    assert result.updated_us is not None
-    return document_body(result.id, result.version, result.created_us, result.updated_us, document)
-
-
-def item_body(result: OpResult, *, with_document: bool = False) -> dict[str, Any]:
-    """Return one result of a bulk request, with the document where it is wanted or merged."""
-    item: dict[str, Any] = {"status": result.status}
-    if result.id is not None:
-        item["id"] = result.id
-    if result.version is not None:
-        item["version"] = result.version
-    if result.code is not None:
-        item["code"] = result.code
-        item["detail"] = result.detail
-        item |= error_fields(result.errors)
-    item |= conflict_fields(result)
-    if (with_document or result.policy == MERGE_PATCH) and result.document is not None:
-        item["document"] = unpack_document(result.document)
-    return item
-
-
-def collection_body(record: CollectionRecord) -> dict[str, Any]:
-    """Return a collection as clients see it."""
-    return {
-        "name": record.name,
-        "documents": record.documents,
-        "bytes": record.bytes,
-        "created": timestamp_us(record.created_us),
-        "updated": timestamp_us(record.updated_us),
-        "options": unpack_document(record.options),
-    }
-
-
-def key_body(record: KeyRecord) -> dict[str, Any]:
-    """Return an API key without its hash."""
-    return {
-        "id": record.id,
-        "name": record.name,
-        "scopes": record.scopes,
-        "collections": record.collections,
-        "expires": None if record.expires_ms is None else timestamp_ms(record.expires_ms),
-        "created": timestamp_us(record.created_us),
-    }

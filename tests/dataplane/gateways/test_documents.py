@@ -252,3 +252,9 @@ def test_a_read_of_one_nodes_state_says_how_far_it_may_lag(api, collection, docu
     assert api.get(path).headers["Aerolith-Lag"] == "0"
     assert api.post(f"/collections/{collection}/query", json=query).headers["Aerolith-Lag"] == "0"
     assert "Aerolith-Lag" not in api.get(f"{documents}/x").headers
+
+
+@pytest.mark.parametrize("given", ['"²"'.encode("latin-1"), '"%s"' % ("9" * 30), "W/1", ""])
+def test_a_version_that_is_none_is_invalid(api, documents, given):
+    answer = api.put(f"{documents}/x", json={}, headers={"If-Match": given})
+    problem(answer, 422, "invalid")

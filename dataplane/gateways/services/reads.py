@@ -1,22 +1,30 @@
 """Reads of one document that do not rest on this node's word: compared, and proven."""
 
 import asyncio
-from typing import Final
+from typing import Final, NamedTuple
 
 from dataplane.consensus.messages import CheckpointCertificate
 from dataplane.documents.proving import prove_document
 from dataplane.documents.tables import decode_document_row
+from dataplane.gateways.answers import Answer, Facts, etag, record_body
+from dataplane.gateways.context import LAG_HEADER, Context
 from dataplane.gateways.errors import Problem
-from dataplane.gateways.rest.context import LAG_HEADER, Context
-from dataplane.gateways.rest.http import Request, Response
-from dataplane.gateways.rest.responses import etag, json_response, record_body
 from dataplane.wire.proofs import EPOCH_CHANGES_MAX, Certificate, Proof, RowProof
 
 CONSISTENCIES: Final = ("strong", "session", "bounded", "local")
 WAIT_STEP_S: Final = 0.01
-_DIGITS_MAX: Final = 18
 
 type Place = tuple[str, str]
+"""The collection and the id of a document."""
+
+
+class Reading(NamedTuple):
+    """How a document is to be read."""
+
+    consistency: str = "strong"
+    after: int = 0
+    """The newest sequence that the client has seen."""
+    proof: bool = False
 
 
 def consistency_of(given: object) -> str:
@@ -30,30 +38,6 @@ def consistency_of(given: object) -> str:
     if given not in CONSISTENCIES:
         raise Problem("invalid", f"consistency is one of {', '.join(CONSISTENCIES)}")
     return str(given)
-
-
-def wants_proof(request: Request) -> bool:
-    """Return whether the read is to be proven.
-
-    Raises:
-        Problem: `invalid` for anything but true or false.
-    """
-    given = request.query.get("proof", "false")
-    if given not in {"true", "1", "false", "0"}:
-        raise Problem("invalid", "proof is true or false")
-    return given in {"true", "1"}
-
-
-def position_of(request: Request) -> int:
-    """Return the sequence that the client saw last, 0 when it names none.
-
-    Raises:
-        Problem: `invalid`.
-    """
-    after = request.headers.get("aerolith-after", "0")
-    if not (after.isascii() and after.isdigit() and len(after) <= _DIGITS_MAX):
-        raise Problem("invalid", "Aerolith-After takes a sequence, as Aerolith-Sequence gave it")
-    return int(after)
 
 
 async def wait_for_position(context: Context, sequence: int) -> None:
@@ -82,45 +66,43 @@ def require_sound(context: Context) -> None:
         raise Problem("not_ready", "this node's state is being repaired; ask another")
 
 
-def absent(place: Place, headers: list[tuple[str, str]], proof: Proof | None = None) -> Problem:
+def absent(place: Place, facts: Facts, proof: Proof | None = None) -> Problem:
     """Return the refusal of a read that finds no document; it may prove that there is none."""
     detail = f"no document {place[1]} in {place[0]}"
     fields = {} if proof is None else {"proof": proof}
-    return Problem("not_found", detail, fields, headers=tuple(headers))
+    return Problem("not_found", detail, fields, headers=tuple(facts))
 
 
-async def read_bounded(context: Context, request: Request, place: Place) -> Response:
+async def read_bounded(context: Context, after: int, place: Place) -> Answer:
     """Answer what enough nodes agree on, and how far it may lag."""
     collection, document_id = place
-    after = position_of(request)
     agreed = await context.reads.bounded(
         collection, document_id, after=after, timeout_ms=context.timeout_ms
     )
     lag = (LAG_HEADER, str(agreed.newest - agreed.sequence))
-    return document_response(place, agreed.row, [*context.position(agreed.sequence), lag])
+    return document_answer(place, agreed.row, [*context.position(agreed.sequence), lag])
 
 
-def document_response(place: Place, row: bytes | None, headers: list[tuple[str, str]]) -> Response:
+def document_answer(place: Place, row: bytes | None, facts: Facts) -> Answer:
     """Return the answer to a read of what nodes agree on.
 
     Raises:
         Problem: `not_found`.
     """
     if row is None:
-        raise absent(place, headers)
+        raise absent(place, facts)
     record = decode_document_row(place[1], row)
-    return json_response(record_body(record), 200, [etag(record.version), *headers])
+    return Answer(200, record_body(record), [etag(record.version), *facts])
 
 
-async def read_proven(
-    context: Context, request: Request, consistency: str, place: Place
-) -> Response:
+async def read_proven(context: Context, reading: Reading, place: Place) -> Answer:
     """Answer a document with its proof, or prove that there is none.
 
     A strong read has the state sealed, which takes a turn in the log and costs every node a
     signature. The others are content with the last stable checkpoint where it is new enough.
     """
-    after = 0 if consistency == "local" else position_of(request)
+    consistency = reading.consistency
+    after = 0 if consistency == "local" else reading.after
     held = context.reads.views.newest
     if consistency == "local" and held is None:
         raise Problem("not_ready", "this node holds no stable checkpoint yet; read strong")
@@ -133,10 +115,10 @@ async def read_proven(
         checkpoint, snapshot = held
         epoch = checkpoint.epoch
         certificate, rows = _of_checkpoint(checkpoint), prove_document(snapshot.get, *place)
-    headers = context.position(certificate.sequence)
+    facts = context.position(certificate.sequence)
     if consistency != "strong":
-        headers.append(context.staleness(certificate.sequence))
-    return _proven(context, place, _proof(context, place, (epoch, certificate), rows), headers)
+        facts.append(context.staleness(certificate.sequence))
+    return _proven(place, _proof(context, place, (epoch, certificate), rows), facts)
 
 
 def _of_checkpoint(checkpoint: CheckpointCertificate) -> Certificate:
@@ -157,12 +139,10 @@ def _proof(
     return Proof(1, spec.cluster_id, epoch, *place, collection_row, document, certificate, changes)
 
 
-def _proven(
-    context: Context, place: Place, proof: Proof, headers: list[tuple[str, str]]
-) -> Response:
+def _proven(place: Place, proof: Proof, facts: Facts) -> Answer:
     row = None if proof.document is None else proof.document.row
     if row is None:
-        raise absent(place, headers, proof)
+        raise absent(place, facts, proof)
     record = decode_document_row(place[1], row)
     body = {**record_body(record), "_proof": proof}
-    return json_response(body, 200, [etag(record.version), *headers])
+    return Answer(200, body, [etag(record.version), *facts])

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from dataplane.client.spec import NodeSpec
+from dataplane.gateways.admission import Admission
 from dataplane.gateways.calls import CallMeter
 from dataplane.gateways.feeds import Feeds
 from dataplane.gateways.ports import Cluster, Figures, Reads, State
@@ -42,6 +43,7 @@ class Context:
         self.clock = clock
         self.sign = sign
         self.meter = CallMeter(spec.node_id, state.view)
+        self.admission = Admission(state.view, self.meter, clock)
         self.turns = Turns()
         self.feeds = Feeds(state.view, is_sound=lambda: cluster.is_sound, now_ms=clock.now_ms)
         self.timeout_ms = spec.limits.write_timeout_ms

@@ -1,0 +1,97 @@
+"""What the cluster says of itself: its collections, its totals, its members."""
+
+from typing import Any
+
+import msgspec
+
+from dataplane.gateways.answers import Answer, collection_body
+from dataplane.gateways.auth import Caller
+from dataplane.gateways.calls import timestamp_ms
+from dataplane.gateways.context import Context
+
+
+def collections_list(context: Context, caller: Caller) -> Answer:
+    """Return the collections that the key covers."""
+    caller.require("documents:read")
+    records = [r for r in context.state.view.collections() if caller.covers(r.name)]
+    body = {"collections": [collection_body(record) for record in records]}
+    return Answer(200, body, context.position(context.cluster.executed))
+
+
+def quota_body(context: Context) -> dict[str, Any]:
+    """Return the limits and what is used, as they are enforced."""
+    quota = context.state.view.quota()
+    return {
+        "calls": {
+            "used": context.meter.used,
+            "limit": quota.calls_limit,
+            "resets": timestamp_ms(quota.calls_resets_ms),
+        },
+        "storage": {"used": quota.storage_used_bytes, "limit": quota.storage_limit_bytes},
+    }
+
+
+def stats(context: Context, caller: Caller) -> Answer:
+    """Return totals and live figures of this node."""
+    caller.require("cluster:read")
+    status, totals = context.cluster.status(), context.state.view.stats()
+    body = {
+        "documents": totals.documents,
+        "bytes": {"ssd": totals.bytes},
+        "collections": totals.collections,
+        "node_id": status.node_id,
+        "role": "primary" if status.primary == status.node_id else "backup",
+        "ready": status.ready,
+        "view": status.view,
+        "sequence": status.sequence,
+        "primary": status.primary,
+        "members": len(status.members),
+        "f": status.f,
+        "quorum": status.quorum,
+        "evidence": status.evidence,
+        **context.figures.live(),
+        **quota_body(context),
+    }
+    return Answer(200, body, context.position(status.sequence))
+
+
+def nodes_status(context: Context, caller: Caller) -> Answer:
+    """Return every member as this node sees it."""
+    caller.require("cluster:read")
+    status = context.cluster.status()
+    nodes = [
+        {
+            "id": member.id,
+            "address": member.address,
+            "role": member.role,
+            "reachable": member.reachable,
+            "sequence": member.executed,
+            "lag": member.lag,
+            "faults": member.faults,
+            "evidence": member.evidence,
+        }
+        for member in status.members
+    ]
+    body = {
+        "nodes": nodes,
+        "epoch": status.epoch,
+        "ends_at": status.ends_at,
+        "is_member": status.is_member,
+        "behind": status.behind,
+        "view": status.view,
+        "sequence": status.sequence,
+        "primary": status.primary,
+        "f": status.f,
+        "quorum": status.quorum,
+        "stable": status.stable,
+        "amnesia": status.amnesia,
+        "diverged": status.diverged,
+        "copying": status.copying,
+        "checkpoints": [
+            {"sequence": sequence, "root": root.hex()}
+            for sequence, root in context.reads.roots.items()
+        ],
+        "crash_budget": len(nodes) - status.quorum,
+        "partition": msgspec.to_builtins(status.partition),
+    }
+    return Answer(200, body, context.position(status.sequence))

@@ -1,0 +1,98 @@
+"""Questions about a whole collection: query and aggregate."""
+
+from collections.abc import Generator
+from typing import Any, Final
+
+from dataplane.documents.commands import Barrier, decode_result, encode_op
+from dataplane.documents.values import Json, check_readable_name
+from dataplane.gateways.answers import Answer, result_problem
+from dataplane.gateways.auth import Caller
+from dataplane.gateways.context import Context
+from dataplane.gateways.errors import Problem, error_fields
+from dataplane.gateways.services.reads import consistency_of, require_sound, wait_for_position
+from dataplane.query import aggregate_steps, parse_aggregate, parse_query, query_steps
+
+BODY_BYTES_MAX: Final = 1024 * 1024
+BOUNDED_QUERY: Final = "nodes compare single documents only: ask for strong, session or local"
+_BARRIER: Final = encode_op(Barrier())
+
+
+async def query(
+    context: Context, caller: Caller, collection: str, body: Json, *, after: int = 0
+) -> Answer:
+    """Answer a query; strong ones run here once this node caught up (decisions 0003 and 0009)."""
+    caller.require("documents:read", collection)
+    check_readable_name(collection)
+    consistency = _consistency(body)
+    parsed = parse_query(collection, body)
+    await _reach(context, after, consistency)
+    steps = query_steps(context.state.view, parsed)
+    page, sequence = await context.turns.run(_placed(context, steps))
+    answer: dict[str, Any] = {
+        "documents": page.documents,
+        "next": page.next,
+        "scanned": page.scanned,
+    }
+    if page.plan is not None:
+        answer["plan"] = page.plan
+    return _answer(context, answer, consistency, sequence)
+
+
+async def aggregate(
+    context: Context, caller: Caller, collection: str, body: Json, *, after: int = 0
+) -> Answer:
+    """Run a pipeline; every collection that it reads must be open to the caller."""
+    caller.require("documents:read", collection)
+    check_readable_name(collection)
+    consistency = _consistency(body)
+    parsed = parse_aggregate(collection, body)
+    for name in parsed.reads:
+        caller.require("documents:read", name)
+    await _reach(context, after, consistency)
+    steps = aggregate_steps(context.state.view, parsed)
+    result, sequence = await context.turns.run(_placed(context, steps))
+    answer: dict[str, Any] = {"documents": result.documents, "scanned": result.scanned}
+    if result.plan is not None:
+        answer["plan"] = result.plan
+    return _answer(context, answer, consistency, sequence)
+
+
+def _consistency(body: dict[str, Any]) -> str:
+    consistency = consistency_of(body.get("consistency"))
+    if consistency == "bounded":
+        raise Problem("invalid", BOUNDED_QUERY, error_fields((("/consistency", BOUNDED_QUERY),)))
+    return consistency
+
+
+async def _reach(context: Context, after: int, consistency: str) -> None:
+    """Wait until this node's state holds what the caller must see."""
+    if consistency == "strong":
+        await _catch_up(context)
+    elif consistency == "session":
+        await wait_for_position(context, after)
+
+
+async def _catch_up(context: Context) -> None:
+    """Bring this node's state so far that it holds everything acknowledged before."""
+    if await context.reads.strong(None) is not None:
+        return
+    submitted = await context.submit([_BARRIER])
+    result = decode_result(submitted.results[0])
+    if result.status >= 400:
+        raise result_problem(result)
+
+
+def _placed[T](
+    context: Context, steps: Generator[None, None, T]
+) -> Generator[None, None, tuple[T, int]]:
+    """Add the sequence of the state that the steps see: that of their first turn."""
+    require_sound(context)
+    sequence = context.cluster.executed
+    return (yield from steps), sequence
+
+
+def _answer(context: Context, body: dict[str, Any], consistency: str, sequence: int) -> Answer:
+    facts = context.position(sequence)
+    if consistency != "strong":
+        facts.append(context.staleness(sequence))
+    return Answer(200, body, facts)
