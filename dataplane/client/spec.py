@@ -45,6 +45,7 @@ class KeySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scopes: tuple[str, ...]
     collections: tuple[str, ...] = ("*",)
     expires_ms: int | None = None
+    requests_per_s: int | None = None
 
 
 class GenesisSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,6 +59,8 @@ class GenesisSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The members of epoch 0 when they are not those of the specification any more."""
     admin_public_key: str | None = None
     """Whose orders change the members (hex); without it nobody's do."""
+    requests_per_s: int | None = None
+    """How many requests of one key a node takes in a second."""
 
 
 class RouteSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +84,8 @@ class LimitsSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     body_bytes_max: int = 16 * 1024 * 1024
     connections_max: int = 1_024
     write_timeout_ms: int = 5_000
+    requests_max: int = 2_048
+    """Under way at once, over all protocols, shared evenly by the keys that have any."""
 
 
 type Algorithm = Literal["aes-256-gcm", "chacha20-poly1305", "xchacha20-poly1305"]

@@ -8,6 +8,7 @@ import msgspec
 
 from dataplane.documents.commands import QuotaPut, ReportCalls
 from dataplane.documents.errors import STORAGE_QUOTA_EXCEEDED, Refusal, invalid
+from dataplane.documents.keys import RATE_MAX
 from dataplane.documents.tables import (
     CALLS,
     QUOTA,
@@ -59,7 +60,12 @@ class Accounting:
         start, end = operation.period_start_ms, operation.period_end_ms
         if (start is None and end is not None) or (start and end and end <= start):
             raise invalid("/period_end_ms", "the period must end after it starts")
-        self.quota = QuotaRow(operation.calls_limit, operation.storage_limit_bytes, start, end)
+        rate = operation.requests_per_s
+        if rate is not None and not 1 <= rate <= RATE_MAX:
+            raise invalid("/requests_per_s", f"from 1 to {RATE_MAX}")
+        self.quota = QuotaRow(
+            operation.calls_limit, operation.storage_limit_bytes, start, end, rate
+        )
         batch.put(QUOTA, encode_row(self.quota))
 
     def check(self, delta: int) -> None:
@@ -111,7 +117,12 @@ class Accounting:
         row = self._store.get(key) if batch is None else batch.get(key)
         used = 0 if row is None else _decode_counts(row).get("", 0)
         return QuotaRecord(
-            self.quota.calls_limit, used, end, self.quota.storage_limit_bytes, self._meta.bytes
+            self.quota.calls_limit,
+            used,
+            end,
+            self.quota.storage_limit_bytes,
+            self._meta.bytes,
+            self.quota.requests_per_s,
         )
 
     def usage_windows(self, closed_before_ms: int) -> list[UsageWindow]:

@@ -148,7 +148,10 @@ class CollectionDrop(Operation, frozen=True):
 
 
 class KeyPut(Operation, frozen=True):
-    """Create or replace an API key record; `hash` is the SHA-256 of the whole token."""
+    """Create or replace an API key record; `hash` is the SHA-256 of the whole token.
+
+    `requests_per_s` is the key's own limit, below that of the plan.
+    """
 
     id: str
     hash: bytes
@@ -157,6 +160,7 @@ class KeyPut(Operation, frozen=True):
     collections: tuple[str, ...] = ("*",)
     expires_ms: int | None = None
     idempotency: bytes | None = None
+    requests_per_s: int | None = None
 
 
 class KeyRevoke(Operation, frozen=True):
@@ -174,6 +178,8 @@ class QuotaPut(Operation, frozen=True):
     period_start_ms: int | None = None
     period_end_ms: int | None = None
     idempotency: bytes | None = None
+    requests_per_s: int | None = None
+    """Of every key, at every node."""
 
 
 class ReportCalls(Operation, frozen=True):

@@ -12,6 +12,7 @@ KEYS_MAX: Final = 1_000
 SCOPES_MAX: Final = 16
 PATTERNS_MAX: Final = 64
 TEXT_MAX: Final = 200
+RATE_MAX: Final = 10_000_000
 _HASH_BYTES: Final = 32
 
 
@@ -41,6 +42,7 @@ class Keys:
             collections=key.collections,
             expires_ms=key.expires_ms,
             created_us=now_us if old is None else old.created_us,
+            requests_per_s=key.requests_per_s,
         )
         self.records[key.id] = _record(key.id, row)
         batch.put(KEY + key.id.encode(), encode_row(row))
@@ -59,7 +61,14 @@ class Keys:
 
 def _record(key_id: str, row: KeyRow) -> KeyRecord:
     return KeyRecord(
-        key_id, row.hash, row.name, row.scopes, row.collections, row.expires_ms, row.created_us
+        key_id,
+        row.hash,
+        row.name,
+        row.scopes,
+        row.collections,
+        row.expires_ms,
+        row.created_us,
+        row.requests_per_s,
     )
 
 
@@ -75,3 +84,5 @@ def _check(key: KeyPut | GenesisKey) -> None:
     patterns = key.collections
     if len(patterns) > PATTERNS_MAX or any(len(pattern) > TEXT_MAX for pattern in patterns):
         raise invalid("/collections", "too many or too long")
+    if key.requests_per_s is not None and not 1 <= key.requests_per_s <= RATE_MAX:
+        raise invalid("/requests_per_s", f"from 1 to {RATE_MAX}")

@@ -226,7 +226,11 @@ class StateMachine(Executor):
         self._meta.usage_window_ms = genesis.usage_window_ms
         for key in genesis.keys:
             self._keys.put(batch, key, 0)
-        quota = QuotaPut(genesis.calls_limit, genesis.storage_limit_bytes)
+        quota = QuotaPut(
+            genesis.calls_limit,
+            genesis.storage_limit_bytes,
+            requests_per_s=genesis.requests_per_s,
+        )
         self._accounting.set_quota(batch, quota)
         self._membership.write_genesis(batch, genesis)
         batch.put(tables.META, tables.encode_row(self._meta))

@@ -96,6 +96,7 @@ class KeyRow(Row):
     collections: tuple[str, ...]
     expires_ms: int | None
     created_us: int
+    requests_per_s: int | None = None
 
 
 class QuotaRow(Row):
@@ -105,6 +106,7 @@ class QuotaRow(Row):
     storage_limit_bytes: int | None = None
     period_start_ms: int | None = None
     period_end_ms: int | None = None
+    requests_per_s: int | None = None
 
 
 class SessionRow(Row):

@@ -183,6 +183,7 @@ class GenesisKey(msgspec.Struct, frozen=True):
     scopes: tuple[str, ...]
     collections: tuple[str, ...] = ("*",)
     expires_ms: int | None = None
+    requests_per_s: int | None = None
 
 
 class Genesis(msgspec.Struct, frozen=True):
@@ -196,6 +197,7 @@ class Genesis(msgspec.Struct, frozen=True):
     members: tuple[Member, ...] = ()
     admin_key: bytes = b""
     """The control plane's public key: only its orders change the members. Empty: nobody's do."""
+    requests_per_s: int | None = None
 
 
 class DocumentRecord(msgspec.Struct, frozen=True, gc=False):
@@ -229,6 +231,7 @@ class KeyRecord(msgspec.Struct, frozen=True):
     collections: tuple[str, ...]
     expires_ms: int | None
     created_us: int
+    requests_per_s: int | None = None
 
 
 class QuotaRecord(msgspec.Struct, frozen=True):
@@ -239,6 +242,8 @@ class QuotaRecord(msgspec.Struct, frozen=True):
     calls_resets_ms: int
     storage_limit_bytes: int | None
     storage_used_bytes: int
+    requests_per_s: int | None = None
+    """How many requests of one key a node takes in a second."""
 
 
 class UsageWindow(msgspec.Struct, frozen=True, order=True):

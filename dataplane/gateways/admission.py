@@ -1,23 +1,72 @@
-"""Who may call, and whether there is room for the call: the same for every protocol."""
+"""Who may call, and whether there is room for the call: the same for every protocol.
+
+Three limits, the cheapest first. A key has its even share of what a node does at once, so that a
+flood under one key leaves room for all others. It has a rate, its own or the plan's, the lower of
+the two, kept by a bucket that holds `BURST_S` seconds of it. And the calls of the plan are counted.
+"""
 
 from typing import Final
 
 from dataplane.documents.view import StateView
 from dataplane.gateways.auth import Caller, authenticate
-from dataplane.gateways.calls import CallMeter
+from dataplane.gateways.calls import CallMeter, timestamp_ms
+from dataplane.gateways.errors import Problem
 from dataplane.ports import Clock
 
 FREE_WHEN_SPENT: Final = frozenset({"delete"})
 """Classes that are counted but never refused: deleting is how a full plan is cured."""
+BURST_S: Final = 2
+BUCKETS_MAX: Final = 4_096
+
+
+class Bucket:
+    """How much of its rate a key has left; it fills as time passes."""
+
+    __slots__ = ("at_ms", "left")
+
+    def __init__(self, rate: int, now_ms: int) -> None:
+        self.left = float(rate * BURST_S)
+        self.at_ms = now_ms
+
+    def take(self, rate: int, now_ms: int) -> None:
+        """Take one request.
+
+        Raises:
+            Problem: `rate_limited` with limit, used and resets.
+        """
+        size = float(rate * BURST_S)
+        left = min(size, self.left + (now_ms - self.at_ms) * rate / 1000)
+        self.at_ms = now_ms
+        if left >= 1.0:
+            self.left = left - 1.0
+            return
+        self.left = left
+        wait_ms = round((1.0 - left) * 1000 / rate)
+        raise Problem(
+            "rate_limited",
+            f"this key may ask each node {rate} times a second",
+            {"limit": rate, "used": rate, "resets": timestamp_ms(now_ms + wait_ms)},
+            retry_after_s=max(1, -(-wait_ms // 1000)),
+        )
 
 
 class Admission:
     """The door of a node."""
 
-    def __init__(self, view: StateView, meter: CallMeter, clock: Clock) -> None:
+    def __init__(
+        self, view: StateView, meter: CallMeter, clock: Clock, *, requests_max: int
+    ) -> None:
         self._view = view
         self._meter = meter
         self._clock = clock
+        self._requests_max = requests_max
+        self._under_way: dict[str, int] = {}
+        self._buckets: dict[str, Bucket] = {}
+
+    @property
+    def under_way(self) -> int:
+        """How many calls are being answered."""
+        return sum(self._under_way.values())
 
     def caller_of(self, authorization: str | None) -> Caller:
         """Return who calls, by the value of an Authorization header.
@@ -27,14 +76,52 @@ class Admission:
         """
         return authenticate(authorization, self._view, self._clock.now_ms())
 
-    def charge(self, call_class: str) -> None:
-        """Count a call; the empty class is free.
+    def enter(self, caller: Caller, call_class: str) -> None:
+        """Let a call in and count it; the empty class costs nothing. `leave` must follow.
 
         Raises:
-            Problem: `quota_exceeded`.
+            Problem: `rate_limited`, `quota_exceeded`; then the call is not in.
         """
-        if not call_class:
+        name, now_ms = caller.key.id, self._clock.now_ms()
+        count = self._under_way.get(name, 0)
+        if count and count >= self._share(name):
+            raise Problem(
+                "rate_limited",
+                "this key has its share of the requests that the node answers at once",
+                {"limit": self._share(name), "used": count, "resets": timestamp_ms(now_ms)},
+            )
+        self._check_rate(caller, now_ms)
+        if call_class:
+            if call_class not in FREE_WHEN_SPENT:
+                self._meter.check(now_ms)
+            self._meter.count("write" if call_class == "delete" else call_class)
+        self._under_way[name] = count + 1
+
+    def leave(self, caller: Caller) -> None:
+        """Let a call out."""
+        name = caller.key.id
+        count = self._under_way[name] - 1
+        if count:
+            self._under_way[name] = count
+        else:
+            del self._under_way[name]
+
+    def _share(self, name: str) -> int:
+        """Return how many calls a key may have under way beside the keys that have any."""
+        others = len(self._under_way) - (name in self._under_way)
+        return max(1, self._requests_max // (others + 1))
+
+    def _check_rate(self, caller: Caller, now_ms: int) -> None:
+        own, plan = caller.key.requests_per_s, self._view.quota().requests_per_s
+        rate = plan if own is None else own if plan is None else min(own, plan)
+        if rate is None:
             return
-        if call_class not in FREE_WHEN_SPENT:
-            self._meter.check(self._clock.now_ms())
-        self._meter.count("write" if call_class == "delete" else call_class)
+        name = caller.key.id
+        bucket = self._buckets.pop(name, None)
+        if bucket is None:
+            bucket = Bucket(rate, now_ms)
+            if len(self._buckets) >= BUCKETS_MAX:
+                # The one that was used longest ago is fullest: least is given away with it.
+                del self._buckets[next(iter(self._buckets))]
+        self._buckets[name] = bucket
+        bucket.take(rate, now_ms)

@@ -43,7 +43,9 @@ class Context:
         self.clock = clock
         self.sign = sign
         self.meter = CallMeter(spec.node_id, state.view)
-        self.admission = Admission(state.view, self.meter, clock)
+        self.admission = Admission(
+            state.view, self.meter, clock, requests_max=spec.limits.requests_max
+        )
         self.turns = Turns()
         self.feeds = Feeds(state.view, is_sound=lambda: cluster.is_sound, now_ms=clock.now_ms)
         self.timeout_ms = spec.limits.write_timeout_ms

@@ -54,6 +54,7 @@ def genesis_of(spec: NodeSpec) -> Genesis:
             key.scopes,
             key.collections,
             key.expires_ms,
+            key.requests_per_s,
         )
         for key in spec.genesis.keys
     )
@@ -65,6 +66,7 @@ def genesis_of(spec: NodeSpec) -> Genesis:
         bytes.fromhex(spec.cluster_id),
         tuple(map(member_of, spec.genesis.members or spec.members)),
         bytes.fromhex(spec.genesis.admin_public_key or ""),
+        spec.genesis.requests_per_s,
     )
 
 

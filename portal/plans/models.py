@@ -18,6 +18,8 @@ class Plan(models.Model):
     # None: unlimited.
     storage_bytes = models.BigIntegerField(null=True, blank=True)
     calls_per_month = models.BigIntegerField(null=True, blank=True)
+    # Of every key, at every node; None: unlimited.
+    requests_per_s = models.PositiveIntegerField(null=True, blank=True)
     clusters_max = models.PositiveSmallIntegerField(null=True, blank=True)
     support = models.CharField(max_length=64)
     features = models.JSONField(default=list)

@@ -43,6 +43,7 @@ def plan_json(offer: Offer) -> dict[str, Any]:
         "limits": {
             "storage_bytes": offer.storage_bytes,
             "calls_per_month": offer.calls_per_month,
+            "requests_per_s": offer.requests_per_s,
             "clusters": offer.clusters_max,
         },
         "support": offer.support,

@@ -46,6 +46,7 @@ def _offer(plan: Plan) -> Offer:
         node_counts=tuple(plan.node_counts),
         storage_bytes=plan.storage_bytes,
         calls_per_month=plan.calls_per_month,
+        requests_per_s=plan.requests_per_s,
         clusters_max=plan.clusters_max,
         support=plan.support,
         features=tuple(plan.features),

@@ -28,6 +28,7 @@ class Offer:
     node_counts: tuple[int, ...]
     storage_bytes: int | None
     calls_per_month: int | None
+    requests_per_s: int | None
     clusters_max: int | None
     support: str
     features: tuple[str, ...]

@@ -84,20 +84,24 @@ class RestApp:
         """Answer one request; every failure becomes a problem."""
         context = self._context
         began = time.perf_counter()
-        call_class = "other"
+        call_class, entered = "other", None
         try:
             page = pages.page_for(context, request)
             if page is not None:
                 return page
-            call_class, answer = self._dispatch(request)
+            call_class, entered, answer = self._dispatch(request)
             response = await answer
         except Exception as error:  # noqa: BLE001 - the last line before the client
             response = self.failure(error, request.path)
+        finally:
+            if entered is not None:
+                context.admission.leave(entered)
         seconds = time.perf_counter() - began
         context.figures.observe(call_class or "admin", response.status, seconds)
-        if request.path.startswith(PREFIX) and not _has(response, SEQUENCE_HEADER):
+        told = [name for name, _ in response.headers]
+        if SEQUENCE_HEADER not in told and request.path.startswith(PREFIX):
             response.headers.extend(context.position(context.cluster.executed))
-        if _has(response, LAG_HEADER):
+        if LAG_HEADER in told:
             response.headers.extend(context.age())
         return response
 
@@ -113,7 +117,8 @@ class RestApp:
         """Return the problem for bytes that never became a request."""
         return problem_response(Problem(code, detail), path)
 
-    def _dispatch(self, request: Request) -> tuple[str, Awaitable[Response]]:
+    def _dispatch(self, request: Request) -> tuple[str, Caller, Awaitable[Response]]:
+        """Let the request in; whoever awaits the answer lets it out."""
         context = self._context
         if not request.path.startswith(PREFIX):
             raise Problem("not_found", f"nothing at {request.path}")
@@ -122,22 +127,18 @@ class RestApp:
         caller = admission.caller_of(request.headers.get("authorization"))
         if len(parts) == 4 and parts[0] == "collections" and parts[2] in PLACED:
             placed_class, placed = _by_method(PLACED[parts[2]], request)
-            admission.charge(placed_class)
-            return placed_class, placed(context, request, caller, (parts[1], parts[3]))
+            admission.enter(caller, placed_class)
+            return placed_class, caller, placed(context, request, caller, (parts[1], parts[3]))
         if parts in PLAIN:
             plain_class, plain = _by_method(PLAIN[parts], request)
-            admission.charge(plain_class)
-            return plain_class, plain(context, request, caller)
+            admission.enter(caller, plain_class)
+            return plain_class, caller, plain(context, request, caller)
         shape = (parts[0], "*", *parts[2:]) if len(parts) > 1 else parts
         if shape not in NAMED:
             raise Problem("not_found", f"nothing at {request.path}")
         named_class, named = _by_method(NAMED[shape], request)
-        admission.charge(named_class)
-        return named_class, named(context, request, caller, parts[1])
-
-
-def _has(response: Response, header: str) -> bool:
-    return any(name == header for name, _ in response.headers)
+        admission.enter(caller, named_class)
+        return named_class, caller, named(context, request, caller, parts[1])
 
 
 def _by_method[H](handlers: dict[str, tuple[str, H]], request: Request) -> tuple[str, H]:

@@ -35,6 +35,7 @@ class KeyBody(msgspec.Struct, forbid_unknown_fields=True):
     scopes: tuple[str, ...]
     collections: tuple[str, ...] = ("*",)
     expires_ms: int | None = None
+    requests_per_s: int | None = None
 
 
 class QuotaBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -44,6 +45,7 @@ class QuotaBody(msgspec.Struct, forbid_unknown_fields=True):
     storage_limit_bytes: int | None = None
     period_start_ms: int | None = None
     period_end_ms: int | None = None
+    requests_per_s: int | None = None
 
 
 async def ordered(context: Context, op: Op) -> tuple[OpResult, int]:
@@ -111,6 +113,7 @@ async def key_put(context: Context, request: Request, caller: Caller, key_id: st
         body.collections,
         body.expires_ms,
         idempotency_of(request, caller),
+        body.requests_per_s,
     )
     result, sequence = await ordered(context, op)
     record = context.state.view.key(key_id)
@@ -135,6 +138,7 @@ async def quota_put(context: Context, request: Request, caller: Caller) -> Respo
         body.period_start_ms,
         body.period_end_ms,
         idempotency_of(request, caller),
+        body.requests_per_s,
     )
     _, sequence = await ordered(context, op)
     return json_response(cluster.quota_body(context), 200, context.position(sequence))

@@ -27,6 +27,7 @@ def quota_body(context: Context) -> dict[str, Any]:
             "limit": quota.calls_limit,
             "resets": timestamp_ms(quota.calls_resets_ms),
         },
+        "requests_per_s": quota.requests_per_s,
         "storage": {"used": quota.storage_used_bytes, "limit": quota.storage_limit_bytes},
     }
 

@@ -127,13 +127,18 @@ def limits(context: Context) -> Outcome:
     try:
         with admin_client(context.cluster, timeout_s=CLIENT_TIMEOUT_S) as client:
             stats = client.stats()
-            in_force = (stats["calls"]["limit"], stats["storage"]["limit"])
-            if in_force == (plan.calls_per_month, plan.storage_bytes):
+            in_force = (
+                stats["calls"]["limit"],
+                stats["storage"]["limit"],
+                stats["requests_per_s"],
+            )
+            if in_force == (plan.calls_per_month, plan.storage_bytes, plan.requests_per_s):
                 return None
             client.quota_put(
                 {
                     "calls_limit": plan.calls_per_month,
                     "storage_limit_bytes": plan.storage_bytes,
+                    "requests_per_s": plan.requests_per_s,
                 }
             )
     except (ClientError, httpx.HTTPError) as error:

@@ -121,6 +121,7 @@ def _genesis_new(cluster: Cluster) -> GenesisSpec:
         getattr(settings, "USAGE_WINDOW_MS", USAGE_WINDOW_MS),
         members=tuple(map(member_spec, cluster.members)) if has_control else (),
         admin_public_key=public_key_of(control_seed(cluster)) if has_control else None,
+        requests_per_s=plan.requests_per_s,
     )
 
 

@@ -65,7 +65,15 @@ def test_a_revoked_key_stops_working_and_an_expired_one_never_works(api, make_ke
 def test_keys_are_listed_without_hashes(api, make_key):
     _, key_id = make_key("documents:read")
     listed = next(key for key in api.get("/keys").json()["keys"] if key["id"] == key_id)
-    assert set(listed) == {"id", "name", "scopes", "collections", "expires", "created"}
+    assert set(listed) == {
+        "id",
+        "name",
+        "scopes",
+        "collections",
+        "expires",
+        "created",
+        "requests_per_s",
+    }
 
 
 def test_unknown_paths_and_methods_are_told(api, collection):

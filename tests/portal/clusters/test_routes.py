@@ -93,6 +93,7 @@ def test_the_catalogue_tells_the_tolerance_of_each_size(api):
     assert plans["free"]["limits"] == {
         "storage_bytes": 10**9,
         "calls_per_month": 10_000,
+        "requests_per_s": 100,
         "clusters": 1,
     }
     assert plans["enterprise"]["price_per_month"] is None
