@@ -188,6 +188,22 @@ class AsyncClient:
         results: list[dict[str, Any]] = answer["results"]
         return results
 
+    async def transact(
+        self, operations: Sequence[Json], *, idempotency_key: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Do all operations, over any collections, or none; return a result for each.
+
+        Each is `{"op": ..., "collection": ..., "id": ...}`: create, put, patch, update, delete,
+        get, or a check of what must hold.
+
+        Raises:
+            ApiError: `conflict`; `fields` has the `index` of the operation that failed, and its
+                `cause`. Nothing was done.
+        """
+        answer = await self._run(calls.transact(operations), idempotency_key)
+        results: list[dict[str, Any]] = answer["results"]
+        return results
+
     async def query(self, collection: str, **options: Any) -> dict[str, Any]:
         """Return a page: documents, next, scanned, and plan when `explain` is asked."""
         page: dict[str, Any] = await self._run(calls.query(collection, options))

@@ -105,6 +105,11 @@ def bulk(collection: str, operations: Sequence[Json]) -> Call:
     return Call("POST", f"{collection_path(collection)}/bulk", body, write=True)
 
 
+def transact(operations: Sequence[Json]) -> Call:
+    """Do all operations or none."""
+    return Call("POST", "/api/v1/transactions", {"operations": list(operations)}, write=True)
+
+
 def conflicts(collection: str, after: str | None) -> Call:
     """List kept conflicts."""
     params = {} if after is None else {"after": after}

@@ -1,6 +1,9 @@
 """The collection table: counts, options, and dropping without stopping the cluster."""
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import msgspec
 
 from dataplane.documents.commands import CollectionDrop, CollectionPut
 from dataplane.documents.conflicts import check_options, policy_of
@@ -28,6 +31,14 @@ COLLECTIONS_MAX: Final = 1_000
 OPTIONS_BYTES_MAX: Final = 64 * 1024
 DROPS_PER_BATCH: Final = 1_024
 NO_OPTIONS: Final = b"\x80"
+
+
+class Savepoint(NamedTuple):
+    """What an attempt may have to give back."""
+
+    rows: dict[str, CollectionRow | None]
+    touched: set[str]
+    counts: tuple[int, int, int]
 
 
 class Collections:
@@ -109,6 +120,24 @@ class Collections:
         batch.put(key, b"")
         self._dropped.append(key)
         return row.bytes
+
+    def savepoint(self, names: Iterable[str]) -> Savepoint:
+        """Return how everything stands that documents of these collections may change."""
+        meta = self._meta
+        found = {name: self.rows.get(name) for name in names}
+        rows = {name: row and msgspec.structs.replace(row) for name, row in found.items()}
+        counts = meta.bytes, meta.documents, meta.next_collection
+        return Savepoint(rows, set(self._touched), counts)
+
+    def restore(self, savepoint: Savepoint) -> None:
+        """Let everything stand as it stood."""
+        self._meta.bytes, self._meta.documents, self._meta.next_collection = savepoint.counts
+        self._touched = savepoint.touched
+        for name, row in savepoint.rows.items():
+            if row is not None:
+                self.rows[name] = row
+            elif self.rows.pop(name, None) is not None:
+                del self.prefixes[name]
 
     def policy(self, name: str) -> str:
         """Return what happens to a conditional write whose condition fails."""

@@ -119,6 +119,32 @@ class Get(Operation, frozen=True):
     id: str
 
 
+class Check(Operation, frozen=True):
+    """Inside a transaction: go on only if the document is as expected.
+
+    `exists` says whether there must be one, `version` which. Whether it fits `filter` (packed) was
+    found out by the gateway: `holds`, of the version `seen`, 0 when there was none.
+    """
+
+    collection: str
+    id: str
+    exists: bool | None = None
+    version: int | None = None
+    filter: bytes | None = None
+    seen: int = 0
+    holds: bool = True
+
+
+type Step = Create | Put | Patch | Update | Delete | Get | Check
+
+
+class Transact(Operation, frozen=True):
+    """Do all steps in order, each seeing what those before it did, or none (`transactions.py`)."""
+
+    steps: tuple[Step, ...]
+    idempotency: bytes | None = None
+
+
 class Barrier(Operation, frozen=True):
     """Do nothing, in order: once answered, local state covers everything acknowledged before."""
 
@@ -209,6 +235,7 @@ type Op = (
     | Delete
     | Resolve
     | Get
+    | Transact
     | Barrier
     | Seal
     | CollectionPut
@@ -227,7 +254,8 @@ class OpResult(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     """The outcome of one operation, equal on every replica.
 
     `status` follows HTTP; `code` is set when `status >= 400` (see `errors.Code`). `document` is
-    MessagePack of the document's own fields, without `_` names: set by Get, Patch and Update.
+    MessagePack of the document's own fields, without `_` names: set by Get, Patch and Update; of a
+    transaction it is its packed `transactions.Outcome`.
     A 412 carries the current `version` when the document exists.
     """
 

@@ -15,6 +15,7 @@ from blake3 import blake3
 
 from dataplane.documents.commands import (
     Barrier,
+    Check,
     CollectionDrop,
     CollectionPut,
     Create,
@@ -29,6 +30,8 @@ from dataplane.documents.commands import (
     QuotaPut,
     ReportCalls,
     Resolve,
+    Step,
+    Transact,
     Update,
     decode_result,
     encode_op,
@@ -141,10 +144,25 @@ class LogMaker:
             case _:
                 return Delete(*place, version, key, base, stamp)
 
+    def _transaction(self) -> Op:
+        draw = self._draw
+        steps: list[Step] = []
+        for _ in range(1 + draw.below(4)):
+            write = self._write()
+            if isinstance(write, Create | Put | Patch | Update | Delete):
+                steps.append(msgspec.structs.replace(write, idempotency=None, stamp=None))
+        place = draw.pick(("one", "two", "three")), f"d{draw.below(12)}"
+        read: Step = Get(*place) if draw.below(2) else Check(*place, exists=True)
+        steps.insert(draw.below(len(steps)), read)
+        key = blake3(b"%d" % draw.below(4_000)).digest() if draw.below(2) else None
+        return Transact(tuple(steps), key)
+
     def _other(self) -> Op:  # noqa: PLR0911 - one of many
         draw = self._draw
         collection = draw.pick(("one", "two", "three"))
-        match draw.below(8):
+        match draw.below(12):
+            case 8 | 9 | 10 | 11:
+                return self._transaction()
             case 0:
                 return CollectionDrop("three")
             case 1 | 2:

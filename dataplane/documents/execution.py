@@ -11,6 +11,7 @@ from dataplane.documents.accounting import Accounting
 from dataplane.documents.collections import Collections
 from dataplane.documents.commands import (
     Barrier,
+    Check,
     CollectionDrop,
     CollectionPut,
     Create,
@@ -29,6 +30,8 @@ from dataplane.documents.commands import (
     ReportCalls,
     Resolve,
     Seal,
+    Step,
+    Transact,
     Update,
     encode_op,
     encode_result,
@@ -58,6 +61,7 @@ from dataplane.documents.keys import Keys
 from dataplane.documents.membership import Membership
 from dataplane.documents.operators import apply_update
 from dataplane.documents.tables import Batch, IdempotencyRow, MetaRow
+from dataplane.documents.transactions import Transactions, as_sent
 from dataplane.documents.values import (
     SYSTEM_COLLECTIONS,
     Json,
@@ -72,7 +76,7 @@ from dataplane.documents.writing import Writing
 
 IDEMPOTENCY_MS: Final = 24 * 3_600_000
 _IDEMPOTENCY_BYTES: Final = 32
-_DOCUMENT_OPERATIONS: Final = (Put, Create, Patch, Update, Delete, Get)
+_DOCUMENT_OPERATIONS: Final = (Put, Create, Patch, Update, Delete, Get, Check)
 
 
 class Execution:
@@ -103,6 +107,7 @@ class Execution:
             Delete: self._delete,
             Resolve: self._resolve,
             Get: self._get,
+            Transact: self._transact,
             Barrier: self._barrier,
             Seal: self._barrier,
             CollectionPut: self._collection_put,
@@ -113,6 +118,7 @@ class Execution:
             ReportCalls: self._report_calls,
             Reconfigure: self._reconfigure,
         }
+        self._transactions = Transactions(collections, self._handlers)
 
     def run(self, batch: Batch, operation: Op | MalformedOperationError) -> bytes:
         """Execute one operation and return its encoded result."""
@@ -125,7 +131,14 @@ class Execution:
             return encode_result(OpResult(422, INVALID, detail="not an idempotency key"))
         return self._run_once(batch, operation, key)
 
-    def document_key(self, operation: Op) -> bytes | None:
+    def document_keys(self, operation: Op) -> list[bytes]:
+        """Return the document rows that an operation reads first, as far as they are known."""
+        if not isinstance(operation, Transact):
+            key = self.document_key(operation)
+            return [] if key is None else [key]
+        return [key for step in operation.steps if (key := self.document_key(step)) is not None]
+
+    def document_key(self, operation: Op | Step) -> bytes | None:
         """Return the row a document operation reads first, None for another or a new collection."""
         if isinstance(operation, _DOCUMENT_OPERATIONS):
             prefix = self._collections.prefixes.get(operation.collection)
@@ -136,10 +149,7 @@ class Execution:
     def _run_once(self, batch: Batch, operation: Op, key: bytes) -> bytes:
         """Execute an operation unless its idempotency key has an outcome already."""
         row_key = tables.IDEMPOTENCY + key
-        if isinstance(operation, Create) and operation.generated:
-            operation_digest = blake3(encode_op(_without_id(operation))).digest(16)
-        else:
-            operation_digest = blake3(encode_op(operation)).digest(16)
+        operation_digest = blake3(encode_op(_as_sent(operation))).digest(16)
         stored = batch.get(row_key)
         if stored is not None:
             row = tables.decode_idempotency(stored)
@@ -299,6 +309,9 @@ class Execution:
         body = row[tables.HEADER_BYTES :]
         return OpResult(200, None, operation.id, version, created_us, updated_us, body)
 
+    def _transact(self, batch: Batch, operation: Transact) -> OpResult:
+        return self._transactions.run(batch, operation)
+
     def _writable(self, operation: Create | Put | Patch | Update | Delete) -> bytes | None:
         check_id(operation.id)
         if operation.collection in SYSTEM_COLLECTIONS:
@@ -345,8 +358,11 @@ def _place(operation: Write) -> tuple[str, str]:
     return operation.collection, operation.id
 
 
-def _without_id(operation: Create) -> Create:
-    return Create(operation.collection, "", operation.document, generated=True)
+def _as_sent(operation: Op) -> Op:
+    """Return an operation without what its gateway made up: a retry must count as the same."""
+    if isinstance(operation, Create) and operation.generated:
+        return Create(operation.collection, "", operation.document, generated=True)
+    return as_sent(operation) if isinstance(operation, Transact) else operation
 
 
 def _noted(result: OpResult, verdict: Verdict, body: bytes | None = None) -> OpResult:

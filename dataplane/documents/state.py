@@ -136,14 +136,12 @@ class StateMachine(Executor):
 
     def _prefetch(self, batch: Batch, decoded: list[list[Decoded]]) -> None:
         keys: list[bytes] = []
-        document_key = self._execution.document_key
+        document_keys = self._execution.document_keys
         for operations in decoded:
             for operation in operations:
                 if isinstance(operation, MalformedOperationError):
                     continue
-                key = document_key(operation)
-                if key is not None:
-                    keys.append(key)
+                keys += document_keys(operation)
                 idempotency: bytes | None = getattr(operation, "idempotency", None)
                 if idempotency is not None:
                     keys.append(tables.IDEMPOTENCY + idempotency)

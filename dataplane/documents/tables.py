@@ -6,7 +6,7 @@ Keys begin with one letter. Capital letters are replicated and covered by the ro
 
 import struct
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, override
 
 import msgspec
 
@@ -138,7 +138,7 @@ class Batch:
     """What one batch reads and changes, in front of the store, written at once at the end."""
 
     def __init__(self, store: KeyValueStore) -> None:
-        self._store = store
+        self.store = store
         self._known: Changes = {}
         self.changes: Changes = {}
         self.own: Changes = {}
@@ -151,7 +151,7 @@ class Batch:
     def prefetch(self, keys: Iterable[bytes]) -> None:
         """Read many rows in one call of the store."""
         wanted = list(dict.fromkeys(keys))
-        self._known.update(zip(wanted, self._store.get_many(wanted), strict=True))
+        self._known.update(zip(wanted, self.store.get_many(wanted), strict=True))
 
     def get(self, key: bytes) -> bytes | None:
         """Return the row as this batch left it so far."""
@@ -159,7 +159,7 @@ class Batch:
         if value is _MISSING:
             value = self._known.get(key, _MISSING)
         if value is _MISSING:
-            value = self._known[key] = self._store.get(key)
+            value = self._known[key] = self.store.get(key)
         assert value is None or isinstance(value, bytes)
         return value
 
@@ -175,6 +175,31 @@ class Batch:
     def delete(self, key: bytes) -> None:
         """Remove a row."""
         self.changes[key] = None
+
+
+class Attempt(Batch):
+    """Changes in front of a batch that become part of it, or never were."""
+
+    def __init__(self, batch: Batch) -> None:
+        super().__init__(batch.store)
+        self._batch = batch
+
+    @override
+    def prefetch(self, keys: Iterable[bytes]) -> None:
+        self._batch.prefetch(keys)
+
+    @override
+    def get(self, key: bytes) -> bytes | None:
+        return self.changes[key] if key in self.changes else self._batch.get(key)
+
+    def keep(self) -> None:
+        """Make the changes those of the batch; of documents they form a group."""
+        batch = self._batch
+        batch.changes |= self.changes
+        batch.own |= self.own
+        if self.documents:
+            batch.groups.append((len(batch.documents), len(self.documents)))
+            batch.documents += self.documents
 
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode

@@ -5,7 +5,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from blake3 import blake3
 
-from dataplane.documents.commands import Create, Delete, Op, Patch, Put, Update
+from dataplane.documents.commands import Create, Delete, Patch, Put, Update
+from dataplane.documents.conflicts import Write
 from dataplane.documents.errors import TOO_LARGE, Refusal, invalid
 from dataplane.documents.values import (
     DOCUMENT_BYTES_MAX,
@@ -186,7 +187,7 @@ def bulk_items(body: Json) -> list[Any]:
 
 def bulk_op(
     raw: object, collection: str, idempotency: bytes | None, generated_id: str
-) -> tuple[str, Op]:
+) -> tuple[str, Write]:
     """Return the operation of one bulk item.
 
     Raises:
@@ -219,7 +220,7 @@ def _bulk_write(
     place: tuple[str, str],
     document: Json,
     condition: tuple[int | None, bytes | None, bytes | None, str | None],
-) -> Op:
+) -> Write:
     collection, document_id = place
     version, idempotency, base, stamp = condition
     if item.op == "patch":

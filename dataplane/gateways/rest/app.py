@@ -18,6 +18,7 @@ from dataplane.gateways.rest import (
     pages,
     queries,
     rejections,
+    transactions,
 )
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.responses import problem_response
@@ -43,6 +44,7 @@ PLAIN: dict[tuple[str, ...], dict[str, tuple[str, Plain]]] = {
         "GET": ("", members.members_list),
         "PUT": ("", members.members_put),
     },
+    ("transactions",): {"POST": ("write", transactions.transact)},
     ("quota",): {"PUT": ("", cluster.quota_put)},
 }
 """path -> method -> (class that counts against the plan, or none; handler)."""

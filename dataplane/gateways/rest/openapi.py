@@ -6,6 +6,7 @@ import msgspec
 
 from dataplane.gateways.errors import TITLES
 from dataplane.gateways.rest.questions import QUESTIONS, json_content
+from dataplane.gateways.rest.transactions import TRANSACTION_ANSWER, TRANSACTION_BODY
 from dataplane.gateways.services.reads import CONSISTENCIES
 from dataplane.wire.proofs import Proof
 
@@ -200,6 +201,13 @@ OPERATIONS: tuple[Operation, ...] = (
         (200,),
         QUERY_ERRORS,
     ),
+    (
+        "post",
+        "/api/v1/transactions",
+        "Operations on documents of any collections, all of them or none",
+        (200,),
+        (*(code for code in WRITE_ERRORS if code != "precondition_failed"), "rate_limited"),
+    ),
     ("get", "/api/v1/keys", "API keys", (200,), ("unauthenticated", "forbidden")),
     ("put", "/api/v1/keys/{id}", "Create or replace an API key", (201, 200), WRITE_ERRORS),
     ("delete", "/api/v1/keys/{id}", "Revoke an API key on every node", (204,), DOCUMENT_ERRORS),
@@ -227,6 +235,9 @@ def openapi_document(server_url: str) -> dict[str, Any]:
         operation = paths[f"/api/v1/collections/{{c}}/{name}"]["post"]
         operation["requestBody"] = {"required": True, "content": json_content(body)}
         operation["responses"]["200"]["content"] = json_content(answer)
+    transact = paths["/api/v1/transactions"]["post"]
+    transact["requestBody"] = {"required": True, "content": json_content(TRANSACTION_BODY)}
+    transact["responses"]["200"]["content"] = json_content(TRANSACTION_ANSWER)
     _, proofs = msgspec.json.schema_components([Proof], ref_template=SCHEMAS + "{name}")
     return {
         "openapi": "3.1.0",

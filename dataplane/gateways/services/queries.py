@@ -67,12 +67,12 @@ def _consistency(body: dict[str, Any]) -> str:
 async def _reach(context: Context, after: int, consistency: str) -> None:
     """Wait until this node's state holds what the caller must see."""
     if consistency == "strong":
-        await _catch_up(context)
+        await catch_up(context)
     elif consistency == "session":
         await wait_for_position(context, after)
 
 
-async def _catch_up(context: Context) -> None:
+async def catch_up(context: Context) -> None:
     """Bring this node's state so far that it holds everything acknowledged before."""
     if await context.reads.strong(None) is not None:
         return

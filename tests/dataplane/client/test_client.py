@@ -243,3 +243,18 @@ def test_a_write_that_is_named_is_done_once(client):
     assert client.patch("named", "a", {"n": 2}, idempotency_key="two") == changed
     client.delete("named", "a", idempotency_key="three")
     client.delete("named", "a", idempotency_key="three")
+
+
+async def test_transactions_through_both_clients(client, node):
+    both = [
+        {"op": "put", "collection": "tx", "id": "a", "document": {"n": 1}},
+        {"op": "get", "collection": "tx", "id": "a"},
+    ]
+    assert [item["status"] for item in client.transact(both)] == [201, 200]
+    async with AsyncClient(node.urls, node.api_key) as other:
+        with pytest.raises(ApiError) as refused:
+            await other.transact([both[0], {**both[1], "id": "none"}])
+    assert refused.value.code == "conflict"
+    assert refused.value.fields["index"] == 1
+    assert refused.value.fields["cause"]["code"] == "not_found"
+    assert client.get("tx", "a")["_version"] == 1
