@@ -23,6 +23,7 @@ RENAMED: Final = {
     "dataplane.wire": "aerolith._wire",
 }
 LEFT_OUT: Final = {
+    "dataplane.client.key_providers": "keeps the keys of nodes",
     "dataplane.client.local": "starts node processes",
     "dataplane.client.membership": "orders of the control plane",
     "dataplane.client.provisioning": "makes certificates for nodes",

@@ -12,6 +12,10 @@ class SpecError(ClientError):
     """A node's specification cannot be used."""
 
 
+class KeyProviderError(ClientError):
+    """The keeper of the key-encryption key cannot help; says what to do. Nothing is damaged."""
+
+
 class ClusterUnreachableError(ClientError):
     """No node of the cluster answered."""
 

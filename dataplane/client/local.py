@@ -16,6 +16,7 @@ import msgspec
 
 from dataplane.client.anchors import TrustAnchor
 from dataplane.client.client import Client
+from dataplane.client.key_providers import cluster_key_make
 from dataplane.client.keys import SCOPES, new_api_key
 from dataplane.client.membership import public_key_of, reconfigure
 from dataplane.client.provisioning import (
@@ -23,8 +24,21 @@ from dataplane.client.provisioning import (
     create_authority,
     create_node_material,
     write_node_files,
+    write_private,
 )
-from dataplane.client.spec import GenesisSpec, KeySpec, MemberSpec, NodeSpec, TlsSpec, UsageSpec
+from dataplane.client.spec import (
+    Algorithm,
+    EncryptionSpec,
+    FileKeySpec,
+    GenesisSpec,
+    KeySpec,
+    MemberSpec,
+    NodeSpec,
+    TlsSpec,
+    UsageSpec,
+    dump_spec,
+    load_spec,
+)
 
 HOST = "127.0.0.1"
 # Beside those of the portal's clusters, and below the range of outgoing connections.
@@ -62,8 +76,13 @@ class LocalCluster:
         storage_limit_bytes: int | None = None,
         usage_window_ms: int = 60_000,
         liars: Mapping[int, str] | None = None,
+        algorithm: Algorithm | None = None,
     ) -> None:
-        """Write the files of `count` nodes; `liars` names how some of them lie (index -> how)."""
+        """Write the files of `count` nodes.
+
+        `liars` names how some of them lie (index -> how). With an `algorithm` they encrypt what
+        they write, under a key whose key is in a file of the directory.
+        """
         self.directory = directory
         self.liars = dict(liars or {})
         self.cluster_id = secrets.token_hex(16)
@@ -94,11 +113,24 @@ class LocalCluster:
         for index, mine in enumerate(material):
             self._write(index, mine, None, 0)
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        if algorithm is not None:
+            self.encrypt(algorithm)
 
     def _write(self, index: int, mine: NodeMaterial, learner: MemberSpec | None, base: int) -> None:
         home = self.directory / f"node-{index}"
         spec = self._spec(index, home, learner, base)
         self.specs.append(write_node_files(home, spec, self._authority, mine))
+
+    def encrypt(self, algorithm: Algorithm) -> None:
+        """Say in every specification that the nodes encrypt; running ones are asked to, later."""
+        provider = FileKeySpec(str(self.directory / "kek.key"))
+        wrapped = cluster_key_make(provider, self.cluster_id)
+        for path in self.specs:
+            wrapped_path = path.parent / "cluster.key"
+            write_private(wrapped_path, wrapped)
+            encryption = EncryptionSpec(str(wrapped_path), provider, algorithm)
+            spec = msgspec.structs.replace(load_spec(path), encryption=encryption)
+            write_private(path, dump_spec(spec))
 
     def add_learner(self) -> int:
         """Start a node that learns from the members; return its id."""

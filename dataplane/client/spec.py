@@ -89,7 +89,34 @@ class LimitsSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 type Algorithm = Literal["aes-256-gcm", "chacha20-poly1305", "xchacha20-poly1305"]
-"""How data at rest may be encrypted."""
+
+
+class FileKeySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="file"):
+    """The key-encryption key is in a file of mode 0600: for development."""
+
+    path: str
+
+
+class TransitKeySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="transit"):
+    """The key-encryption key never leaves an OpenBao or Vault server; the token is in a file."""
+
+    url: str
+    key: str
+    token_file: str
+    mount: str = "transit"
+    ca_file: str | None = None
+
+
+class EncryptionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How what the node writes is encrypted; no key is in here.
+
+    `wrapped_key_file` has the cluster key as the provider wrapped it; the provider unwraps it at
+    each start of the node. `algorithm` is that of the first data key; rotation may choose another.
+    """
+
+    wrapped_key_file: str
+    provider: FileKeySpec | TransitKeySpec
+    algorithm: Algorithm = "aes-256-gcm"
 
 
 class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,6 +143,7 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """This node, when it is not a member of the epoch (yet)."""
     routes: tuple[RouteSpec, ...] = ()
     """For networks that translate addresses; certificates say who answers there."""
+    encryption: EncryptionSpec | None = None
 
     @property
     def me(self) -> MemberSpec:

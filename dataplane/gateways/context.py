@@ -7,7 +7,7 @@ from dataplane.client.spec import NodeSpec
 from dataplane.gateways.admission import Admission
 from dataplane.gateways.calls import CallMeter
 from dataplane.gateways.feeds import Feeds
-from dataplane.gateways.ports import Cluster, Figures, Reads, State
+from dataplane.gateways.ports import Cluster, Encryption, Figures, Reads, State
 from dataplane.gateways.turns import Turns
 from dataplane.ports import Clock
 from dataplane.replication.submissions import Submitted
@@ -34,6 +34,7 @@ class Context:
         clock: Clock,
         random_bytes: Callable[[int], bytes],
         sign: Callable[[bytes], bytes],
+        encryption: Encryption,
     ) -> None:
         self.spec = spec
         self.cluster = cluster
@@ -42,6 +43,7 @@ class Context:
         self.figures = figures
         self.clock = clock
         self.sign = sign
+        self.encryption = encryption
         self.meter = CallMeter(spec.node_id, state.view)
         self.admission = Admission(
             state.view, self.meter, clock, requests_max=spec.limits.requests_max

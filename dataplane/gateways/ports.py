@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from dataplane.client.spec import Algorithm
 from dataplane.consensus.config import ReplicaConfig
 from dataplane.documents.checkpoint_views import CheckpointViews
 from dataplane.documents.view import StateView
@@ -136,4 +137,16 @@ class State(Protocol):
     @property
     def view(self) -> StateView:
         """Reads between two batches."""
+        ...
+
+
+class Encryption(Protocol):
+    """The keys under which this node writes."""
+
+    def describe(self) -> dict[str, object]:
+        """Return what is known of them; no key is in it."""
+        ...
+
+    async def rotate(self, algorithm: Algorithm | None) -> None:
+        """Begin to use a new key, and to seal everything anew with it."""
         ...

@@ -11,15 +11,17 @@ from dataplane.client.errors import SpecError
 from dataplane.client.spec import NodeSpec, load_spec
 from dataplane.node.app import LOOPBACK, Node
 from dataplane.node.logs import set_up_logs
-from dataplane.security.errors import KeyFileError
+from dataplane.security.errors import EncryptionError, KeyFileError
 from dataplane.storage.errors import StorageError
 
 EXIT_USAGE = 2
 EXIT_STORAGE = 4
 
 
-async def _run(spec: NodeSpec, make_node: Callable[[NodeSpec], Node]) -> int:
-    return await make_node(spec).run()
+async def _run(path: Path, spec: NodeSpec, make_node: Callable[[NodeSpec], Node]) -> int:
+    node = make_node(spec)
+    node.respec = lambda: load_spec(path)
+    return await node.run()
 
 
 def _event_loop() -> asyncio.AbstractEventLoop:
@@ -46,8 +48,8 @@ def run(spec_path: Path, make_node: Callable[[NodeSpec], Node] = Node) -> int:
     set_up_logs(spec.cluster_id, spec.node_id)
     try:
         with asyncio.Runner(loop_factory=_event_loop) as runner:
-            return runner.run(_run(spec, make_node))
-    except (KeyFileError, StorageError, OSError) as error:
+            return runner.run(_run(spec_path, spec, make_node))
+    except (KeyFileError, EncryptionError, StorageError, OSError) as error:
         logging.getLogger(__name__).critical("node.cannot_run", extra={"reason": str(error)})
         return EXIT_STORAGE
 

@@ -21,6 +21,7 @@ from dataplane.gateways.calls import REPORT_S
 from dataplane.gateways.context import Context
 from dataplane.gateways.rest.app import RestApp
 from dataplane.gateways.rest.http import HttpServer
+from dataplane.node.encryption import Encryption, open_keyring, open_store
 from dataplane.node.figures import NodeFigures
 from dataplane.node.usage import UsageReporter
 from dataplane.ports import Clock, SystemClock
@@ -29,10 +30,11 @@ from dataplane.replication.driver import ReplicationDriver
 from dataplane.replication.errors import ReplicationError
 from dataplane.replication.reads import ReadState
 from dataplane.replication.transport import MakeTransport, PeerTransport
+from dataplane.security.keyring import EVIDENCE, LOG, Keyring
 from dataplane.security.signing import load_signer
 from dataplane.storage.directory import DataDirectory
-from dataplane.storage.engine import RocksStore
 from dataplane.storage.evidence import EvidenceLog
+from dataplane.storage.ports import Ciphers
 
 log = logging.getLogger(__name__)
 
@@ -93,9 +95,9 @@ class Node:
         parts = parts or Parts()
         self._spec = spec
         self._clock = parts.make_clock()
-        self._directory = DataDirectory(Path(spec.data_dir))
-        self._store = RocksStore(self._directory.state_path)
-        self._evidence_log = EvidenceLog(self._directory.evidence_path)
+        self.respec: Callable[[], NodeSpec] = lambda: spec
+        """Reads the specification anew."""
+        keyring = self._open_disk(spec)
         self._state = StateMachine(self._store, genesis_of(spec))
         shown = ShownState(parts.show(self._state.view))
         self._ended = asyncio.Event()
@@ -106,7 +108,7 @@ class Node:
             signer=signer,
             gateway_signer=load_signer(Path(spec.gateway_key_file)),
             executor=self._state,
-            flush=self._store.flush,
+            flush=lambda: self._store.flush(),  # noqa: PLW0108 - it may stand for another later
             wal=self._directory.wal,
             amnesia=self._directory.amnesia,
             evidence_log=self._evidence_log,
@@ -116,6 +118,7 @@ class Node:
             state=ReadState(shown.view.row, CheckpointViews(self._store)),
             make_transport=parts.make_transport,
         )
+        self._encryption = self._open_encryption(keyring)
         figures = NodeFigures(self._clock)
         figures.replication = self._driver.metrics
         figures.gauges = self._gauges()
@@ -128,6 +131,7 @@ class Node:
             clock=self._clock,
             random_bytes=secrets.token_bytes,
             sign=signer.sign,
+            encryption=self._encryption,
         )
         app = RestApp(self._context)
         self._server = HttpServer(
@@ -137,6 +141,34 @@ class Node:
             connections_max=spec.limits.connections_max,
         )
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _open_disk(self, spec: NodeSpec) -> Keyring | None:
+        """Lock the directory, get at the keys, and open the log, the store and the evidence."""
+        keyring: Keyring | None = None
+
+        def open_ciphers(path: Path) -> Ciphers | None:
+            nonlocal keyring
+            keyring = open_keyring(spec, path, self._clock)
+            return None if keyring is None else keyring.ciphers(LOG)
+
+        self._directory = DataDirectory(Path(spec.data_dir), open_ciphers=open_ciphers)
+        self._store = open_store(self._directory, keyring)
+        path = self._directory.evidence_path
+        self._evidence_log = EvidenceLog(
+            path, None if keyring is None else keyring.ciphers(EVIDENCE)
+        )
+        return keyring
+
+    def _open_encryption(self, keyring: Keyring | None) -> Encryption:
+        return Encryption(
+            directory=self._directory,
+            store=self._store,
+            evidence=self._evidence_log,
+            keyring=keyring,
+            provider=self._spec.encryption,
+            respec=lambda: self.respec(),  # noqa: PLW0108 - it is set after this
+            clock=self._clock,
+        )
 
     def _gauges(self) -> dict[str, Callable[[], int]]:
         """Return what the metrics page shows of this node."""
@@ -149,6 +181,7 @@ class Node:
             "waiting_reads": lambda: self._driver.reads.waiting,
             "state_sound": lambda: int(self._driver.is_sound),
             **self._driver.gauges,
+            **self._encryption.gauges,
             "log_bytes": lambda: self._directory.wal.size_bytes,
             "connections": lambda: self._server.connection_count,
             "feeds": lambda: self._context.feeds.count,
@@ -173,6 +206,7 @@ class Node:
         await self._driver.start()
         await self._server.start(me.host, me.http_port)
         self._run_beside(self._report_calls())
+        self._run_beside(self._encryption.run())
         if self._spec.usage is not None:
             reporter = UsageReporter(self._spec, self._spec.usage, self._state.view, self._clock)
             self._run_beside(reporter.run())
@@ -234,5 +268,6 @@ class Node:
         await self._driver.stop()
         self._state.copies.close()
         self._store.close()
+        self._encryption.close()
         self._evidence_log.close()
         self._directory.close()

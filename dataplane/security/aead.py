@@ -61,19 +61,18 @@ class Sealer:
 
     def _begin(self) -> None:
         """Begin with a new random half, and so with a new derived key."""
-        self._half = os.urandom(HALF_BYTES)
-        self._prefix = self._head + self._half
-        self._encrypt = self._crypts(self._half)[0]
-        self._counter = count()
+        half = os.urandom(HALF_BYTES)
+        self._writing = self._head + half, self._crypts(half)[0], count()
 
     def seal(self, plain: bytes, place: bytes) -> bytes:
         """Return the sealed message; it opens at this place only."""
-        number = next(self._counter)
-        if number == MESSAGES_MAX:
+        prefix, encrypt, counter = self._writing
+        number = next(counter)
+        if number >= MESSAGES_MAX:
             self._begin()
-            number = next(self._counter)
+            return self.seal(plain, place)
         nonce = number.to_bytes(HALF_BYTES, "big")
-        return self._prefix + nonce + self._encrypt(nonce, plain, place)
+        return prefix + nonce + encrypt(nonce, plain, place)
 
     def open(self, sealed: bytes, place: bytes) -> bytes | None:
         """Return what was sealed at this place, None when these bytes are not from here."""
@@ -83,7 +82,7 @@ class Sealer:
         decrypt = self._opening.get(half)
         if decrypt is None:
             if len(self._opening) >= DERIVED_MAX:
-                del self._opening[next(iter(self._opening))]
+                self._opening.pop(next(iter(self._opening), b""), None)
             decrypt = self._opening[half] = self._crypts(half)[1]
         nonce = sealed[NUMBER_BYTES + HALF_BYTES : _BODY_AT]
         try:

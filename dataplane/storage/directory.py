@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -14,6 +15,8 @@ from dataplane.storage.errors import (
     MissingLogError,
     StaleLogError,
 )
+from dataplane.storage.files import sync_directory
+from dataplane.storage.ports import Ciphers
 from dataplane.storage.wal import SEGMENT_BYTES, WriteAheadLog
 
 _AMNESIA: Final = "amnesia"
@@ -30,14 +33,23 @@ class DataDirectory:
     the node may learn what the others decide, but a vote of it could contradict an earlier one.
     """
 
-    def __init__(self, path: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        open_ciphers: Callable[[Path], Ciphers | None] = lambda _: None,
+    ) -> None:
         """Open or create the directory.
+
+        `open_ciphers` is called once the directory is locked, and returns what the log is under.
 
         Raises:
             DirectoryLockedError: Another process has it open.
             FatalStorageError: The operating system refused.
+            UnknownKeyError: The log is sealed under a key that is not there.
         """
-        self._path = path
+        self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock_fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -45,6 +57,7 @@ class DataDirectory:
             raise FatalStorageError(f"cannot use {path}: {error}") from error
         try:
             self._lock()
+            self._ciphers = open_ciphers(path)
             self.amnesia = self._recorded_amnesia()
             self.wal = self._open_log(segment_bytes)
             self._write("incarnation", f"{self.wal.incarnation}\n")
@@ -60,12 +73,21 @@ class DataDirectory:
     @property
     def state_path(self) -> Path:
         """Where the key-value store of this node lives."""
-        return self._path / "state"
+        return self.path / "state"
+
+    @property
+    def sealed_path(self) -> Path:
+        """Where the key-value store of this node lives when it is encrypted."""
+        return self.path / "state.sealed"
+
+    def drop_lost_log(self) -> None:
+        """Remove the log that was set aside: it is under no key, or under an old one."""
+        shutil.rmtree(self.path / "wal.lost", ignore_errors=True)
 
     @property
     def evidence_path(self) -> Path:
         """Where this node keeps proofs that others lied."""
-        return self._path / "evidence.jsonl"
+        return self.path / "evidence.jsonl"
 
     def close(self) -> None:
         """Close the log and give up the lock."""
@@ -92,10 +114,10 @@ class DataDirectory:
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise DirectoryLockedError(f"{self._path} is used by another process") from error
+            raise DirectoryLockedError(f"{self.path} is used by another process") from error
 
     def _open_log(self, segment_bytes: int) -> WriteAheadLog:
-        path, recorded = self._path / "wal", 0
+        path, recorded = self.path / "wal", 0
         try:
             recorded = self._recorded_incarnation()
             return WriteAheadLog(
@@ -103,6 +125,7 @@ class DataDirectory:
                 recorded_incarnation=recorded,
                 is_replacement=self.amnesia is not None,
                 segment_bytes=segment_bytes,
+                ciphers=self._ciphers,
             )
         except (CorruptionError, MissingLogError, StaleLogError) as error:
             # Written down before anything else: a crash from here on must not forget it.
@@ -114,6 +137,7 @@ class DataDirectory:
             recorded_incarnation=recorded,
             is_replacement=True,
             segment_bytes=segment_bytes,
+            ciphers=self._ciphers,
         )
 
     def _set_aside(self, path: Path) -> None:
@@ -131,32 +155,28 @@ class DataDirectory:
 
     def _recorded_amnesia(self) -> str | None:
         try:
-            return (self._path / _AMNESIA).read_text(errors="replace").strip()
+            return (self.path / _AMNESIA).read_text(errors="replace").strip()
         except FileNotFoundError:
             return None
 
     def _recorded_incarnation(self) -> int:
         try:
-            text = (self._path / "incarnation").read_text(errors="replace")
+            text = (self.path / "incarnation").read_text(errors="replace")
         except FileNotFoundError:
             return 0
         if not text.strip().isascii() or not text.strip().isdigit():
-            raise CorruptionError(f"unreadable incarnation file in {self._path}")
+            raise CorruptionError(f"unreadable incarnation file in {self.path}")
         return int(text)
 
     def _write(self, name: str, text: str) -> None:
         """Replace a small file, durably and whole."""
-        new = self._path / f"{name}.new"
+        new = self.path / f"{name}.new"
         try:
             with new.open("w") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            new.replace(self._path / name)
-            descriptor = os.open(self._path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            new.replace(self.path / name)
+            sync_directory(self.path)
         except OSError as error:
-            raise FatalStorageError(f"cannot write to {self._path}: {error}") from error
+            raise FatalStorageError(f"cannot write to {self.path}: {error}") from error

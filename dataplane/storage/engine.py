@@ -145,6 +145,26 @@ class RocksSnapshot(Snapshot):
         self._snapshot = None
 
 
+class RocksCursor:
+    """Reads ranges of the database as it was when this was made."""
+
+    def __init__(self, database: Rdict) -> None:
+        self._iterator = database.iter()
+
+    def under(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
+        """Return all entries under a prefix in key order."""
+        iterator = self._iterator
+        iterator.seek(prefix)
+        entries: list[tuple[bytes, bytes]] = []
+        while iterator.valid():
+            key = cast("bytes", iterator.key())
+            if not key.startswith(prefix):
+                break
+            entries.append((key, cast("bytes", iterator.value())))
+            iterator.next()
+        return entries
+
+
 class RocksStore(KeyValueStore):
     """RocksDB with its own log written but not synced, except by `flush`.
 
@@ -214,6 +234,14 @@ class RocksStore(KeyValueStore):
                 delete(key)
             else:
                 put(key, value)
+        self.write_batch(batch)
+
+    def write_batch(self, batch: WriteBatch) -> None:
+        """Apply a batch of the engine itself; in raw mode only.
+
+        Raises:
+            FatalStorageError: RocksDB cannot write.
+        """
         try:
             self._db.write(batch, self._write_options)
         except Exception as error:
@@ -222,6 +250,14 @@ class RocksStore(KeyValueStore):
     @override
     def snapshot(self) -> Snapshot:
         return RocksSnapshot(self._db)
+
+    def estimate(self) -> int:
+        """Return about how many entries there are."""
+        return int(self._db.property_int_value("rocksdb.estimate-num-keys") or 0)
+
+    def cursor(self) -> "RocksCursor":
+        """Return a reader of ranges that shows this moment; let go of it before `close`."""
+        return RocksCursor(self._db)
 
     @override
     def flush(self) -> None:

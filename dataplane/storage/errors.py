@@ -35,3 +35,9 @@ class DirectoryLockedError(StorageError):
     """Another process uses the data directory."""
 
     code = "data_directory_locked"
+
+
+class UnknownKeyError(StorageError):
+    """Something is sealed under a key that this node does not hold: nothing is damaged by that."""
+
+    code = "key_unknown"

@@ -1,9 +1,12 @@
 """The file of proofs that replicas lied: append-only, synced at once, bounded, read at start.
 
-One JSON line a proof. A line proves itself by its signatures, so a damaged one is passed over
-instead of stopping the node: what it said is known to the other nodes too.
+One line a proof: JSON, or the base64 of sealed JSON, bound to the number of the line. A line proves
+itself by its signatures, so a damaged one is passed over instead of stopping the node: what it said
+is known to the other nodes too.
 """
 
+import base64
+import binascii
 import os
 from pathlib import Path
 from typing import Final
@@ -11,10 +14,15 @@ from typing import Final
 import msgspec
 
 from dataplane.consensus.messages import EquivocationProof
-from dataplane.storage.errors import FatalStorageError
+from dataplane.storage.errors import FatalStorageError, UnknownKeyError
+from dataplane.storage.files import open_private, sync_directory
+from dataplane.storage.ports import Ciphers, number_of
 
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
-LINE_BYTES_MAX: Final = 4 * 1024
+LINE_BYTES_MAX: Final = 8 * 1024
+_JSON_START: Final = b"{"
+_NUMBER_DIGITS: Final = 4
+"""So much base64 tells the number of the key."""
 
 
 class StoredEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,18 +44,21 @@ _decoder = msgspec.json.Decoder(StoredEvidence)
 class EvidenceLog:
     """The file; `records` has what was in it, `damaged_count` how many lines were not readable."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, ciphers: Ciphers | None = None) -> None:
         """Open or create the file.
 
         Raises:
             FatalStorageError: The operating system refused.
+            UnknownKeyError: A line is sealed under a key that `ciphers` does not hold.
         """
         self.damaged_count = 0
+        self._path, self._ciphers = path, ciphers
+        self._lines: list[bytes] = []
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             self._size_bytes = self._cut_torn_line()
             self.records = self._read()
-            self._sync_directory(path.parent)
+            sync_directory(path.parent)
         except OSError as error:
             raise FatalStorageError(f"cannot use {path}: {error}") from error
 
@@ -63,20 +74,66 @@ class EvidenceLog:
     def _read(self) -> list[StoredEvidence]:
         data = os.pread(self._fd, min(self._size_bytes, FILE_BYTES_MAX), 0)
         records: list[StoredEvidence] = []
-        for line in data.splitlines():
+        self._lines = data.splitlines()
+        for number, line in enumerate(self._lines):
             try:
-                records.append(_decoder.decode(line))
-            except (msgspec.MsgspecError, UnicodeDecodeError):
+                records.append(_decoder.decode(self._opened(number, line)))
+            except (msgspec.MsgspecError, UnicodeDecodeError, binascii.Error):
                 self.damaged_count += 1
         return records
 
-    @staticmethod
-    def _sync_directory(path: Path) -> None:
-        descriptor = os.open(path, os.O_RDONLY)
+    def _opened(self, number: int, line: bytes) -> bytes:
+        """Return the JSON of a line; nothing when it does not open."""
+        if line.startswith(_JSON_START):
+            return line
+        sealed = base64.b64decode(line, validate=True)
+        key = number_of(sealed)
+        cipher = None if self._ciphers is None else self._ciphers.of(key)
+        if cipher is None:
+            raise UnknownKeyError(f"a proof is sealed under key {key}")
+        return cipher.open(sealed, _place(number)) or b""
+
+    def _sealed(self, number: int, plain: bytes) -> bytes:
+        if self._ciphers is None:
+            return plain
+        return base64.b64encode(self._ciphers.current.seal(plain, _place(number)))
+
+    def use(self, ciphers: Ciphers) -> None:
+        """Seal what is written from now on."""
+        self._ciphers = ciphers
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a line is not under the key in use."""
+        if self._ciphers is None:
+            return False
+        number = self._ciphers.current.number
+        return any(_number_of_line(line) != number for line in self._lines)
+
+    def reseal(self) -> None:
+        """Write the file anew under the current key, whole or not at all; it is small.
+
+        Lines that do not open are left out.
+
+        Raises:
+            FatalStorageError: The operating system refused.
+        """
+        plain = [self._opened(number, line) for number, line in enumerate(self._lines)]
+        lines = [self._sealed(number, line) for number, line in enumerate(filter(None, plain))]
+        draft = self._path.with_suffix(".resealing")
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            with open_private(draft) as file:
+                file.write(b"".join(line + b"\n" for line in lines))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self._path)
+            sync_directory(self._path.parent)
+            os.close(self._fd)
+            self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND)
+            self._size_bytes = os.fstat(self._fd).st_size
+        except OSError as error:
+            raise FatalStorageError(f"cannot write evidence: {error}") from error
+        self._lines = lines
 
     def append(self, record: StoredEvidence) -> bool:
         """Write a record and sync it; return False when the file is full.
@@ -84,7 +141,8 @@ class EvidenceLog:
         Raises:
             FatalStorageError: The operating system refused.
         """
-        line = _encoder.encode(record) + b"\n"
+        sealed = self._sealed(len(self._lines), _encoder.encode(record))
+        line = sealed + b"\n"
         if len(line) > LINE_BYTES_MAX or self._size_bytes + len(line) > FILE_BYTES_MAX:
             return False
         try:
@@ -95,6 +153,7 @@ class EvidenceLog:
         if written != len(line):
             raise FatalStorageError("cannot write evidence: the disk is full")
         self._size_bytes += written
+        self._lines.append(sealed)
         return True
 
     def close(self) -> None:
@@ -102,3 +161,17 @@ class EvidenceLog:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _number_of_line(line: bytes) -> int:
+    """Return the number of the key a line is under, 0 for none."""
+    if line.startswith(_JSON_START):
+        return 0
+    try:
+        return number_of(base64.b64decode(line[:_NUMBER_DIGITS]))
+    except binascii.Error:
+        return 0
+
+
+def _place(number: int) -> bytes:
+    return b"evidence" + number.to_bytes(8, "big")

@@ -68,3 +68,42 @@ class KeyValueStore(Protocol):
     def close(self) -> None:
         """Flush and release; calling it again does nothing."""
         ...
+
+
+class Cipher(Protocol):
+    """Seals and opens under one key, in any thread; `security.aead.Sealer` is one."""
+
+    @property
+    def number(self) -> int:
+        """Names the key; every sealed message begins with it, in two bytes."""
+        ...
+
+    def seal(self, plain: bytes, place: bytes) -> bytes:
+        """Return the sealed message; it opens at this place only."""
+        ...
+
+    def open(self, sealed: bytes, place: bytes) -> bytes | None:
+        """Return what was sealed at this place under this key, None when it was not."""
+        ...
+
+    def name(self, key: bytes) -> bytes:
+        """Return what stands for a key where the key must not be readable."""
+        ...
+
+
+class Ciphers(Protocol):
+    """The ciphers of a node for one purpose: one for what is written, more for what is read."""
+
+    @property
+    def current(self) -> Cipher:
+        """What new writes are sealed with."""
+        ...
+
+    def of(self, number: int) -> Cipher | None:
+        """Return a cipher by its number, None when this node does not hold that key."""
+        ...
+
+
+def number_of(sealed: bytes) -> int:
+    """Return the number of the key under which a message was sealed."""
+    return int.from_bytes(sealed[:2], "big")

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from dataplane.storage.errors import (
     CorruptionError,
@@ -19,25 +19,27 @@ from dataplane.storage.errors import (
     MissingLogError,
     StaleLogError,
 )
+from dataplane.storage.files import open_private, sync_directory
+from dataplane.storage.ports import Ciphers
 from dataplane.storage.records import (
     CHAIN_START,
     KIND_DATA,
     KIND_MARK,
     RECORD_BYTES_MAX,
-    SEGMENT_HEADER_BYTES,
     Mark,
+    Record,
     decode_mark,
-    decode_segment_header,
     encode_mark,
-    encode_record,
-    encode_segment_header,
     find_marks,
-    read_record,
 )
+from dataplane.storage.segments import HEADER_BYTES_MAX, SegmentFormat, new_format, read_format
 
 SEGMENT_BYTES: Final = 64 * 1024 * 1024
 _POSITION_FILE: Final = "position"
 _SUFFIX: Final = ".wal"
+_DRAFT_SUFFIX: Final = ".resealing"
+_RESEAL_BYTES: Final = 256 * 1024
+"""So much of a segment is sealed anew at a time."""
 
 
 @dataclass(slots=True)
@@ -46,6 +48,7 @@ class Segment:
 
     number: int
     path: Path
+    format: SegmentFormat
     label_max: int = 0
 
 
@@ -65,6 +68,7 @@ class WriteAheadLog:
         recorded_incarnation: int = 0,
         is_replacement: bool = False,
         segment_bytes: int = SEGMENT_BYTES,
+        ciphers: Ciphers | None = None,
     ) -> None:
         """Open or create the log in directory `path`.
 
@@ -74,9 +78,11 @@ class WriteAheadLog:
                 log that does not know it was lost or restored from a backup.
             is_replacement: The log takes the place of a lost one and need not know about it.
             segment_bytes: A segment is closed when it is at least this long.
+            ciphers: What new segments are sealed with, and old ones are opened with.
 
         Raises:
             CorruptionError: Synced bytes are damaged or gone.
+            UnknownKeyError: A segment is sealed under a key that `ciphers` does not hold.
             MissingLogError: There is no log although there was one.
             StaleLogError: The log is older than it should be.
             FatalStorageError: The operating system refused.
@@ -84,13 +90,18 @@ class WriteAheadLog:
         assert segment_bytes > 0
         self._path = path
         self._segment_bytes = segment_bytes
+        self._ciphers = ciphers
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._files = threading.Lock()
+        """Held while a file of a closed segment is replaced or removed."""
         self._buffer: list[tuple[int, bytes]] = []
         self._appended = 0
         self._failed = False
         self._closed = False
         self._chain = CHAIN_START
         self._segments: list[Segment] = []
+        self._synced_offset = 0
         self.incarnation = 0
         with self._fatal("open"):
             path.mkdir(parents=True, exist_ok=True)
@@ -129,7 +140,7 @@ class WriteAheadLog:
             buffer, self._buffer = self._buffer, []
             position = self._appended
         if buffer:
-            with self._fatal("sync"):
+            with self._writing, self._fatal("sync"):
                 self._write(buffer, self._synced_offset)
         return position
 
@@ -145,8 +156,22 @@ class WriteAheadLog:
         for segment in list(self._segments):
             last = segment is self._segments[-1]
             if last or segment.label_max >= from_label:
-                end = self._synced_offset if last else segment.path.stat().st_size
+                end = self._synced_offset if last else None
                 yield from self._replay_segment(segment, end)
+
+    def begin_segment(self) -> None:
+        """Let nothing more be written to a segment that is not written as what is written now.
+
+        Raises:
+            FatalStorageError: It is unknown what reached the disk; end the process.
+        """
+        with self._writing, self._fatal("roll"):
+            if not self._segments[-1].format.is_current(self._ciphers):
+                self._write([], self._synced_offset)
+
+    def use(self, ciphers: Ciphers) -> None:
+        """Seal what is written from now on."""
+        self._ciphers = ciphers
 
     def truncate_before(self, label: int) -> int:
         """Remove the oldest segments that hold only labels below `label`; return how many.
@@ -154,12 +179,12 @@ class WriteAheadLog:
         Call it from the thread that syncs. The segment being written always stays.
         """
         removed = 0
-        with self._fatal("truncate"):
+        with self._fatal("truncate"), self._files:
             while len(self._segments) > 1 and self._segments[0].label_max < label:
                 self._segments.pop(0).path.unlink()
                 removed += 1
             if removed:
-                _sync_directory(self._path)
+                sync_directory(self._path)
         return removed
 
     def close(self) -> None:
@@ -181,8 +206,11 @@ class WriteAheadLog:
 
     def _write(self, records: list[tuple[int, bytes]], synced_offset: int) -> None:
         """Write one burst behind a mark of what was synced before it, and sync it."""
+        if not self._segments[-1].format.is_current(self._ciphers):
+            self._roll()
+            synced_offset = self._synced_offset
         mark = Mark(self._segments[-1].number, synced_offset, self.incarnation)
-        pending = [self._encode(KIND_MARK, 0, encode_mark(mark))]
+        pending = [self._encode(KIND_MARK, 0, encode_mark(mark), self._offset)]
         length = len(pending[0])
         for label, payload in records:
             if self._offset + length >= self._segment_bytes:
@@ -191,7 +219,7 @@ class WriteAheadLog:
                 pending, length = [], 0
             segment = self._segments[-1]
             segment.label_max = max(segment.label_max, label)
-            pending.append(self._encode(KIND_DATA, label, payload))
+            pending.append(self._encode(KIND_DATA, label, payload, self._offset + length))
             length += len(pending[-1])
         self._write_out(pending)
         _fdatasync(self._fd)
@@ -200,8 +228,10 @@ class WriteAheadLog:
         synced = Mark(self._segments[-1].number, self._offset, self.incarnation)
         os.pwrite(self._position_fd, encode_mark(synced), 0)
 
-    def _encode(self, kind: int, label: int, payload: bytes) -> bytes:
-        encoded, self._chain = encode_record(self._chain, kind=kind, label=label, payload=payload)
+    def _encode(self, kind: int, label: int, payload: bytes, offset: int) -> bytes:
+        encoded, self._chain = self._segments[-1].format.encode(
+            self._chain, kind=kind, label=label, payload=payload, offset=offset
+        )
         return encoded
 
     def _write_out(self, pending: list[bytes]) -> None:
@@ -221,14 +251,17 @@ class WriteAheadLog:
         path = self._path / f"{number:016d}{_SUFFIX}"
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         self._offset = 0
-        self._write_out([encode_segment_header(number, self._chain)])
+        written_as = new_format(number, self._chain, self._ciphers)
+        self._write_out([written_as.header])
         _fdatasync(self._fd)
-        _sync_directory(self._path)
-        self._segments.append(Segment(number, path))
+        sync_directory(self._path)
+        self._segments.append(Segment(number, path, written_as))
         self._synced_offset = self._offset
 
     def _recover(self) -> None:
         """Verify every segment, cut the torn tail and stand behind the last good record."""
+        for draft in self._path.glob(f"*{_DRAFT_SUFFIX}"):
+            draft.unlink()
         position = decode_mark(os.pread(self._position_fd, 4096, 0))
         paths = sorted(self._path.glob(f"*{_SUFFIX}"))
         if not paths:
@@ -253,21 +286,22 @@ class WriteAheadLog:
         data = path.read_bytes()
         number = int(path.stem)
         synced = position.offset if position is not None and position.segment == number else 0
-        header = decode_segment_header(data)
-        if header is None:
+        found = read_format(data, self._ciphers)
+        if found is None:
             # Only a crash inside _create_segment leaves a broken header: nothing follows it.
-            if not last or not self._segments or synced or len(data) > SEGMENT_HEADER_BYTES:
+            if not last or not self._segments or synced or len(data) > HEADER_BYTES_MAX:
                 raise CorruptionError(f"damaged header of {path.name}")
             path.unlink()
             return
-        if header[0] != number or (self._segments and number != self._segments[-1].number + 1):
+        written_as, named, chain = found
+        if named != number or (self._segments and number != self._segments[-1].number + 1):
             raise CorruptionError(f"unexpected segment {path.name}")
-        if self._segments and header[1] != self._chain:
+        if self._segments and chain != self._chain:
             raise CorruptionError(f"{path.name} does not continue the segment before it")
-        segment = Segment(number, path)
-        self._chain = header[1]
-        offset = SEGMENT_HEADER_BYTES
-        while (record := read_record(data, offset, self._chain)) is not None:
+        segment = Segment(number, path, written_as)
+        self._chain = chain
+        offset = len(written_as.header)
+        while (record := written_as.read(data, offset, self._chain)) is not None:
             offset, self._chain = record.end, record.chain
             segment.label_max = max(segment.label_max, record.label)
             if record.kind == KIND_MARK and (mark := decode_mark(record.payload)) is not None:
@@ -285,20 +319,87 @@ class WriteAheadLog:
         if self.incarnation < recorded:
             raise StaleLogError(f"log of incarnation {self.incarnation}, expected {recorded}")
 
-    def _replay_segment(self, segment: Segment, end: int) -> Iterator[tuple[int, bytes]]:
+    def _replay_segment(self, segment: Segment, end: int | None) -> Iterator[tuple[int, bytes]]:
+        data = self._read(segment, end)
+        for record in self._records(segment, data):
+            if record.kind == KIND_DATA:
+                yield record.label, record.payload
+
+    @staticmethod
+    def _read(segment: Segment, end: int | None) -> bytes:
         with segment.path.open("rb") as file:
-            data = file.read(end)
-        header = decode_segment_header(data)
-        if header is None:
+            return file.read() if end is None else file.read(end)
+
+    def _records(self, segment: Segment, data: bytes) -> Iterator[Record]:
+        found = read_format(data, self._ciphers)
+        if found is None:
             raise CorruptionError(f"damaged header of {segment.path.name}")
-        offset, chain = SEGMENT_HEADER_BYTES, header[1]
-        while offset < end:
-            record = read_record(data, offset, chain)
+        written_as, _, chain = found
+        offset = len(written_as.header)
+        while offset < len(data):
+            record = written_as.read(data, offset, chain)
             if record is None:
                 raise CorruptionError(f"damaged record at {offset} of {segment.path.name}")
             offset, chain = record.end, record.chain
-            if record.kind == KIND_DATA:
-                yield record.label, record.payload
+            yield record
+
+    # --- Another key ----------------------------------------------------------------------------
+
+    def stale_count(self) -> int:
+        """Return how many segments are not written as what is written now."""
+        return sum(not s.format.is_current(self._ciphers) for s in list(self._segments))
+
+    def reseal(self) -> Iterator[None]:
+        """Write every closed segment anew as what is written now, a little at a time.
+
+        The segment being written is closed by the next `sync`. What is done when a crash comes is
+        done; a half-written file is dropped at the next start.
+
+        Raises:
+            FatalStorageError: The operating system refused.
+            CorruptionError: A record is damaged.
+        """
+        with self._fatal("reseal"):
+            for segment in list(self._segments)[:-1]:
+                if not segment.format.is_current(self._ciphers):
+                    yield from self._reseal_segment(segment)
+
+    def _reseal_segment(self, segment: Segment) -> Iterator[None]:
+        draft = segment.path.with_suffix(_DRAFT_SUFFIX)
+        with self._files:
+            if segment not in self._segments:
+                return
+            data = self._read(segment, None)
+        first = read_format(data, self._ciphers)
+        if first is None:
+            raise CorruptionError(f"damaged header of {segment.path.name}")
+        chain = first[2]
+        written_as = new_format(segment.number, chain, self._ciphers)
+        with open_private(draft) as file:
+            pending, size, offset = [written_as.header], 0, len(written_as.header)
+            for record in self._records(segment, data):
+                encoded, chain = written_as.encode(
+                    chain,
+                    kind=record.kind,
+                    label=record.label,
+                    payload=record.payload,
+                    offset=offset,
+                )
+                pending.append(encoded)
+                offset, size = offset + len(encoded), size + len(encoded)
+                if size > _RESEAL_BYTES:
+                    _write_synced(file, pending)
+                    pending, size = [], 0
+                    yield
+            _write_synced(file, pending)
+        with self._files:
+            if segment not in self._segments:
+                draft.unlink()
+                return
+            draft.replace(segment.path)
+            segment.format = written_as
+            sync_directory(self._path)
+        yield
 
     @contextlib.contextmanager
     def _fatal(self, action: str) -> Iterator[None]:
@@ -309,12 +410,10 @@ class WriteAheadLog:
             raise FatalStorageError(f"{action} of {self._path}: {error}") from error
 
 
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _write_synced(file: BinaryIO, pending: list[bytes]) -> None:
+    file.write(b"".join(pending))
+    file.flush()
+    _fdatasync(file.fileno())
 
 
 def _fdatasync(descriptor: int) -> None:

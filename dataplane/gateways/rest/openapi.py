@@ -115,6 +115,20 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     (
         "get",
+        "/api/v1/encryption",
+        "What this node encrypts its disk with, and how far a change of keys is",
+        (200,),
+        ("unauthenticated", "forbidden"),
+    ),
+    (
+        "post",
+        "/api/v1/encryption/rotate",
+        "Begin to use a new data key on this node (body: algorithm)",
+        (202,),
+        ("unauthenticated", "forbidden", "invalid", "conflict"),
+    ),
+    (
+        "get",
         "/api/v1/gateways",
         "Where clients reach the members, with any valid key (query: epoch)",
         (200,),

@@ -50,6 +50,7 @@ def stats(context: Context, caller: Caller) -> Answer:
         "f": status.f,
         "quorum": status.quorum,
         "evidence": status.evidence,
+        "encryption": context.encryption.describe(),
         **context.figures.live(),
         **quota_body(context),
     }
