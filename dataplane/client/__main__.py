@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from dataplane.client import evidence_command
+from dataplane.client import backup_command, evidence_command
 from dataplane.client.anchors import TrustAnchor, dump_anchor, load_anchor_file
 from dataplane.client.client import Client
 from dataplane.client.errors import ClientError, ProofError
@@ -47,6 +47,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     anchor = commands.add_parser("anchor", help="print the trust anchor of a specification")
     anchor.add_argument("spec", type=Path, help="the specification of one of the nodes")
     evidence_command.add_to(commands)
+    backup_command.add_to(commands)
     return parser.parse_args(arguments)
 
 
@@ -127,14 +128,20 @@ def main(arguments: list[str]) -> int:
         if options.command == "anchor":
             sys.stdout.write(dump_anchor(TrustAnchor.of_spec(load_spec(options.spec))).decode())
             return 0
-        if options.command == evidence_command.NAME:
-            return evidence_command.run(options)
+        offline = {
+            evidence_command.NAME: evidence_command.run,
+            backup_command.VERIFY: backup_command.verify,
+        }.get(options.command)
+        if offline is not None:
+            return offline(options)
         if options.token_file:
             with open(options.token_file, encoding="utf-8") as file:  # noqa: PTH123 - may be a pipe
                 token = file.read().strip()
         else:
             token = os.environ.get(TOKEN_VARIABLE, "")
         urls = options.url or os.environ.get(URLS_VARIABLE, "").split()
+        if options.command in backup_command.CONNECTED:
+            return backup_command.run(options, urls, token)
         with Client(urls, token) as client:
             run(client, options)
     except (ClientError, OSError) as error:

@@ -31,9 +31,13 @@ class Call:
     write: bool = False
     probe: bool = False
     content_type: str = "application/json"
+    data: bytes | None = None
+    """A body that is not JSON."""
 
     def content(self) -> bytes | None:
         """Return the body as bytes."""
+        if self.data is not None:
+            return self.data
         return None if self.body is None else msgspec.json.encode(self.body)
 
 

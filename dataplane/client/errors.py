@@ -59,3 +59,7 @@ class ProofError(ClientError):
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
+
+
+class BackupError(ProofError):
+    """A backup is not what it should be; `code` is stable and says which check failed."""

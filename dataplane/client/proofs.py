@@ -22,6 +22,7 @@ from dataplane.wire.proofs import (
     KEY_HASH_BYTES,
     LEVELS_MAX,
     SIBLING_BYTES,
+    Certificate,
     Proof,
     RowProof,
     seal_payload,
@@ -143,9 +144,9 @@ def verify_proof(proof: Proof, anchor: TrustAnchor) -> Proven:
         raise ProofError(
             "other_epoch", f"the proof is of epoch {proof.epoch}, trusted is {current.epoch}"
         )
-    _check_certificate(proof, current)
+    check_certificate(proof.certificate, current)
     root = proof.certificate.root
-    collection = _prove(proof.collection_row, _COLLECTION + _utf8(proof.collection), root)
+    collection = prove_row(proof.collection_row, _COLLECTION + _utf8(proof.collection), root)
     document = None
     if collection is None:
         if proof.document is not None:
@@ -166,8 +167,12 @@ def verify_proof(proof: Proof, anchor: TrustAnchor) -> Proven:
     )
 
 
-def _check_certificate(proof: Proof, anchor: TrustAnchor) -> None:
-    certificate = proof.certificate
+def check_certificate(certificate: Certificate, anchor: TrustAnchor) -> None:
+    """Check that a quorum of the anchor's validators signed a root.
+
+    Raises:
+        ProofError: Names the first check that failed.
+    """
     if not 0 < certificate.sequence <= _NUMBER_MAX or len(certificate.root) != HASH_BYTES:
         raise ProofError("malformed", "the certificate has no sequence or no root")
     payload_of = seal_payload if certificate.kind == "seal" else checkpoint_payload
@@ -180,7 +185,7 @@ def _check_certificate(proof: Proof, anchor: TrustAnchor) -> None:
     require_quorum(anchor, payload, certificate.votes, f"the {certificate.kind}")
 
 
-def _prove(proof: RowProof, key: bytes, root: bytes) -> bytes | None:
+def prove_row(proof: RowProof, key: bytes, root: bytes) -> bytes | None:
     """Return the row that the proof shows under the root, None when it shows that none is there."""
     key_hash = blake3(key).digest(KEY_HASH_BYTES)
     if len(proof.siblings) > LEVELS_MAX:
@@ -254,7 +259,7 @@ def _document(proof: Proof, collection_id: int) -> dict[str, Any] | None:
     if proof.document is None:
         raise ProofError("malformed", "the proof says nothing about the document")
     prefix = _DOCUMENT + collection_id.to_bytes(_COLLECTION_ID_BYTES, "big")
-    row = _prove(proof.document, prefix + _utf8(proof.id), proof.certificate.root)
+    row = prove_row(proof.document, prefix + _utf8(proof.id), proof.certificate.root)
     if row is None:
         return None
     try:

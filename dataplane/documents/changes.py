@@ -114,6 +114,13 @@ class Changes:
         if self._is_sweeping:
             self._sweep(batch)
 
+    def break_off(self, batch: Batch, sequence: int) -> None:
+        """Let no reader go on from before this batch: what it changed is not told one by one."""
+        self.floor, self._floor_total = sequence, self._total
+        self._marks.clear()
+        batch.own[_FLOOR] = sequence.to_bytes(8, "big")
+        self._is_floor_stored = self._is_sweeping = True
+
     def _add(self, batch: Batch, place: tuple[int, int, int], at_ms: int) -> None:
         sequence, first, count = place
         end = first + count

@@ -113,13 +113,33 @@ class Collections:
             raise Refusal(NOT_FOUND, "no such collection")
         del self.prefixes[operation.name]
         self._touched.discard(operation.name)
-        batch.delete(COLLECTION + operation.name.encode())
         self._meta.documents -= row.documents
         self._meta.version_floor = max(self._meta.version_floor, row.version_max)
-        key = DROPPED + row.id.to_bytes(4, "big")
+        self.sweep_later(batch, operation.name, row.id)
+        return row.bytes
+
+    def clear(self, batch: Batch) -> None:
+        """Forget every collection, those of the cluster too, and queue all documents."""
+        for name, row in sorted(self.rows.items()):
+            self._meta.documents -= row.documents
+            self._meta.bytes -= row.bytes
+            self._meta.version_floor = max(self._meta.version_floor, row.version_max)
+            self.sweep_later(batch, name, row.id)
+        self.rows.clear()
+        self.prefixes.clear()
+        self._touched.clear()
+
+    def sweep_later(self, batch: Batch, name: str, number: int) -> None:
+        """Remove a collection's row, and queue its documents."""
+        batch.delete(COLLECTION + name.encode())
+        key = DROPPED + number.to_bytes(4, "big")
         batch.put(key, b"")
         self._dropped.append(key)
-        return row.bytes
+
+    @property
+    def is_sweeping(self) -> bool:
+        """Whether documents of dropped collections are still there."""
+        return bool(self._dropped)
 
     def savepoint(self, names: Iterable[str]) -> Savepoint:
         """Return how everything stands that documents of these collections may change."""

@@ -226,6 +226,47 @@ class Reconfigure(Operation, frozen=True):
     sig: bytes
 
 
+class RestoreBegin(Operation, frozen=True):
+    """Begin to fill the cluster with the content of a backup, or ask how far that is.
+
+    `id` (16 bytes) names the restore; `source_*` say of what; `content` and `rows` announce what
+    will come. With `replace` the cluster need not be empty: what it holds is cleared away first.
+    The result carries the state as `detail` and the number of the next part as `version`.
+    """
+
+    id: bytes
+    source_cluster: str
+    source_epoch: int
+    source_sequence: int
+    source_root: bytes
+    source_at_ms: int
+    content: bytes
+    rows: int
+    next_collection: int
+    version_floor: int
+    replace: bool = False
+
+
+class RestoreRows(Operation, frozen=True):
+    """The next part of a restore: rows of one kind after the other, by the hashes of their keys."""
+
+    id: bytes
+    number: int
+    rows: tuple[tuple[bytes, bytes], ...]
+
+
+class RestoreEnd(Operation, frozen=True):
+    """Let the cluster have what was loaded, if it is what was announced."""
+
+    id: bytes
+
+
+class RestoreDiscard(Operation, frozen=True):
+    """Give up a restore: the cluster is empty again."""
+
+    id: bytes
+
+
 type Op = (
     OpenSession
     | Create
@@ -245,9 +286,28 @@ type Op = (
     | QuotaPut
     | ReportCalls
     | Reconfigure
+    | RestoreBegin
+    | RestoreRows
+    | RestoreEnd
+    | RestoreDiscard
 )
 
 READ_ONLY: Final = (Get, Barrier, Seal)
+WHILE_RESTORING: Final = (
+    OpenSession,
+    Barrier,
+    Seal,
+    KeyPut,
+    KeyRevoke,
+    QuotaPut,
+    ReportCalls,
+    Reconfigure,
+    RestoreBegin,
+    RestoreRows,
+    RestoreEnd,
+    RestoreDiscard,
+)
+"""All that is done while a restore is under way: nothing else would find its documents."""
 
 
 class OpResult(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):

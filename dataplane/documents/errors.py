@@ -11,6 +11,8 @@ TOO_LARGE: Final = "too_large"
 INVALID: Final = "invalid"
 IDEMPOTENCY_KEY_REUSED: Final = "idempotency_key_reused"
 STORAGE_QUOTA_EXCEEDED: Final = "storage_quota_exceeded"
+RESTORE_MISMATCH: Final = "restore_mismatch"
+RESTORING: Final = "restoring"
 
 STATUS: Final = {
     MALFORMED: 400,
@@ -22,6 +24,8 @@ STATUS: Final = {
     INVALID: 422,
     IDEMPOTENCY_KEY_REUSED: 422,
     STORAGE_QUOTA_EXCEEDED: 507,
+    RESTORE_MISMATCH: 409,
+    RESTORING: 503,
 }
 
 

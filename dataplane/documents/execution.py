@@ -10,6 +10,7 @@ from dataplane.documents import tables
 from dataplane.documents.accounting import Accounting
 from dataplane.documents.collections import Collections
 from dataplane.documents.commands import (
+    WHILE_RESTORING,
     Barrier,
     Check,
     CollectionDrop,
@@ -29,6 +30,10 @@ from dataplane.documents.commands import (
     Reconfigure,
     ReportCalls,
     Resolve,
+    RestoreBegin,
+    RestoreDiscard,
+    RestoreEnd,
+    RestoreRows,
     Seal,
     Step,
     Transact,
@@ -54,12 +59,15 @@ from dataplane.documents.errors import (
     MALFORMED,
     NOT_FOUND,
     PRECONDITION_FAILED,
+    RESTORING,
+    STATUS,
     Refusal,
     invalid,
 )
 from dataplane.documents.keys import Keys
 from dataplane.documents.membership import Membership
 from dataplane.documents.operators import apply_update
+from dataplane.documents.restoring import Restoring
 from dataplane.documents.tables import Batch, IdempotencyRow, MetaRow
 from dataplane.documents.transactions import Transactions, as_sent
 from dataplane.documents.values import (
@@ -90,6 +98,7 @@ class Execution:
         keys: Keys,
         accounting: Accounting,
         membership: Membership,
+        restoring: Restoring,
     ) -> None:
         self._meta = meta
         self._collections = collections
@@ -97,6 +106,7 @@ class Execution:
         self._accounting = accounting
         self._writing = Writing(meta, collections, accounting)
         self._membership = membership
+        self._restoring = restoring
         self.idempotency_used: list[bytes] = []
         self._handlers: dict[type[Op], Callable[[Batch, Any], OpResult]] = {
             OpenSession: self._open_session,
@@ -117,6 +127,10 @@ class Execution:
             QuotaPut: self._quota_put,
             ReportCalls: self._report_calls,
             Reconfigure: self._reconfigure,
+            RestoreBegin: restoring.begin,
+            RestoreRows: restoring.load,
+            RestoreEnd: restoring.finish,
+            RestoreDiscard: self._restore_discard,
         }
         self._transactions = Transactions(collections, self._handlers)
 
@@ -168,6 +182,9 @@ class Execution:
         return result
 
     def _outcome(self, batch: Batch, operation: Op) -> OpResult:
+        if self._restoring.is_active and not isinstance(operation, WHILE_RESTORING):
+            detail = "the cluster is being restored; nothing can be read or written until then"
+            return OpResult(STATUS[RESTORING], RESTORING, detail=detail)
         try:
             return self._handlers[type(operation)](batch, operation)
         except Refusal as refusal:
@@ -349,6 +366,9 @@ class Execution:
     def _reconfigure(self, batch: Batch, operation: Reconfigure) -> OpResult:
         ends_at = self._membership.reconfigure(batch, operation, self._meta.applied)
         return OpResult(200, version=ends_at)
+
+    def _restore_discard(self, batch: Batch, operation: RestoreDiscard) -> OpResult:
+        return self._restoring.discard(batch, operation.id)
 
     def _open_session(self, _batch: Batch, _operation: OpenSession) -> OpResult:
         raise invalid("", "OpenSession must be the only operation of its request")

@@ -27,6 +27,7 @@ from dataplane.documents.execution import IDEMPOTENCY_MS, Execution
 from dataplane.documents.keys import Keys
 from dataplane.documents.membership import Membership
 from dataplane.documents.replicated import ReplicatedStore
+from dataplane.documents.restoring import Restoring
 from dataplane.documents.sessions import Sessions, answer, ops_digest
 from dataplane.documents.tables import Batch, MetaRow
 from dataplane.documents.types import (
@@ -72,16 +73,24 @@ class StateMachine(Executor):
         self._accounting = Accounting(store, self._meta)
         self._membership = Membership(store)
         self._changes = Changes(store, self._meta.applied)
+        self._restoring = Restoring(store, self._meta, self._collections, self._accounting)
         self._execution = Execution(
             self._meta,
             collections=self._collections,
             keys=self._keys,
             accounting=self._accounting,
             membership=self._membership,
+            restoring=self._restoring,
         )
         self._oldest_expiry = _oldest_expiry(store)
         # Gateways hold on to the view, so there is one for the life of the state machine.
-        parts = (self._collections, self._keys, self._accounting, self._changes)
+        parts = (
+            self._collections,
+            self._keys,
+            self._accounting,
+            self._changes,
+            self._restoring,
+        )
         self.view.show(store, self._meta, parts)
         self.view.session_count = len(self._sessions)
         self.view.wake()
@@ -181,8 +190,12 @@ class StateMachine(Executor):
         meta.history = digest.digest()
         self._membership.advance(batch, sequence)
         batch.put(tables.META, tables.encode_row(meta))
+        if self._restoring.is_over:
+            self._changes.break_off(batch, sequence)
         self._changes.record(batch, sequence, meta.now_ms)
         self._replicated.commit(sequence, batch)
+        if self._restoring.is_over:
+            self._load()
         self.view.session_count = len(self._sessions)
         if batch.documents:
             self.view.wake()

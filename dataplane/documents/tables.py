@@ -28,6 +28,7 @@ SESSION_WINDOW: Final = b"W"
 USAGE_WINDOW: Final = b"U"
 STORAGE_WINDOW: Final = b"Z"
 MEMBERSHIP: Final = b"E"
+RESTORE: Final = b"R"
 
 _HEADER: Final = struct.Struct("<QQQ")
 HEADER_BYTES: Final = _HEADER.size
@@ -115,6 +116,49 @@ class SessionRow(Row):
     client: bytes
     low: int
     last_ms: int
+
+
+class RestoredCollection(Row):
+    """A collection of a restore, and what of it is loaded."""
+
+    id: int
+    documents_expected: int
+    bytes_expected: int
+    is_system: bool
+    documents: int = 0
+    bytes: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has what it counts."""
+        counted = (self.documents_expected, self.bytes_expected)
+        return (self.documents, self.bytes) == counted
+
+
+class RestoreRow(Row):
+    """A restore under way, or the last that was finished; `next` is the number of the next part.
+
+    `chains` and `last` go by the letters of rows: the digest so far, and the last hash of a key.
+    """
+
+    id: bytes
+    state: str
+    source_cluster: str
+    source_epoch: int
+    source_sequence: int
+    source_root: bytes
+    source_at_ms: int
+    content: bytes
+    rows_expected: int
+    next_collection: int
+    version_floor: int
+    chains: dict[str, bytes]
+    rows: int = 0
+    next: int = 0
+    sequence: int = 0
+    at_ms: int = 0
+    last: dict[str, bytes] = {}
+    collections: dict[str, RestoredCollection] = {}
 
 
 class WindowRow(Row):
@@ -210,6 +254,7 @@ decode_key = msgspec.msgpack.Decoder(KeyRow).decode
 decode_quota = msgspec.msgpack.Decoder(QuotaRow).decode
 decode_session = msgspec.msgpack.Decoder(SessionRow).decode
 decode_window = msgspec.msgpack.Decoder(WindowRow).decode
+decode_restore = msgspec.msgpack.Decoder(RestoreRow).decode
 decode_idempotency = msgspec.msgpack.Decoder(IdempotencyRow).decode
 
 

@@ -262,6 +262,24 @@ class StorageWindow(msgspec.Struct, frozen=True, order=True):
     bytes: int
 
 
+class RestoreRecord(msgspec.Struct, frozen=True):
+    """How far the last restore is: of which state, what of it came, and where it ended."""
+
+    id: bytes
+    state: str
+    source_cluster: str
+    source_epoch: int
+    source_sequence: int
+    source_root: bytes
+    source_at_ms: int
+    content: bytes
+    rows: int
+    rows_expected: int
+    next: int
+    sequence: int
+    at_ms: int
+
+
 class StateStats(msgspec.Struct, frozen=True):
     """Totals of the replicated state."""
 

@@ -7,8 +7,10 @@ from dataplane.documents.capture import Capture
 from dataplane.documents.changes import Changes
 from dataplane.documents.collections import Collections
 from dataplane.documents.keys import Keys
-from dataplane.documents.proving import prove_document
+from dataplane.documents.proving import prove_document, prove_row
+from dataplane.documents.restoring import Restoring
 from dataplane.documents.tables import (
+    RESTORE,
     MetaRow,
     decode_document_row,
 )
@@ -17,11 +19,12 @@ from dataplane.documents.types import (
     DocumentRecord,
     KeyRecord,
     QuotaRecord,
+    RestoreRecord,
     StateStats,
     StorageWindow,
     UsageWindow,
 )
-from dataplane.storage.ports import KeyValueStore
+from dataplane.storage.ports import KeyValueStore, Snapshot
 from dataplane.wire.proofs import RowProof
 
 
@@ -41,12 +44,12 @@ class StateView:
         self,
         store: KeyValueStore,
         meta: MetaRow,
-        parts: tuple[Collections, Keys, Accounting, Changes],
+        parts: tuple[Collections, Keys, Accounting, Changes, Restoring],
     ) -> None:
         """Read from these parts from now on."""
         self._store = store
         self._meta = meta
-        self._collections, self._keys, self._accounting, self.changes = parts
+        self._collections, self._keys, self._accounting, self.changes, self._restoring = parts
         self.session_count = 0
         self._quota: tuple[int, QuotaRecord] | None = None
 
@@ -63,6 +66,14 @@ class StateView:
     def prove(self, collection: str, document_id: str) -> tuple[RowProof, RowProof | None]:
         """Return the proofs of a document under the newest root; nothing changed since it."""
         return prove_document(self._store.get, collection, document_id)
+
+    def prove_restore(self) -> RowProof:
+        """Return the proof of the row about the last restore, under the newest root."""
+        return prove_row(self._store.get, RESTORE)
+
+    def snapshot(self) -> Snapshot:
+        """Return all rows as they are now; the tree among them must be folded."""
+        return self._store.snapshot()
 
     def rows(
         self, collection: str, *, start: str | None = None, reverse: bool = False
@@ -116,6 +127,15 @@ class StateView:
     def storage_windows(self, closed_before_ms: int) -> list[StorageWindow]:
         """Return the bytes stored at the end of windows that ended by the given time."""
         return self._accounting.storage_windows(closed_before_ms)
+
+    @property
+    def is_restoring(self) -> bool:
+        """Whether documents can be neither read nor written."""
+        return self._restoring.is_active
+
+    def restore(self) -> RestoreRecord | None:
+        """Return how far the restore under way is, or how the last one ended."""
+        return self._restoring.record()
 
     def stats(self) -> StateStats:
         """Return the totals."""

@@ -80,8 +80,11 @@ class Admission:
         """Let a call in and count it; the empty class costs nothing. `leave` must follow.
 
         Raises:
-            Problem: `rate_limited`, `quota_exceeded`; then the call is not in.
+            Problem: `restoring`, `rate_limited`, `quota_exceeded`; then the call is not in.
         """
+        if call_class and self._view.is_restoring:
+            # What costs nothing is about the cluster itself: that is served meanwhile.
+            raise Problem("restoring", "nothing can be read or written until the restore ends")
         name, now_ms = caller.key.id, self._clock.now_ms()
         count = self._under_way.get(name, 0)
         if count and count >= self._share(name):

@@ -50,8 +50,9 @@ class Context:
         )
         self.turns = Turns()
         self.feeds = Feeds(state.view, is_sound=lambda: cluster.is_sound, now_ms=clock.now_ms)
+        self.backups_running = 0
         self.timeout_ms = spec.limits.write_timeout_ms
-        self._random_bytes = random_bytes
+        self.random_bytes = random_bytes
 
     async def submit(self, ops: Sequence[bytes]) -> Submitted:
         """Order operations within the node's time limit."""
@@ -93,7 +94,7 @@ class Context:
     def new_id(self) -> str:
         """Return a new UUIDv7 (RFC 9562, section 5.7)."""
         value = int.from_bytes(
-            self.clock.now_ms().to_bytes(6, "big") + self._random_bytes(10), "big"
+            self.clock.now_ms().to_bytes(6, "big") + self.random_bytes(10), "big"
         )
         value = value & ~(0xF << 76) | 0x7 << 76
         value = value & ~(0x3 << 62) | 0x2 << 62

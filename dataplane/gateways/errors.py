@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from dataplane.client.errors import BackupError
 from dataplane.documents.errors import Refusal
 from dataplane.query.types import QueryError
 from dataplane.replication.errors import NoQuorumError, NotReadyError, OverloadedError
@@ -28,11 +29,13 @@ TITLES: Final = {
     "internal": (500, "The node failed to answer"),
     "no_quorum": (503, "No quorum of nodes answered in time"),
     "not_ready": (503, "The node is not ready"),
+    "restore_mismatch": (409, "What was loaded is not what was announced"),
+    "restoring": (503, "The cluster is being restored"),
     "storage_quota_exceeded": (507, "The plan's storage is full"),
 }
 """code -> (status, title); the codes are stable."""
 
-RETRY_AFTER_S: Final = {"no_quorum": 1, "not_ready": 1, "rate_limited": 1}
+RETRY_AFTER_S: Final = {"no_quorum": 1, "not_ready": 1, "rate_limited": 1, "restoring": 5}
 
 
 @dataclass(slots=True)
@@ -77,6 +80,8 @@ def problem_of(error: Exception) -> Problem | None:  # noqa: PLR0911 - a table
             return Problem(error.code, error.detail, error_fields(error.errors))
         case QueryError():
             return Problem(error.code, str(error), {"errors": error.errors})
+        case BackupError():
+            return Problem("invalid", f"not a usable backup: {error.detail}")
         case NoQuorumError():
             return Problem(
                 "no_quorum",

@@ -8,6 +8,7 @@ from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import LAG_HEADER, SEQUENCE_HEADER, Context
 from dataplane.gateways.errors import Problem, problem_of
 from dataplane.gateways.rest import (
+    backups,
     changes,
     cluster,
     conflicts,
@@ -19,6 +20,7 @@ from dataplane.gateways.rest import (
     pages,
     queries,
     rejections,
+    restores,
     transactions,
 )
 from dataplane.gateways.rest.http import Request, Response
@@ -47,6 +49,15 @@ PLAIN: dict[tuple[str, ...], dict[str, tuple[str, Plain]]] = {
         "GET": ("", members.members_list),
         "PUT": ("", members.members_put),
     },
+    ("backup",): {"GET": ("", backups.backup), "POST": ("", backups.backup)},
+    ("restore",): {
+        "GET": ("", restores.restore_read),
+        "PUT": ("", restores.restore_begin),
+        "POST": ("", restores.restore_whole),
+        "DELETE": ("", restores.restore_discard),
+    },
+    ("restore", "parts"): {"POST": ("", restores.restore_part)},
+    ("restore", "finish"): {"POST": ("", restores.restore_finish)},
     ("transactions",): {"POST": ("write", transactions.transact)},
     ("quota",): {"PUT": ("", cluster.quota_put)},
 }

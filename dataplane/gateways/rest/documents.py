@@ -2,7 +2,6 @@
 
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import Context
-from dataplane.gateways.errors import Problem
 from dataplane.gateways.operations import Condition
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.parsing import (
@@ -15,23 +14,18 @@ from dataplane.gateways.rest.parsing import (
     object_of,
     position_of,
     require_media_type,
+    wants_proof,
 )
 from dataplane.gateways.rest.responses import answer_response
 from dataplane.gateways.services import documents
 from dataplane.gateways.services.reads import Place, Reading, consistency_of
 
 
-def _wants_proof(text: str) -> bool:
-    if text not in {"true", "1", "false", "0"}:
-        raise Problem("invalid", "proof is true or false")
-    return text in {"true", "1"}
-
-
 def _reading_of(request: Request) -> Reading:
     """Return how the document is to be read; most requests say nothing about it."""
     query = request.query if request.query_text else {}
     consistency = consistency_of(query.get("consistency"))
-    return Reading(consistency, position_of(request), _wants_proof(query.get("proof", "false")))
+    return Reading(consistency, position_of(request), wants_proof(query.get("proof", "false")))
 
 
 async def create(context: Context, request: Request, caller: Caller, collection: str) -> Response:

@@ -86,6 +86,14 @@ QUERY_ERRORS = (
     "not_ready",
 )
 
+RESTORE_ERRORS = (
+    "malformed",
+    *DOCUMENT_ERRORS,
+    "conflict",
+    "too_large",
+    "unsupported_media_type",
+)
+
 OPERATIONS: tuple[Operation, ...] = (
     ("get", "/health", "Is the process alive", (200,), ()),
     ("get", "/ready", "Can it serve linearizable requests", (200,), ("not_ready",)),
@@ -232,6 +240,52 @@ OPERATIONS: tuple[Operation, ...] = (
         "The control plane's signed order for the next epoch's members",
         (202,),
         ("malformed", *READ_ERRORS, "invalid", "conflict", "no_quorum"),
+    ),
+    (
+        "get",
+        "/api/v1/backup",
+        "The state of now, as a stream that proves itself",
+        (200,),
+        (*READ_ERRORS, "rate_limited", "no_quorum", "not_ready", "restoring"),
+    ),
+    (
+        "post",
+        "/api/v1/backup",
+        "The same without the subtrees whose digests are sent",
+        (200,),
+        (
+            *READ_ERRORS,
+            "invalid",
+            "unsupported_media_type",
+            "rate_limited",
+            "no_quorum",
+            "not_ready",
+            "restoring",
+        ),
+    ),
+    (
+        "get",
+        "/api/v1/restore",
+        "How far a restore is (query: proof)",
+        (200,),
+        (*READ_ERRORS, "no_quorum"),
+    ),
+    ("put", "/api/v1/restore", "Begin a restore in parts", (200,), RESTORE_ERRORS),
+    ("post", "/api/v1/restore", "Restore a whole backup at once", (200,), RESTORE_ERRORS),
+    ("delete", "/api/v1/restore", "Give a restore up (query: id)", (204,), RESTORE_ERRORS),
+    (
+        "post",
+        "/api/v1/restore/parts",
+        "The next part of a restore (query: id, number)",
+        (200,),
+        (*RESTORE_ERRORS, "storage_quota_exceeded"),
+    ),
+    (
+        "post",
+        "/api/v1/restore/finish",
+        "Let the cluster have what was loaded (query: id)",
+        (200,),
+        (*RESTORE_ERRORS, "restore_mismatch"),
     ),
     ("put", "/api/v1/quota", "Set the plan's limits", (200,), WRITE_ERRORS),
 )

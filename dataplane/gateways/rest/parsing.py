@@ -132,3 +132,14 @@ def position_of(request: Request) -> int:
     if not (after.isascii() and after.isdigit() and len(after) <= POSITION_DIGITS_MAX):
         raise Problem("invalid", "Aerolith-After takes a sequence, as Aerolith-Sequence gave it")
     return int(after)
+
+
+def wants_proof(text: str) -> bool:
+    """Return whether the value of `proof` asks for one.
+
+    Raises:
+        Problem: `invalid` for anything but true or false.
+    """
+    if text not in {"true", "1", "false", "0"}:
+        raise Problem("invalid", "proof is true or false")
+    return text in {"true", "1"}

@@ -40,6 +40,7 @@ from dataplane.simulation.byzantine.attacks import (
     WrongClock,
     corrupt,
 )
+from dataplane.simulation.byzantine.backups import ForgedBackups
 from dataplane.simulation.byzantine.behaviour import Behaviour, Conspiracy
 from dataplane.simulation.byzantine.catalogue import BEHAVIOUR_NAMES, behaviour_of
 from dataplane.simulation.byzantine.delivery import Forger
@@ -55,6 +56,7 @@ REAL_NAMES: Final = (
     "forge_replies",
     "corrupt_document",
     "stale_reads",
+    "forged_backups",
     "clock_skew",
 )
 """What only a process can do; all others are behaviours of the simulation."""
@@ -126,7 +128,7 @@ def _attack(spec: NodeSpec, name: str) -> Attack:
             return Said(_behaviour(spec, Equivocator))
         case "forge_replies":
             return ForgedReplies(_behaviour(spec, Forger), rng)
-        case "corrupt_document" | "stale_reads" | "clock_skew":
+        case "corrupt_document" | "stale_reads" | "forged_backups" | "clock_skew":
             return Attack()
         case _:
             return Said(_behaviour(spec, lambda *who: behaviour_of(name, *who)))
@@ -144,6 +146,8 @@ def lying_parts(spec: NodeSpec, name: str) -> Parts:
     parts = Parts(make_transport=make)
     if name == "stale_reads":
         return replace(parts, show=OldView)
+    if name == "forged_backups":
+        return replace(parts, show=ForgedBackups)
     return replace(parts, make_clock=WrongClock) if name == "clock_skew" else parts
 
 

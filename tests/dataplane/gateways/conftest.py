@@ -24,6 +24,23 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
 
 
 @pytest.fixture
+def make_node(tmp_path: Path):
+    """Start another node, of a cluster of its own."""
+    made: list[LocalCluster] = []
+
+    def make() -> LocalCluster:
+        cluster = LocalCluster(tmp_path / f"node-{len(made)}", 1)
+        made.append(cluster)
+        cluster.start()
+        wait_ready(cluster)
+        return cluster
+
+    yield make
+    for cluster in made:
+        cluster.kill()
+
+
+@pytest.fixture
 def api(node: LocalCluster) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {node.api_key}"}
     with httpx.Client(

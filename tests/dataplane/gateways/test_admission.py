@@ -26,7 +26,7 @@ def key(name, rate=None):
 
 def door(clock, *, rate=None, calls=None, requests_max=12):
     quota = QuotaRecord(calls, 0, 10_000, None, 0, rate)
-    view = SimpleNamespace(quota=lambda: quota)
+    view = SimpleNamespace(quota=lambda: quota, is_restoring=False)
     return Admission(view, CallMeter(0, view), clock, requests_max=requests_max)
 
 

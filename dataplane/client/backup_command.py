@@ -1,0 +1,108 @@
+"""`python -m dataplane.client backup`, `verify-backup` and `restore`."""
+
+import argparse
+import contextlib
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from dataplane.client.anchors import load_anchor_file
+from dataplane.client.backups import BackupReader, chained, verify_backup
+from dataplane.client.client import Client
+from dataplane.client.errors import ProofError
+from dataplane.client.restores import prove, restore_all, verify_restore
+from dataplane.client.taking import take_backup
+
+VERIFY: Final = "verify-backup"
+CONNECTED: Final = ("backup", "restore")
+PAUSE_S: Final = 0.05
+TIMEOUT_S: Final = 60.0
+
+
+def add_to(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add the commands to the command line."""
+    verify = commands.add_parser(VERIFY, help="check a backup, without a connection")
+    _files(verify, "the backup; before an incremental one those it builds on, the oldest first")
+    backup = commands.add_parser("backup", help="the state of now, checked, as a file")
+    backup.add_argument("target", type=Path, help="the file to write")
+    backup.add_argument("--anchor", type=Path, required=True, help="the cluster's trust anchor")
+    backup.add_argument(
+        "--since",
+        type=Path,
+        action="append",
+        default=[],
+        help="an earlier backup: only what changed is fetched; may be repeated, oldest first",
+    )
+    restore = commands.add_parser("restore", help="fill a cluster with the content of a backup")
+    _files(restore, "the backup, with those it builds on before it")
+    restore.add_argument("--into-anchor", type=Path, help="of the cluster that is filled")
+    restore.add_argument("--replace", action="store_true", help="clear away what it holds")
+    restore.add_argument("--id", help="of a restore that was interrupted (32 hex digits)")
+
+
+def _files(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("file", type=Path, nargs="+", help=what)
+    parser.add_argument("--anchor", type=Path, required=True, help="of the cluster it is of")
+
+
+def _opened(stack: contextlib.ExitStack, paths: Sequence[Path]) -> list[BinaryIO]:
+    return [stack.enter_context(path.open("rb")) for path in paths]
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Say in words what the file proves: 0 when it does, 1 when not."""
+    anchor = load_anchor_file(options.anchor)
+    with contextlib.ExitStack() as stack:
+        try:
+            proven = verify_backup(_opened(stack, options.file), anchor)
+        except ProofError as error:
+            sys.stdout.write(f"NOT PROVEN. {error}\n")
+            return 1
+    sys.stdout.write(f"PROVEN. {proven.in_words()}\n")
+    return 0
+
+
+def run(options: argparse.Namespace, urls: Sequence[str], token: str) -> int:
+    """Take a backup or restore one."""
+    if options.command == "backup":
+        return _backup(options, urls, token)
+    return _restore(options, urls, token)
+
+
+def _backup(options: argparse.Namespace, urls: Sequence[str], token: str) -> int:
+    anchor = load_anchor_file(options.anchor)
+    known = b""
+    if options.since:
+        with contextlib.ExitStack() as stack:
+            known = verify_backup(_opened(stack, options.since), anchor).contents.known
+    taken = take_backup(urls, token, anchor, options.target, known=known)
+    sys.stdout.write(f"{taken.in_words()}\n")
+    return 0
+
+
+def _restore(options: argparse.Namespace, urls: Sequence[str], token: str) -> int:
+    anchor = load_anchor_file(options.anchor)
+    restore_id = options.id or secrets.token_hex(16)
+    with contextlib.ExitStack() as stack:
+        verified = verify_backup(_opened(stack, options.file), anchor)
+        sys.stdout.write(f"{verified.in_words()}\nrestore {restore_id}\n")
+        readers = [BackupReader(file) for file in _opened(stack, options.file)]
+        client = stack.enter_context(Client(urls, token, timeout_s=TIMEOUT_S))
+        ended = restore_all(
+            client.run,
+            restore_id,
+            verified,
+            chained(readers),
+            replace=options.replace,
+            pause=lambda: time.sleep(PAUSE_S),
+        )
+        if options.into_anchor is None:
+            sys.stdout.write(f"{ended['rows']} rows restored\n")
+        else:
+            proof = client.run(prove())["proof"]
+            proven = verify_restore(proof, load_anchor_file(options.into_anchor))
+            sys.stdout.write(f"PROVEN. {proven.in_words()}\n")
+    return 0

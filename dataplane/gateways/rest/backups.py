@@ -1,0 +1,124 @@
+"""Backups: the whole state under a root that a quorum signed, as a stream."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Collection, Iterator
+from itertools import islice
+from typing import Final
+
+import zstandard
+
+from dataplane.documents.backing_up import backup_records
+from dataplane.gateways.auth import Caller
+from dataplane.gateways.context import Context
+from dataplane.gateways.errors import Problem
+from dataplane.gateways.rest.http import Request, Response
+from dataplane.gateways.rest.parsing import require_media_type
+from dataplane.gateways.services.reads import require_sound
+from dataplane.storage.ports import Snapshot
+from dataplane.wire.backups import (
+    FORMAT,
+    KNOWN_BYTES,
+    KNOWN_MAX,
+    MAGIC,
+    MEDIA_TYPE,
+    AnyRecord,
+    Head,
+    Rows,
+    encode_records,
+)
+from dataplane.wire.proofs import EPOCH_CHANGES_MAX, Certificate, EpochChange
+
+KNOWN_TYPE: Final = "application/octet-stream"
+RUNNING_MAX: Final = 2
+SLICE_RECORDS: Final = 12
+SLICE_BYTES: Final = 64 * 1024
+LEVEL: Final = 3
+BACKUP_HEADER: Final = "Aerolith-Backup"
+"""Sequence and root of the state that is sent."""
+
+
+def require_all(caller: Caller) -> None:
+    """Refuse a key that may not see, or replace, everything.
+
+    Raises:
+        Problem: `forbidden`.
+    """
+    caller.require("cluster:admin")
+    if "*" not in caller.key.collections:
+        raise Problem("forbidden", "a backup has every collection, and the key covers only some")
+
+
+async def backup(context: Context, request: Request, caller: Caller) -> Response:
+    """GET the state of now as a backup; POST with the digests of what is held already."""
+    require_all(caller)
+    known = _known(request) if request.method == "POST" else frozenset[bytes]()
+    require_sound(context)
+    _require_place(context)
+    (certificate, (snapshot, at_ms)), (epoch, changes) = await _moment(context)
+    head = Head(FORMAT, context.spec.cluster_id, epoch, certificate, changes, at_ms)
+    where = f"{certificate.sequence} {certificate.root.hex()}"
+    return Response(
+        200,
+        content_type=MEDIA_TYPE,
+        headers=[(BACKUP_HEADER, where), *context.position(certificate.sequence)],
+        chunks=_stream(context, head, snapshot, known),
+    )
+
+
+def _known(request: Request) -> frozenset[bytes]:
+    require_media_type(request, KNOWN_TYPE)
+    body = request.body
+    if len(body) % KNOWN_BYTES or len(body) > KNOWN_MAX * KNOWN_BYTES:
+        raise Problem("invalid", f"up to {KNOWN_MAX} digests of {KNOWN_BYTES} bytes are expected")
+    return frozenset(body[at : at + KNOWN_BYTES] for at in range(0, len(body), KNOWN_BYTES))
+
+
+def _require_place(context: Context) -> None:
+    if context.backups_running >= RUNNING_MAX:
+        raise Problem("rate_limited", "the node is sending other backups; ask another, or wait")
+
+
+type _Sealed = tuple[Certificate, tuple[Snapshot, int]]
+
+
+async def _moment(context: Context) -> tuple[_Sealed, tuple[int, tuple[EpochChange, ...]]]:
+    """Have the state of now sealed, and keep it: all that was acknowledged before is in it."""
+    epoch = context.cluster.config.epoch
+    view = context.state.view
+    sealed = await context.reads.seal(
+        lambda: (view.snapshot(), view.stats().now_ms), timeout_ms=context.timeout_ms
+    )
+    changes = context.cluster.epoch_changes[max(0, epoch - EPOCH_CHANGES_MAX) : epoch]
+    return sealed, (epoch, changes)
+
+
+async def _stream(
+    context: Context, head: Head, snapshot: Snapshot, known: Collection[bytes]
+) -> AsyncGenerator[bytes]:
+    """Yield the file, a slice in each turn of the loop: the node serves others meanwhile."""
+    _require_place(context)
+    context.backups_running += 1
+    compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj()
+    records = backup_records(snapshot.get, known)
+    try:
+        yield MAGIC + compressor.compress(encode_records([head]))
+        while part := _slice(records):
+            data = compressor.compress(encode_records(part))
+            yield data + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+            await asyncio.sleep(0)
+        yield compressor.flush()
+    finally:
+        context.backups_running -= 1
+        snapshot.release()
+
+
+def _slice(records: Iterator[AnyRecord]) -> list[AnyRecord]:
+    part: list[AnyRecord] = []
+    size_bytes = 0
+    for record in islice(records, SLICE_RECORDS):
+        part.append(record)
+        if isinstance(record, Rows):
+            size_bytes += sum(len(key) + len(value) for key, value in record.rows)
+        if size_bytes > SLICE_BYTES:
+            break
+    return part
