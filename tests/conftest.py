@@ -41,6 +41,14 @@ def _is_controller(config: pytest.Config) -> bool:
     return not hasattr(config, "workerinput")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rewrite",
+        action="store_true",
+        help="write golden files again instead of comparing with them",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[SERVICES] = _services
     if not _needs_services(config):

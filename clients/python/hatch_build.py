@@ -1,9 +1,9 @@
 """Makes the package `aerolith` of the repository's own client, so that there is one implementation.
 
 `dataplane.client` is the door of the portal and of the tests; users get the same files under
-another name. A build takes the client's modules and the few modules of the data plane that they
-import, and renames what they import. A source distribution carries the originals, from which it can
-be built without the repository.
+another name. A build takes the client's modules, the command line (`aerolith_cli`), and the few
+modules of the data plane that they import, and renames what they import. A source distribution
+carries the originals, from which it can be built without the repository.
 """
 
 import ast
@@ -17,24 +17,28 @@ from typing import Any, Final, override
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 RENAMED: Final = {
+    "aerolith_cli.__main__": "aerolith.__main__",
+    "aerolith_cli": "aerolith.cli",
     "dataplane.client": "aerolith",
     "dataplane.consensus": "aerolith._consensus",
     "dataplane.ports": "aerolith._ports",
     "dataplane.wire": "aerolith._wire",
 }
 LEFT_OUT: Final = {
+    "dataplane.client.__main__": "the command line of the package is aerolith_cli",
+    "dataplane.client.evidence_command": "the command line of the package is aerolith_cli",
     "dataplane.client.key_providers": "keeps the keys of nodes",
     "dataplane.client.local": "starts node processes",
     "dataplane.client.membership": "orders of the control plane",
     "dataplane.client.provisioning": "makes certificates for nodes",
 }
 ALLOWED: Final = re.compile(
-    r"(dataplane\.(client|wire)(\..+)?|dataplane\.ports"
+    r"(dataplane\.(client|wire)(\..+)?|dataplane\.ports|aerolith_cli(\..+)?"
     r"|dataplane\.consensus(\.(config|evidence|messages))?)"
 )
 """What the package may consist of. More of the data plane in it would be a mistake: a user's
 process has no business with storage or replication."""
-_PACKAGES: Final = ("dataplane.client",)
+_PACKAGES: Final = ("dataplane.client", "aerolith_cli")
 _NAMES: Final = re.compile(
     r"\b(" + "|".join(map(re.escape, sorted(RENAMED, key=len, reverse=True))) + r")\b"
 )
@@ -49,15 +53,14 @@ class Sources:
 
     def __init__(self, project: Path) -> None:
         originals = project / "originals"
-        self._root = originals if originals.is_dir() else project.parents[1]
+        self._roots = (originals if originals.is_dir() else project.parents[1], project / "src")
 
     def path(self, module: str) -> Path | None:
         """Return the file of a module, None where there is none."""
         relative = Path(*module.split("."))
         places = (relative.with_suffix(".py"), relative / "__init__.py")
-        return next(
-            (self._root / place for place in places if (self._root / place).is_file()), None
-        )
+        files = (root / place for root in self._roots for place in places)
+        return next((file for file in files if file.is_file()), None)
 
     def members(self, package: str) -> Iterator[str]:
         """Yield the modules of a package that belong into the wheel."""
@@ -106,7 +109,7 @@ def _imports(path: Path) -> list[str]:
         elif isinstance(node, ast.ImportFrom):
             module = node.module or ""
             names += [module, *(f"{module}.{alias.name}" for alias in node.names)]
-    return [name for name in names if name.split(".")[0] in {"dataplane", "portal"}]
+    return [name for name in names if name.split(".")[0] in {"dataplane", "aerolith_cli", "portal"}]
 
 
 def renamed(text: str) -> str:
@@ -150,10 +153,11 @@ class ClientBuildHook(BuildHookInterface[Any]):
         project = Path(self.root)
         if self.target_name == "sdist":
             for name, path in modules(project).items():
-                place = Path("originals", *name.split("."))
-                is_package = path.name == "__init__.py"
-                file = place / "__init__.py" if is_package else place.with_suffix(".py")
-                build_data["force_include"][str(path)] = file.as_posix()
+                if not path.is_relative_to(project / "src"):
+                    place = Path("originals", *name.split("."))
+                    is_package = path.name == "__init__.py"
+                    file = place / "__init__.py" if is_package else place.with_suffix(".py")
+                    build_data["force_include"][str(path)] = file.as_posix()
             return
         if version == "editable":
             raise VendoringError("it is built of other files: use dataplane.client in a checkout")

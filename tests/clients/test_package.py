@@ -93,7 +93,7 @@ def test_a_source_distribution_gives_the_same_wheel_without_the_repository(wheel
 def test_a_client_that_imports_more_of_the_data_plane_is_not_packaged(tmp_path):
     hook = build_hook()
     copy = tmp_path / "clients" / "python"
-    copy.mkdir(parents=True)
+    shutil.copytree(PROJECT / "src", copy / "src")
     for package in ("client", "consensus", "wire", "storage"):
         shutil.copytree(ROOT / "dataplane" / package, tmp_path / "dataplane" / package)
     shutil.copy(ROOT / "dataplane" / "ports.py", tmp_path / "dataplane")

@@ -1,0 +1,1 @@
+"""The command line `aerolith`: clusters by the portal's API, documents by the nodes' own."""

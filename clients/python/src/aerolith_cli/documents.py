@@ -1,0 +1,215 @@
+"""Documents: read, write, ask; straight to the nodes of the cluster."""
+
+import itertools
+from typing import Annotated, Any
+
+import typer
+
+from aerolith_cli import output
+from aerolith_cli.inputs import read_object, read_objects
+from aerolith_cli.options import (
+    Collection,
+    Consistency,
+    DocumentId,
+    IfVersion,
+    JsonFlag,
+    examples,
+)
+from aerolith_cli.session import session_of
+
+PAGE_MAX = 500
+Body = Annotated[
+    str, typer.Argument(metavar="JSON", help="A JSON object; @file reads a file, - the input.")
+]
+Named = Annotated[
+    str | None,
+    typer.Option("--idempotency-key", help="A repetition under the same key changes nothing."),
+]
+
+
+def get(
+    context: typer.Context,
+    collection: Collection,
+    document: DocumentId,
+    *,
+    consistency: Consistency = None,
+    proof: Annotated[bool, typer.Option("--proof", help="With a proof, for `verify`.")] = False,
+) -> None:
+    """Print a document. With --proof, a key that this program made also checks the proof."""
+    with session_of(context).documents() as client:
+        found = client.get(collection, document, consistency=consistency, proof=proof)
+    output.json_value(found)
+
+
+def put(
+    context: typer.Context,
+    collection: Collection,
+    document: DocumentId,
+    body: Body,
+    *,
+    if_version: IfVersion = None,
+    absent: Annotated[bool, typer.Option("--absent", help="Only if there is none.")] = False,
+    key: Named = None,
+) -> None:
+    """Create or replace a document; print it as it is now."""
+    value = read_object("the document", body)
+    with session_of(context).documents() as client:
+        stored = client.put(
+            *(collection, document, value),
+            if_match=if_version,
+            absent=absent,
+            idempotency_key=key,
+        )
+    output.json_value(stored)
+
+
+def patch(
+    context: typer.Context,
+    collection: Collection,
+    document: DocumentId,
+    body: Body,
+    *,
+    if_version: IfVersion = None,
+    operators: Annotated[
+        bool, typer.Option("--operators", help='JSON is operators: {"$inc": {"n": 1}}.')
+    ] = False,
+    key: Named = None,
+) -> None:
+    """Merge a change into a document, or apply update operators; print it as it is now."""
+    value = read_object("the change", body)
+    with session_of(context).documents() as client:
+        stored = client.patch(
+            *(collection, document, value),
+            if_match=if_version,
+            operators=operators,
+            idempotency_key=key,
+        )
+    output.json_value(stored)
+
+
+def delete(
+    context: typer.Context,
+    collection: Collection,
+    document: DocumentId,
+    *,
+    if_version: IfVersion = None,
+    key: Named = None,
+) -> None:
+    """Delete a document."""
+    with session_of(context).documents() as client:
+        client.delete(collection, document, if_match=if_version, idempotency_key=key)
+
+
+def query(
+    context: typer.Context,
+    collection: Collection,
+    *,
+    wanted: Annotated[str, typer.Option("--filter", "-f", metavar="JSON")] = "{}",
+    sort: Annotated[str, typer.Option(metavar="JSON", help='As {"name": 1, "age": -1}.')] = "{}",
+    fields: Annotated[str, typer.Option(help="Only these, separated by commas.")] = "",
+    limit: Annotated[int, typer.Option(min=0, help="At most so many; 0: all.")] = 20,
+    consistency: Consistency = None,
+    explain: Annotated[bool, typer.Option("--explain", help="How it would be found.")] = False,
+    as_table: Annotated[bool, typer.Option("--table", help="As a table.")] = False,
+) -> None:
+    """Print the documents that fit, one JSON line each."""
+    options: dict[str, Any] = {
+        "filter": read_object("--filter", wanted),
+        "sort": read_object("--sort", sort) or None,
+        "projection": [name.strip() for name in fields.split(",")] if fields else None,
+        "limit": min(limit, PAGE_MAX) or PAGE_MAX,
+        "consistency": consistency,
+    }
+    with session_of(context).documents() as client:
+        if explain:
+            output.json_value(client.query(collection, **options, explain=True)["plan"])
+            return
+        found = itertools.islice(client.iterate(collection, **options), limit or None)
+        if not as_table:
+            for document in found:
+                output.json_line(document)
+            return
+        rows = list(found)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    shown = [name for name in names if name == "_id" or not name.startswith("_")]
+    output.table(rows, [(name, _reader(name)) for name in shown])
+
+
+def _reader(name: str) -> Any:
+    return lambda row: row.get(name)
+
+
+def aggregate(
+    context: typer.Context,
+    collection: Collection,
+    pipeline: Annotated[
+        str, typer.Argument(metavar="JSON", help="Stages; @file reads a file, - the input.")
+    ],
+    *,
+    consistency: Consistency = None,
+) -> None:
+    """Run a pipeline; print its documents, one JSON line each."""
+    stages = read_objects("the pipeline", pipeline)
+    with session_of(context).documents() as client:
+        answer = client.aggregate(collection, stages, consistency=consistency)
+    for document in answer["documents"]:
+        output.json_line(document)
+
+
+def status(context: typer.Context, *, as_json: JsonFlag = False) -> None:
+    """Show the nodes of the cluster as one of them sees the others."""
+    with session_of(context).documents() as client:
+        nodes, stats = client.nodes(), client.stats()
+    if as_json:
+        output.json_value({"nodes": nodes, "stats": stats})
+        return
+    shown = ("epoch", "view", "primary", "sequence", "f", "quorum")
+    output.facts(
+        [
+            *((name, nodes[name]) for name in shown),
+            *((name, stats[name]) for name in ("documents", "collections", "version")),
+        ]
+    )
+    output.line("")
+    columns: list[output.Column] = [
+        ("NODE", lambda row: row["id"]),
+        ("ROLE", lambda row: row["role"]),
+        ("REACHABLE", lambda row: row["reachable"]),
+        ("SEQUENCE", lambda row: row["sequence"]),
+        ("LAG", lambda row: row["lag"]),
+        ("ADDRESS", lambda row: row["address"]),
+    ]
+    output.table(nodes["nodes"], columns)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog=examples("aerolith get orders o-17", "aerolith get orders o-17 --proof"))(
+        get
+    )
+    app.command(
+        epilog=examples(
+            "aerolith put orders o-17 '{\"lines\": 3}'",
+            "aerolith put orders o-17 @order.json --if-version 2",
+        )
+    )(put)
+    app.command(
+        epilog=examples(
+            "aerolith patch orders o-17 '{\"paid\": true}'",
+            'aerolith patch stock bolts \'{"$inc": {"count": -3}}\' --operators',
+        )
+    )(patch)
+    app.command()(delete)
+    app.command(
+        epilog=examples(
+            'aerolith query airports --filter \'{"runways": {"$gte": 2}}\' --sort \'{"city": 1}\'',
+            "aerolith query airports --limit 0 > airports.ndjson",
+            "aerolith query airports --fields city,runways --table",
+        )
+    )(query)
+    app.command(
+        epilog=examples(
+            'aerolith aggregate airports \'[{"$group": {"_id": "$country", "n": {"$sum": 1}}}]\''
+        )
+    )(aggregate)
+    app.command()(status)

@@ -1,0 +1,106 @@
+"""API keys of a cluster."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from aerolith_cli import output, profiles
+from aerolith_cli.exits import USAGE, CommandError
+from aerolith_cli.options import JsonFlag, LimitOption, examples
+from aerolith_cli.session import session_of
+from dataplane.client.keys import SCOPES
+
+commands = typer.Typer(no_args_is_help=True, help="API keys of the cluster in use.")
+DAYS_MAX: Final = 3_650
+_COLUMNS: Final[list[output.Column]] = [
+    ("KEY", lambda row: row["id"]),
+    ("NAME", lambda row: row["name"]),
+    ("SCOPES", lambda row: " ".join(row["scopes"])),
+    ("COLLECTIONS", lambda row: " ".join(row["collections"])),
+    ("EXPIRES", lambda row: row["expires"]),
+    ("REVOKED", lambda row: row["revoked"]),
+]
+
+
+@commands.command("list")
+def list_(context: typer.Context, *, limit: LimitOption = 200, as_json: JsonFlag = False) -> None:
+    """List keys, newest first; nobody can read their secrets again."""
+    session = session_of(context)
+    with session.portal() as portal:
+        cluster = session.find_cluster(portal)
+        path = f"{session.org(portal)}/clusters/{cluster['id']}/keys"
+        rows = list(portal.pages(path, limit=limit))
+    output.listing(rows, _COLUMNS, as_json=as_json)
+
+
+@commands.command(
+    epilog=examples(
+        "aerolith keys create reports --scope documents:read --collection 'reports-*'",
+        "aerolith keys create app --days 30 --secret-file app.key",
+    )
+)
+def create(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="What it is for.")],
+    *,
+    scope: Annotated[
+        list[str] | None, typer.Option(help=f"One of {', '.join(SCOPES)}; may be repeated.")
+    ] = None,
+    collection: Annotated[
+        list[str] | None, typer.Option(help="Name or pattern; may be repeated; otherwise all.")
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=DAYS_MAX, help="For how long; otherwise for ever.")
+    ] = None,
+    secret_file: Annotated[
+        Path | None, typer.Option(help="Write the secret there (mode 0600), not to the output.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a key. Its secret is told this once."""
+    if secret_file is not None and secret_file.exists():
+        raise CommandError(f"{secret_file} is there already", code=USAGE, hint="Name a new file.")
+    body: dict[str, Any] = {"name": name}
+    if scope:
+        body["scopes"] = scope
+    if collection:
+        body["collections"] = collection
+    if days is not None:
+        until = datetime.now(UTC) + timedelta(days=days)  # noqa: TID251 - a key's life
+        body["expires"] = until.isoformat(timespec="seconds")
+    session = session_of(context)
+    with session.portal() as portal:
+        cluster = session.find_cluster(portal)
+        path = f"{session.org(portal)}/clusters/{cluster['id']}/keys"
+        made = portal.write("POST", path, body)
+    if secret_file is not None:
+        profiles.write_private(secret_file, made.pop("secret").encode() + b"\n")
+        output.note(f"the secret is in {secret_file}")
+    if as_json:
+        output.json_value(made)
+    else:
+        output.line(made.get("secret", made["id"]))
+
+
+@commands.command()
+def revoke(
+    context: typer.Context, key: Annotated[str, typer.Argument(metavar="KEY", help="Its id.")]
+) -> None:
+    """Revoke a key on every node."""
+    session = session_of(context)
+    with session.portal() as portal:
+        cluster = session.find_cluster(portal)
+        path = f"{session.org(portal)}/clusters/{cluster['id']}/keys/{key}"
+        portal.write("DELETE", path)
+    stored = session.profile().keys.get(cluster["id"])
+    if stored is not None and stored.id == key:
+        with profiles.changing() as held:
+            held[0] = profiles.with_key(held[0], session.name, cluster["id"], None)
+    output.note(f"revoked {key}")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(commands, name="keys")

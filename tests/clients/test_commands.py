@@ -1,0 +1,144 @@
+"""What the command line says, against a real node: reviewed as text."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from aerolith_cli import entry, exits
+from aerolith_cli.app import app
+from dataplane.client.anchors import dump_anchor
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def settled(lines: list[str], node) -> str:
+    """Return a transcript without what differs from run to run."""
+    text = "\n".join(lines)
+    text = text.replace(node.urls[0].rpartition(":")[2], "PORT").replace(node.cluster_id, "CLUSTER")
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
+    text = re.sub(r"seal [0-9a-f]{64}", "seal ROOT", text)
+    return re.sub(r"(sequence\s+|yes +)\d+", r"\1N", text)
+
+
+def commands(group, path=()):
+    yield path
+    for name, command in getattr(group, "commands", {}).items():
+        yield from commands(command, (*path, name))
+
+
+def test_the_help_of_every_command(cli, snapshot):
+    for path in commands(typer.main.get_command(app)):
+        cli.ok(*path, "--help")
+    snapshot("help", "\n".join(cli.transcript))
+
+
+def test_documents_from_the_shell(at_node, node, home, snapshot):
+    cli = at_node
+    (home / "order.json").write_text('{"lines": 3, "customer": {"name": "Ada"}}')
+    (home / "anchor.json").write_bytes(dump_anchor(node.anchor))
+    assert cli("put", "orders", "o-17", "@order.json") == 0
+    assert cli("get", "orders", "o-17") == 0
+    assert cli("patch", "orders", "o-17", '{"paid": true}', "--if-version", "1") == 0
+    assert cli("patch", "orders", "o-17", '{"$inc": {"lines": 2}}', "--operators") == 0
+    assert cli("put", "orders", "o-17", "{}", "--if-version", "1") == exits.CONFLICT
+    assert cli("put", "orders", "o-17", "{}", "--absent") == exits.CONFLICT
+    assert cli("put", "orders", "o-18", '{"lines": 1}') == 0
+    assert cli("query", "orders", "--sort", '{"lines": -1}', "--fields", "lines") == 0
+    assert cli("query", "orders", "--table") == 0
+    assert cli("query", "orders", "--filter", '{"lines": {"$gt": 2}}', "--limit", "0") == 0
+    total = '[{"$group": {"_id": null, "total": {"$sum": "$lines"}}}]'
+    assert cli("aggregate", "orders", total) == 0
+    assert cli("get", "orders", "o-18", "--proof") == 0
+    cli.transcript[-3:] = ["  (the answer, with its proof)", "= 0", ""]
+    (home / "answer.json").write_text(cli.out)
+    assert cli("verify", "answer.json", "--anchor", "anchor.json") == 0
+    (home / "answer.json").write_text('{"version": 1}')
+    assert cli("verify", "answer.json", "--anchor", "anchor.json") == exits.FAILED
+    assert cli("delete", "orders", "o-18") == 0
+    assert cli("get", "orders", "o-18") == exits.NOT_FOUND
+    assert cli("collections", "create", "ledger", "--options", '{"conflict_policy": "lww"}') == 0
+    assert cli("collections", "drop", "ledger") == exits.USAGE
+    assert cli("collections", "drop", "ledger", "--yes") == 0
+    assert cli("collections", "show", "ledger") == exits.NOT_FOUND
+    assert cli("status") == 0
+    cli.transcript = cli.transcript[: -len(cli.out.splitlines()) - 3]
+    assert cli("put", "orders", "o-19", "{'lines': 3}") == exits.USAGE
+    assert cli("put", "orders", "o-19", "[1]") == exits.USAGE
+    assert cli("patch", "orders", "o-17", '{"$foo": {"a": 1}}', "--operators") == exits.USAGE
+    assert cli("query", "orders", "--filter", '{"a": {"$regex": "("}}') == exits.USAGE
+    assert cli("get", "orders") == exits.USAGE
+    snapshot("documents", settled(cli.transcript, node))
+
+
+def test_errors_say_what_to_do(cli, node, monkeypatch, snapshot):
+    assert cli("get", "orders", "o-17") == exits.USAGE
+    assert cli("clusters", "list") == exits.USAGE
+    assert cli("--url", node.urls[0], "get", "a", "b", shown="--url NODE get a b") == exits.USAGE
+    monkeypatch.setenv("AEROLITH_TOKEN", "adk_0123456789abcdef_wrong")
+    wrong = ("--url", node.urls[0], "get", "a", "b")
+    assert cli(*wrong, shown="--url NODE get a b") == exits.NOT_ALLOWED
+    assert cli("--url", "http://127.0.0.1:9", "get", "a", "b") == exits.UNAVAILABLE
+    missing = ("--url", "http://127.0.0.1:9", "import", "a", "missing.csv")
+    assert cli(*missing) == exits.USAGE
+    assert cli("login") == exits.USAGE
+    assert cli("login", "--portal", "http://portal.example.com") == exits.USAGE
+    assert cli("login", "--portal", "portal.example.com") == exits.USAGE
+    assert cli("verify", "missing.json", "--anchor", "missing.json") == exits.USAGE
+    snapshot("errors", settled(cli.transcript, node))
+
+
+def test_json_is_for_programs(at_node):
+    at_node.ok("put", "machine", "a", '{"n": 1}')
+    answer = json.loads(at_node.ok("status", "--json"))
+    assert answer["nodes"]["quorum"] == 1
+    names = [row["name"] for row in json.loads(at_node.ok("collections", "list", "--json"))]
+    assert "machine" in names
+
+
+def test_control_characters_of_a_document_do_not_reach_the_terminal(at_node):
+    at_node.ok("put", "odd", "a", json.dumps({"text": "\x1b[2Jboo\x07", "long": "y" * 200}))
+    shown = at_node.ok("query", "odd", "--table")
+    assert "\x1b" not in shown
+    assert "\x07" not in shown
+    assert "�[2Jboo�" in shown
+    assert "…" in shown
+
+
+def test_a_key_file_is_read_and_its_content_is_not_shown(cli, node, home):
+    (home / "key").write_text(node.api_key + "\n")
+    at = ("--url", node.urls[0], "--key-file", home / "key")
+    assert cli(*at, "put", "filed", "a", "{}") == 0
+    assert node.api_key not in cli.out + cli.err
+    (home / "key").write_text("\n")
+    assert cli(*at, "get", "filed", "a") == exits.USAGE
+
+
+def test_standard_input_is_read_where_a_dash_is_given(at_node, monkeypatch, tmp_path):
+    (tmp_path / "input").write_bytes(b'{"from": "stdin"}')
+    with (tmp_path / "input").open() as opened:
+        monkeypatch.setattr(sys, "stdin", opened)
+        assert json.loads(at_node.ok("put", "piped", "a", "-"))["from"] == "stdin"
+
+
+def test_every_exit_code_is_documented():
+    text = (ROOT / "docs" / "cli.md").read_text()
+    for name, value in vars(exits).items():
+        if name.isupper() and not name.startswith("_") and isinstance(value, int):
+            assert f"| {value} |" in text, name
+
+
+def test_without_the_extra_packages_it_says_which(cli, monkeypatch):
+    monkeypatch.setattr(entry.importlib.util, "find_spec", lambda name: None)
+    assert cli("status") == exits.FAILED
+    assert "pip install 'aerolith[cli]'" in cli.err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_can_complete(shell, cli, monkeypatch):
+    monkeypatch.setenv("_AEROLITH_COMPLETE", f"source_{shell}")
+    assert cli() == 0
+    assert "AEROLITH_COMPLETE" in cli.out
