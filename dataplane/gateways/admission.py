@@ -8,7 +8,7 @@ the two, kept by a bucket that holds `BURST_S` seconds of it. And the calls of t
 from typing import Final
 
 from dataplane.documents.view import StateView
-from dataplane.gateways.auth import Caller, authenticate
+from dataplane.gateways.auth import Caller, authenticate, renew
 from dataplane.gateways.calls import CallMeter, timestamp_ms
 from dataplane.gateways.errors import Problem
 from dataplane.ports import Clock
@@ -75,6 +75,14 @@ class Admission:
             Problem: `unauthenticated`.
         """
         return authenticate(authorization, self._view, self._clock.now_ms())
+
+    def renewed(self, caller: Caller) -> Caller:
+        """Return the caller of a connection that lasts, as its key is now.
+
+        Raises:
+            Problem: `unauthenticated`.
+        """
+        return renew(caller, self._view, self._clock.now_ms())
 
     def enter(self, caller: Caller, call_class: str) -> None:
         """Let a call in and count it; the empty class costs nothing. `leave` must follow.

@@ -49,6 +49,25 @@ def authenticate(authorization: str | None, view: StateView, now_ms: int) -> Cal
     digest = hashlib.sha256(token.encode()).digest()
     if record is None or not hmac.compare_digest(record.hash, digest):
         raise Problem("unauthenticated", "the token is missing or not valid", headers=_REALM)
-    if record.expires_ms is not None and record.expires_ms <= max(now_ms, view.stats().now_ms):
+    if _has_expired(record, view, now_ms):
         raise Problem("unauthenticated", "the token is missing or not valid", headers=_REALM)
     return Caller(record)
+
+
+def renew(caller: Caller, view: StateView, now_ms: int) -> Caller:
+    """Return the caller as the key is now: what lasts is checked again and again.
+
+    Raises:
+        Problem: `unauthenticated`.
+    """
+    record = view.key(caller.key.id)
+    if record is None or record.hash != caller.key.hash:
+        raise Problem("unauthenticated", "the key was revoked", headers=_REALM)
+    if _has_expired(record, view, now_ms):
+        raise Problem("unauthenticated", "the key has expired", headers=_REALM)
+    return caller if record is caller.key else Caller(record)
+
+
+def _has_expired(record: KeyRecord, view: StateView, now_ms: int) -> bool:
+    at_ms = record.expires_ms
+    return at_ms is not None and at_ms <= max(now_ms, view.stats().now_ms)

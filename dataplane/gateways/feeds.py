@@ -19,7 +19,7 @@ from dataplane.documents.changes import PlacedRow
 from dataplane.documents.tables import decode_document_row
 from dataplane.documents.values import SYSTEM_COLLECTIONS, check_readable_name, unpack_document
 from dataplane.documents.view import StateView
-from dataplane.gateways.auth import Caller
+from dataplane.gateways.auth import Caller, renew
 from dataplane.gateways.calls import timestamp_ms, timestamp_us
 from dataplane.gateways.errors import Problem
 from dataplane.query.matching import Matcher
@@ -276,14 +276,7 @@ class Feed:
             raise Problem("not_ready", "the node is stopping")
         if not feeds.is_sound():
             raise Problem("not_ready", "this node's state is being repaired; ask another")
-        key = view.key(self._caller.key.id)
-        if key is None or key.hash != self._caller.key.hash:
-            raise Problem("unauthenticated", "the key was revoked")
-        if key.expires_ms is not None and key.expires_ms <= max(
-            feeds.now_ms(), view.stats().now_ms
-        ):
-            raise Problem("unauthenticated", "the key has expired")
-        self._caller = Caller(key)
+        self._caller = renew(self._caller, view, feeds.now_ms())
         self._caller.require("documents:read")
         fields = {"last": str(place), "earliest": view.changes.floor}
         if place.sequence < view.changes.floor:

@@ -1,6 +1,6 @@
 """What clients ask to be written, as operations of the cluster, whatever the protocol."""
 
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from blake3 import blake3
@@ -28,6 +28,10 @@ BULK_OPERATIONS_MAX: Final = 1_000
 IDEMPOTENCY_KEY_MAX: Final = 255
 OWN_NAMES: Final = ("_id", "_version", "_created", "_updated", "_proof")
 """What reads add to a document; sending it back is harmless."""
+
+
+type Version = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+"""A version, or a sequence, as clients name it."""
 
 
 class Condition(NamedTuple):
@@ -166,7 +170,7 @@ class BulkItem(msgspec.Struct, forbid_unknown_fields=True):
     op: str
     id: str | None = None
     document: dict[str, Any] | None = None
-    if_version: int | None = None
+    if_version: Version | None = None
     base: dict[str, Any] | None = None
     stamp: str | None = None
 

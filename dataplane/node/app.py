@@ -19,7 +19,7 @@ from dataplane.documents.types import Genesis, GenesisKey
 from dataplane.documents.view import StateView
 from dataplane.gateways.calls import REPORT_S
 from dataplane.gateways.context import Context
-from dataplane.gateways.rest.app import RestApp
+from dataplane.gateways.front import SWITCHES, Front
 from dataplane.gateways.rest.http import HttpServer
 from dataplane.node.encryption import Encryption, open_keyring, open_store
 from dataplane.node.figures import NodeFigures
@@ -133,12 +133,13 @@ class Node:
             sign=signer.sign,
             encryption=self._encryption,
         )
-        app = RestApp(self._context)
+        app = Front(self._context)
         self._server = HttpServer(
             app,
             app.refuse,
             body_bytes_max=spec.limits.body_bytes_max,
             connections_max=spec.limits.connections_max,
+            switches=SWITCHES,
         )
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -7,16 +7,25 @@ Requests of one connection are answered in order, one at a time.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Final, cast, override
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 import httptools
 
+from dataplane.gateways.rest.messages import (
+    REASONS,
+    App,
+    Refuse,
+    Request,
+    Response,
+    Switched,
+    render,
+)
 from dataplane.gateways.rest.streaming import write_all
+
+__all__ = ["REASONS", "HttpProtocol", "HttpServer", "Request", "Response"]
 
 log = logging.getLogger(__name__)
 
@@ -42,44 +51,6 @@ SINGLE_HEADERS: Final = frozenset(
     }
 )
 
-REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
-
-
-@dataclass(slots=True)
-class Request:
-    """A whole request; header names are lower case."""
-
-    method: str
-    path: str
-    query_text: str
-    headers: dict[str, str]
-    body: bytes
-    keep_alive: bool
-    http_version: str = "1.1"
-
-    @property
-    def query(self) -> dict[str, str]:
-        """The query parameters; of a repeated one the last."""
-        return dict(parse_qsl(self.query_text, keep_blank_values=True))
-
-
-@dataclass(slots=True)
-class Response:
-    """What goes back."""
-
-    status: int
-    body: bytes = b""
-    content_type: str = "application/json"
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    chunks: AsyncGenerator[bytes] | None = None
-    """Follows `body`, piece by piece, as fast as the client reads. When it raises, the connection
-    ends without the mark of a whole answer."""
-
-
-type App = Callable[[Request], Awaitable[Response]]
-type Refuse = Callable[[str, str, str], Response]
-"""(code, detail, path) -> the response for a request that never became one."""
-
 
 class HttpProtocol(asyncio.Protocol):
     """One client connection."""
@@ -100,6 +71,9 @@ class HttpProtocol(asyncio.Protocol):
         self._completed_in_feed = False
         self._held_bytes = 0
         self._linger: asyncio.TimerHandle | None = None
+        self._switched: Switched | None = None
+        self._early: bytes | None = None
+        """What came behind the request of a switch, until it is made or refused."""
         self._active_at = loop.time()
         self._request_began_at: float | None = None
         self._blocked_at: float | None = None
@@ -133,20 +107,31 @@ class HttpProtocol(asyncio.Protocol):
             self._linger.cancel()
         if self._task is not None:
             self._task.cancel()
+        if self._switched is not None:
+            self._switched.connection_lost()
 
     @override
     def pause_writing(self) -> None:
         """Answer nothing more while the client does not read what it asked for."""
         self._is_writable.clear()
         self._blocked_at = self._loop.time()
+        if self._switched is not None:
+            self._switched.pause_writing()
 
     @override
     def resume_writing(self) -> None:
         self._is_writable.set()
         self._blocked_at = None
+        if self._switched is not None:
+            self._switched.resume_writing()
 
     @override
     def data_received(self, data: bytes) -> None:
+        if self._switched is not None:
+            self._switched.data_received(data)
+            return
+        if self._early is not None:
+            self._early += data
         if not self._is_reading:
             return
         self._active_at = self._loop.time()
@@ -161,13 +146,16 @@ class HttpProtocol(asyncio.Protocol):
             self._bound_wire(len(data))
 
     def _feed(self, data: bytes) -> None:
-        """Parse; an offer to upgrade is not taken up, which is what HTTP asks (RFC 9110, 7.8)."""
+        """Parse; an offer to upgrade that nothing here takes up is ignored (RFC 9110, 7.8)."""
         rest = data
         while rest and self._is_reading:
             try:
                 self._parser.feed_data(rest)
             except httptools.HttpParserUpgrade as offer:
                 rest = rest[offer.args[0] :]
+                if self._early is not None:
+                    self._early = rest
+                    return
                 self._parser = httptools.HttpRequestParser(self)
             else:
                 return
@@ -258,6 +246,10 @@ class HttpProtocol(asyncio.Protocol):
             return
         method, keep = self._parser.get_method().decode("latin-1"), self._parser.should_keep_alive()
         body = b"".join(self._body)
+        if "upgrade" in self._headers and path in self._server.switches:
+            keep, self._early = False, b""
+            if self._transport is not None:
+                self._transport.pause_reading()
         self._is_reading = keep
         version = self._parser.get_http_version()
         self._enqueue(Request(method, path, query_text, self._headers, body, keep, version))
@@ -282,6 +274,9 @@ class HttpProtocol(asyncio.Protocol):
                 break
             response = await self._server.app(item)
             self._release(len(item.body))
+            if response.switch is not None:
+                self._switch(response)
+                return
             if response.chunks is None:
                 self._write(item, response)
             else:
@@ -294,6 +289,21 @@ class HttpProtocol(asyncio.Protocol):
         self._task = None
         if self._server.stopping:
             self.close_when_idle()
+
+    def _switch(self, response: Response) -> None:
+        """Speak another protocol from now on."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        assert response.switch is not None
+        transport.write(render(response, keep_alive=True, head_only=False))
+        self._switched = response.switch(transport, self._server.hold)
+        early, self._early = self._early, None
+        if early:
+            self._switched.data_received(early)
+        transport.resume_reading()
+        if self._server.stopping:
+            self._switched.stop()
 
     def _release(self, size_bytes: int) -> None:
         self._held_bytes -= size_bytes
@@ -366,6 +376,9 @@ class HttpProtocol(asyncio.Protocol):
 
     def expire(self, now: float) -> None:
         """End a connection that is idle, or slow at sending or at reading, for too long."""
+        if self._switched is not None:
+            self._switched.expire(now)
+            return
         began, blocked = self._request_began_at, self._blocked_at
         if blocked is not None and now - blocked > REQUEST_TIMEOUT_S:
             self.abort()
@@ -380,7 +393,9 @@ class HttpProtocol(asyncio.Protocol):
 
     def close_when_idle(self) -> None:
         """Close now if nothing is being answered."""
-        if self._task is None:
+        if self._switched is not None:
+            self._switched.stop()
+        elif self._task is None:
             self._close()
 
     def abort(self) -> None:
@@ -389,30 +404,24 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.abort()
 
 
-def render(response: Response, *, keep_alive: bool, head_only: bool) -> bytes:
-    """Return the bytes of a response."""
-    lines = [f"HTTP/1.1 {response.status} {REASONS[response.status]}"]
-    if response.status != 204:
-        lines.append(f"Content-Type: {response.content_type}")
-        if response.chunks is None:
-            lines.append(f"Content-Length: {len(response.body)}")
-    lines.extend(f"{name}: {value}" for name, value in response.headers)
-    if not keep_alive:
-        lines.append("Connection: close")
-    head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-    return head if head_only else head + response.body
-
-
 class HttpServer:
     """Accepts connections and hands requests to an app."""
 
     def __init__(
-        self, app: App, refuse: Refuse, *, body_bytes_max: int, connections_max: int
+        self,
+        app: App,
+        refuse: Refuse,
+        *,
+        body_bytes_max: int,
+        connections_max: int,
+        switches: frozenset[str] = frozenset(),
     ) -> None:
         self.app = app
         self.refuse = refuse
         self.body_bytes_max = body_bytes_max
         self.stopping = False
+        self.switches = switches
+        """Paths at which a connection may turn to another protocol."""
         self._connections_max = connections_max
         self._held_bytes = 0
         self._connections: set[HttpProtocol] = set()

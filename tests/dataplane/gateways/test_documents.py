@@ -258,3 +258,11 @@ def test_a_read_of_one_nodes_state_says_how_far_it_may_lag(api, collection, docu
 def test_a_version_that_is_none_is_invalid(api, documents, given):
     answer = api.put(f"{documents}/x", json={}, headers={"If-Match": given})
     problem(answer, 422, "invalid")
+
+
+@pytest.mark.parametrize("version", [2**70, -1, 1.5])
+def test_an_item_of_a_bulk_request_with_an_impossible_version_is_invalid(api, collection, version):
+    item = {"op": "put", "id": "x", "document": {}, "if_version": version}
+    answer = api.post(f"/collections/{collection}/bulk", json={"operations": [item]})
+    assert answer.status_code == 200
+    assert answer.json()["results"][0]["code"] == "invalid"

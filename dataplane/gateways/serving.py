@@ -1,0 +1,49 @@
+"""One call of any protocol but REST, from the door to its answer, measured."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from dataplane.gateways.answers import Answer
+from dataplane.gateways.auth import Caller
+from dataplane.gateways.context import Context
+from dataplane.gateways.errors import Problem, problem_of
+
+log = logging.getLogger(__name__)
+
+
+async def serve(
+    context: Context, caller: Caller, call_class: str, work: Callable[[], Awaitable[Answer]]
+) -> Answer:
+    """Let a call in, do it, count it.
+
+    Raises:
+        Problem: It was refused; `internal` when nobody foresaw why.
+    """
+    admission = context.admission
+    began = time.perf_counter()
+    status = 499
+    try:
+        admission.enter(caller, call_class)
+        try:
+            answer = await work()
+        finally:
+            admission.leave(caller)
+    except Exception as error:
+        problem = foreseen(error)
+        status = problem.status
+        raise problem from error
+    else:
+        status = answer.status
+        return answer
+    finally:
+        context.figures.observe(call_class or "admin", status, time.perf_counter() - began)
+
+
+def foreseen(error: Exception) -> Problem:
+    """Return the problem for an error; what nobody foresaw is logged."""
+    problem = problem_of(error)
+    if problem is None:
+        log.error("gateway.failure", exc_info=error)
+        return Problem("internal", "the node failed; its log says why")
+    return problem

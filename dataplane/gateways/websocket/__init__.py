@@ -1,0 +1,1 @@
+"""WebSocket: requests and streams as JSON frames over one connection."""
