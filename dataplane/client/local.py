@@ -77,11 +77,13 @@ class LocalCluster:
         usage_window_ms: int = 60_000,
         liars: Mapping[int, str] | None = None,
         algorithm: Algorithm | None = None,
+        grpc: bool = False,
     ) -> None:
         """Write the files of `count` nodes.
 
         `liars` names how some of them lie (index -> how). With an `algorithm` they encrypt what
-        they write, under a key whose key is in a file of the directory.
+        they write, under a key whose key is in a file of the directory. With `grpc` they also
+        speak that.
         """
         self.directory = directory
         self.liars = dict(liars or {})
@@ -100,15 +102,17 @@ class LocalCluster:
         self._usage = usage
         now = dt.datetime.now(dt.UTC)  # noqa: TID251 - certificates carry wall time
         self._authority = create_authority(self.cluster_id, now)
+        ports = free_ports(3 * count if grpc else 2 * count)
         material = [
             create_node_material(self._authority, self.cluster_id, index, HOST, now)
             for index in range(count)
         ]
-        self.members = _members(material, free_ports(2 * count))
+        self.members = _members(material, ports)
         self.nodes = list(self.members)
         """Every node there ever was, by its id."""
         self._genesis = msgspec.structs.replace(genesis, members=self.members)
         self.epoch = 0
+        self.grpc_ports = ports[2 * count :]
         self.specs: list[Path] = []
         for index, mine in enumerate(material):
             self._write(index, mine, None, 0)
@@ -172,6 +176,7 @@ class LocalCluster:
             epoch=self.epoch,
             base=base,
             learner=learner,
+            grpc_port=self.grpc_ports[index] if index < len(self.grpc_ports) else None,
         )
 
     @property

@@ -139,6 +139,8 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profile: Literal["development", "production"] = "development"
     limits: LimitsSpec = LimitsSpec()
     usage: UsageSpec | None = None
+    grpc_port: int | None = None
+    """Where this node speaks gRPC; None: nowhere."""
     learner: MemberSpec | None = None
     """This node, when it is not a member of the epoch (yet)."""
     routes: tuple[RouteSpec, ...] = ()
@@ -180,8 +182,9 @@ def check_spec(spec: NodeSpec) -> None:
         raise SpecError("genesis.admin_public_key must be 64 hex digits")
     for member in (*spec.members, *spec.genesis.members, *filter(None, (spec.learner,))):
         _check_member(member)
-    if len(spec.routes) > MEMBERS_MAX or any(not 0 < r.port < 65536 for r in spec.routes):
-        raise SpecError(f"routes are at most {MEMBERS_MAX} and have ports in range")
+    ports = [route.port for route in spec.routes] + [spec.grpc_port or 1]
+    if len(spec.routes) > MEMBERS_MAX or any(not 0 < port < 65536 for port in ports):
+        raise SpecError(f"routes are at most {MEMBERS_MAX}, and all ports are in range")
     for key in spec.genesis.keys:
         if not _is_hex(key.hash, 64):
             raise SpecError(f"genesis key {key.id} needs a SHA-256 hash of 64 hex digits")

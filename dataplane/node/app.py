@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dataplane.client.spec import NodeSpec
 from dataplane.documents.checkpoint_views import CheckpointViews
@@ -35,6 +35,9 @@ from dataplane.security.signing import load_signer
 from dataplane.storage.directory import DataDirectory
 from dataplane.storage.evidence import EvidenceLog
 from dataplane.storage.ports import Ciphers
+
+if TYPE_CHECKING:
+    from dataplane.gateways.rpc.server import RpcServer
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +144,7 @@ class Node:
             connections_max=spec.limits.connections_max,
             switches=SWITCHES,
         )
+        self._rpc: RpcServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     def _open_disk(self, spec: NodeSpec) -> Keyring | None:
@@ -206,6 +210,8 @@ class Node:
         me = self._spec.me
         await self._driver.start()
         await self._server.start(me.host, me.http_port)
+        if self._spec.grpc_port is not None:
+            await self._start_rpc(self._spec.grpc_port)
         self._run_beside(self._report_calls())
         self._run_beside(self._encryption.run())
         if self._spec.usage is not None:
@@ -219,6 +225,13 @@ class Node:
         await self._stop()
         log.info("node.stopped", extra={"exit_code": self._exit_code})
         return self._exit_code
+
+    async def _start_rpc(self, port: int) -> None:
+        # Loaded where it is spoken only: it takes a good part of the time of a start.
+        from dataplane.gateways.rpc.server import RpcServer  # noqa: PLC0415
+
+        self._rpc = RpcServer(self._context)
+        await self._rpc.start(self._spec.me.host, port)
 
     def _run_beside(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -262,7 +275,10 @@ class Node:
 
     async def _stop(self) -> None:
         self._context.feeds.close()
-        await self._server.stop()
+        async with asyncio.TaskGroup() as drained:
+            drained.create_task(self._server.stop())
+            if self._rpc is not None:
+                drained.create_task(self._rpc.stop())
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)  # noqa: TID251 - all cancelled

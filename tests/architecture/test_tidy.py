@@ -15,7 +15,7 @@ SOURCES = sorted(
     path
     for folder in ("portal", "dataplane", "clients", "tests", "benchmarks")
     for path in (ROOT / folder).rglob("*.py")
-    if not {"migrations", "node_modules"}.intersection(path.parts)
+    if not {"migrations", "node_modules", "pb"}.intersection(path.parts)
 )
 TEXTS = sorted(
     path

@@ -29,7 +29,7 @@ from dataplane.gateways.answers import Answer, item_body, result_body
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem
-from dataplane.gateways.operations import bulk_op, idempotency_name
+from dataplane.gateways.operations import Version, bulk_op, idempotency_name
 from dataplane.gateways.services.queries import catch_up
 from dataplane.gateways.services.reads import require_sound
 from dataplane.query.matching import Matcher
@@ -44,7 +44,7 @@ class ReadItem(msgspec.Struct, forbid_unknown_fields=True):
     op: str
     id: str
     exists: bool | None = None
-    version: int | None = None
+    version: Version | None = None
     filter: dict[str, Any] | None = None
 
 

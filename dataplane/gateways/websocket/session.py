@@ -12,10 +12,10 @@ from dataplane.gateways.context import LAG_HEADER, Context
 from dataplane.gateways.errors import Problem
 from dataplane.gateways.feeds import Feed, FeedRequest, parse_place
 from dataplane.gateways.operations import Condition, idempotency_name
-from dataplane.gateways.services import cluster, documents, queries
+from dataplane.gateways.services import cluster, documents, queries, transactions
 from dataplane.gateways.services.reads import Reading, consistency_of
 from dataplane.gateways.serving import foreseen, serve
-from dataplane.gateways.websocket.connection import Connection, Session
+from dataplane.gateways.websocket.connection import MESSAGE_BYTES_MAX, Connection, Session
 from dataplane.gateways.websocket.frames import (
     Frame,
     FrameId,
@@ -283,8 +283,17 @@ def call_of(context: Context, frame: Frame, caller: Caller) -> tuple[str, Work]:
             return "query", _question(context, frame, caller, queries.query)
         case "aggregate":
             return "query", _question(context, frame, caller, queries.aggregate)
+        case "transact":
+            return "write", _transaction(context, frame, caller)
         case _:
             raise Problem("invalid", f"there is no frame of the type {frame.type[:64]}")
+
+
+def _transaction(context: Context, frame: Frame, caller: Caller) -> Work:
+    text = b'{"operations":%b}' % required(frame.operations, "operations")
+    body = parse_json_document(text, bytes_max=MESSAGE_BYTES_MAX)
+    key = frame.idempotency_key
+    return lambda: transactions.transact(context, caller, body, idempotency_key=key)
 
 
 def _reading(frame: Frame) -> Reading:

@@ -16,7 +16,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    cluster = LocalCluster(Path(tmp_path_factory.mktemp("node")), 1)
+    cluster = LocalCluster(Path(tmp_path_factory.mktemp("node")), 1, grpc=True)
     cluster.start()
     wait_ready(cluster)
     yield cluster

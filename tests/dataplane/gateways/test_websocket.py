@@ -71,10 +71,13 @@ def test_documents_live_and_die_over_frames(talk, collection):
     local = talk.ask(type="get", consistency="local", **place)
     assert {"lag", "staleness_ms"} <= set(local)
     assert talk.ask(type="get", consistency="session", after=put["sequence"], **place)["body"]
+    both = [{"op": "patch", "id": "x", "document": {"m": 1}, "collection": collection}] * 2
+    done = talk.ask(type="transact", operations=both)
+    assert [item["version"] for item in done["body"]["results"]] == [4, 5]
     assert talk.ask(type="delete", **place)["status"] == 204
     assert code_of(talk.ask(type="get", **place)) == "not_found"
-    made = talk.ask(type="create", collection=collection, document={}, idempotency_key="k")
-    again = talk.ask(type="create", collection=collection, document={}, idempotency_key="k")
+    made = talk.ask(type="create", collection=collection, document={}, idempotency_key=collection)
+    again = talk.ask(type="create", collection=collection, document={}, idempotency_key=collection)
     assert made["body"]["_id"] == again["body"]["_id"]
 
 

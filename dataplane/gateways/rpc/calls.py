@@ -1,0 +1,76 @@
+"""One gRPC call: who makes it, and how it ends."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from grpc.aio import ServicerContext
+
+from dataplane.gateways.answers import Answer
+from dataplane.gateways.auth import Caller
+from dataplane.gateways.context import Context
+from dataplane.gateways.errors import Problem
+from dataplane.gateways.rpc.statuses import abort
+from dataplane.gateways.serving import foreseen, serve
+
+log = logging.getLogger(__name__)
+
+type Call = ServicerContext[Any, Any]
+
+
+class Calls:
+    """What the servicers share."""
+
+    def __init__(self, context: Context, service: str) -> None:
+        self.context = context
+        self._service = service
+
+    def caller_of(self, call: Call) -> Caller:
+        """Return who calls, by the metadata.
+
+        Raises:
+            Problem: `unauthenticated`.
+        """
+        given = [value for key, value in call.invocation_metadata() or () if key == "authorization"]
+        text = given[0] if len(given) == 1 and isinstance(given[0], str) else None
+        return self.context.admission.caller_of(text)
+
+    async def answer[M](
+        self,
+        call: Call,
+        method: str,
+        call_class: str,
+        work: Callable[[Caller], Awaitable[Answer]],
+        *,
+        render: Callable[[Answer], M],
+    ) -> M:
+        """Do a call with one answer; a refusal becomes a status."""
+        try:
+            caller = self.caller_of(call)
+            answer = await serve(self.context, caller, call_class, lambda: work(caller))
+            return render(answer)
+        except Exception as error:  # noqa: BLE001 - the last line before the client
+            await abort(call, foreseen(error), f"{self._service}/{method}")
+
+    async def stream[M](
+        self, call: Call, method: str, items: Callable[[Caller], AsyncIterator[M]]
+    ) -> AsyncIterator[M]:
+        """Do a call with a stream of answers; a refusal becomes a status."""
+        try:
+            async for item in items(self.caller_of(call)):
+                yield item
+        except Exception as error:  # noqa: BLE001 - the last line before the client
+            await abort(call, foreseen(error), f"{self._service}/{method}")
+
+
+def needed(text: str, name: str) -> str:
+    """Return a field that a request cannot do without.
+
+    Raises:
+        Problem: `invalid`.
+    """
+    if not text:
+        raise Problem(
+            "invalid", f"{name} is needed", {"errors": [{"pointer": f"/{name}", "detail": "empty"}]}
+        )
+    return text

@@ -1,0 +1,1 @@
+"""Generated from aerolith.proto by scripts/protobuf; never edit it."""

@@ -1,0 +1,243 @@
+"""The gRPC gateway of a real node, by a generated client."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dataplane.client.local import LocalCluster
+from dataplane.gateways.errors import TITLES
+from dataplane.gateways.rpc.pb import aerolith_pb2 as pb
+from dataplane.gateways.rpc.pb import aerolith_pb2_grpc as stubs
+from dataplane.gateways.rpc.statuses import STATUS_OF
+from tests.processes.conftest import wait_ready
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="session")
+def channel(node):
+    with grpc.insecure_channel(f"127.0.0.1:{node.grpc_ports[0]}") as channel:
+        yield channel
+
+
+class Bound:
+    """A stub whose calls carry a token and a deadline."""
+
+    def __init__(self, stub, token):
+        self._stub = stub
+        self._metadata = (("authorization", f"Bearer {token}"),)
+
+    def __getattr__(self, name):
+        call = getattr(self._stub, name)
+        return lambda request: call(request, metadata=self._metadata, timeout=20)
+
+
+@pytest.fixture
+def data(channel, node):
+    return Bound(stubs.DataServiceStub(channel), node.api_key)
+
+
+@pytest.fixture
+def cluster(channel, node):
+    return Bound(stubs.ClusterServiceStub(channel), node.api_key)
+
+
+def refusal(call):
+    """Return the status, the code and the problem of a refused call."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    told = dict(caught.value.trailing_metadata())
+    return caught.value.code(), told["aerolith-code"], json.loads(told["aerolith-problem-bin"])
+
+
+def test_documents_live_and_die_over_calls(data, collection):
+    made = data.Put(pb.PutRequest(collection=collection, id="x", json=b'{"n":1152921504606846976}'))
+    assert (made.id, made.version, made.is_new) == ("x", 1, True)
+    assert made.position.sequence > 0
+    read = data.Get(pb.GetRequest(collection=collection, id="x"))
+    assert json.loads(read.json) == {"n": 2**60}
+    assert read.created == made.created
+    patched = data.Patch(
+        pb.PatchRequest(collection=collection, id="x", merge_patch_json=b'{"m":1}')
+    )
+    assert (patched.version, patched.is_new) == (2, False)
+    added = data.Patch(
+        pb.PatchRequest(collection=collection, id="x", update_json=b'{"$inc":{"m":1}}')
+    )
+    assert json.loads(added.json)["m"] == 2
+    local = data.Get(pb.GetRequest(collection=collection, id="x", consistency="local"))
+    assert local.position.HasField("lag")
+    stale = pb.Condition(if_version=1)
+    status, code, problem = refusal(
+        lambda: data.Put(pb.PutRequest(collection=collection, id="x", json=b"{}", condition=stale))
+    )
+    assert (status, code) == (grpc.StatusCode.FAILED_PRECONDITION, "precondition_failed")
+    assert problem["version"] == 3
+    assert data.Delete(pb.DeleteRequest(collection=collection, id="x")).position.sequence
+    status, code, _ = refusal(lambda: data.Get(pb.GetRequest(collection=collection, id="x")))
+    assert (status, code) == (grpc.StatusCode.NOT_FOUND, "not_found")
+    once = pb.CreateRequest(
+        collection=collection,
+        json=b"{}",
+        condition=pb.Condition(idempotency_key=f"rpc-{collection}"),
+    )
+    assert data.Create(once).id == data.Create(once).id
+
+
+def test_a_bulk_is_a_stream_of_operations_and_a_query_a_stream_of_pages(data, collection):
+    items = [
+        pb.BulkRequest(collection=collection, op="put", id=f"{n:03}", json=b'{"n":%d}' % n)
+        for n in range(250)
+    ]
+    answer = data.Bulk(iter([*items, pb.BulkRequest(op="nonsense", id="y")]))
+    assert [result.status for result in answer.results] == [201] * 250 + [422]
+    asked = pb.QueryRequest(
+        collection=collection, body_json=b'{"filter":{"n":{"$gte":10}},"sort":{"n":-1}}'
+    )
+    pages = list(data.Query(asked))
+    assert [len(page.documents_json) for page in pages] == [100, 100, 40]
+    found = [json.loads(item)["n"] for page in pages for item in page.documents_json]
+    assert found == list(range(249, 9, -1))
+    asked.limit, asked.page_size = 7, 5
+    assert [len(page.documents_json) for page in data.Query(asked)] == [5, 2]
+    count = data.Aggregate(
+        pb.AggregateRequest(collection=collection, pipeline_json=b'[{"$count":"all"}]')
+    )
+    assert json.loads(count.documents_json[0]) == {"all": 250}
+
+
+def test_a_transaction_is_done_whole_or_not_at_all(data, collection):
+    steps = [{"op": "put", "collection": collection, "id": n, "document": {}} for n in "ab"]
+    done = data.Transact(pb.TransactRequest(operations_json=json.dumps(steps).encode()))
+    assert [item["version"] for item in json.loads(done.results_json)] == [1, 1]
+    steps[1]["if_version"] = 9
+    bad = pb.TransactRequest(operations_json=json.dumps(steps).encode())
+    status, code, problem = refusal(lambda: data.Transact(bad))
+    assert (status, code) == (grpc.StatusCode.ALREADY_EXISTS, "conflict")
+    assert problem["index"] == 1
+
+
+def test_changes_are_watched_from_a_place_on(data, collection):
+    for n in range(3):
+        data.Put(pb.PutRequest(collection=collection, id=str(n), json=b'{"n":%d}' % n))
+    asked = pb.WatchRequest(collections=[collection], after="0", filter_json=b'{"n":{"$gt":0}}')
+    stream = data.Watch(asked)
+    changes = []
+    for told in stream:
+        changes += told.changes
+        if len(changes) == 2:
+            stream.cancel()
+            break
+    assert [change.id for change in changes] == ["1", "2"]
+    assert json.loads(changes[0].json)["document"]["n"] == 1
+    asked.after = changes[0].place
+    first = next(told for told in data.Watch(asked) if told.changes)
+    assert first.changes[0].id == "2"
+
+
+def test_the_cluster_tells_of_itself(cluster, channel):
+    status = cluster.Status(pb.StatusRequest())
+    assert (status.f, status.quorum, len(status.members)) == (0, 1, 1)
+    assert cluster.Stats(pb.StatsRequest()).version
+    assert stubs.ClusterServiceStub(channel).Health(pb.HealthRequest(), timeout=20).ready
+    health = health_pb2_grpc.HealthStub(channel)
+    for service in ("", "aerolith.v1.DataService"):
+        answer = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=20)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    assert next(iter(health.Watch(health_pb2.HealthCheckRequest(), timeout=20))).status == 1
+    with pytest.raises(grpc.RpcError) as caught:
+        health.Check(health_pb2.HealthCheckRequest(service="x"), timeout=20)
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_reflection_names_the_services(channel):
+    names = set(ProtoReflectionDescriptorDatabase(channel).get_services())
+    assert {"aerolith.v1.DataService", "aerolith.v1.ClusterService", "grpc.health.v1.Health"} < (
+        names
+    )
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [(), (("authorization", "Bearer adk_a_b"),), (("authorization", "a"), ("authorization", "b"))],
+)
+def test_a_call_without_a_valid_token_is_unauthenticated(channel, metadata):
+    stub = stubs.DataServiceStub(channel)
+    request = pb.GetRequest(collection="a", id="b")
+    found = refusal(lambda: stub.Get(request, metadata=metadata, timeout=20))
+    assert found[:2] == (grpc.StatusCode.UNAUTHENTICATED, "unauthenticated")
+    found = refusal(lambda: list(stub.Watch(pb.WatchRequest(), metadata=metadata, timeout=20)))
+    assert found[:2] == (grpc.StatusCode.UNAUTHENTICATED, "unauthenticated")
+
+
+def test_a_deadline_ends_a_watch_and_frees_its_place(data, channel, node, api):
+    stub = stubs.DataServiceStub(channel)
+    metadata = (("authorization", f"Bearer {node.api_key}"),)
+    with pytest.raises(grpc.RpcError) as caught:
+        list(stub.Watch(pb.WatchRequest(), metadata=metadata, timeout=0.2))
+    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_every_code_has_a_status():
+    assert set(STATUS_OF) == set(TITLES)
+
+
+def test_the_generated_code_is_that_of_the_definition(tmp_path):
+    subprocess.run([ROOT / "scripts/protobuf", tmp_path], check=True, capture_output=True)
+    folder = Path("dataplane/gateways/rpc/pb")
+    made = sorted((tmp_path / folder).iterdir())
+    assert len(made) == 4
+    for path in made:
+        assert path.read_text() == (ROOT / folder / path.name).read_text(), path.name
+
+
+_scalars = {
+    "string": st.text(max_size=8),
+    "bytes": st.binary(max_size=8)
+    | st.sampled_from([b"{}", b"[]", b'{"a":1}', b'{"$inc":{"a":1}}']),
+    "uint64": st.sampled_from([0, 1, 2**62, 2**64 - 1]),
+    "uint32": st.sampled_from([0, 1, 2**32 - 1]),
+    "bool": st.booleans(),
+}
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_request_is_answered_and_never_as_a_failure(data, draw):
+    service = pb.DESCRIPTOR.services_by_name["DataService"]
+    method = draw.draw(st.sampled_from([m for m in service.methods if m.name != "Watch"]))
+    request = getattr(pb, method.input_type.name)()
+    for field in method.input_type.fields:
+        kinds = {9: "string", 12: "bytes", 4: "uint64", 13: "uint32", 8: "bool"}
+        if field.type in kinds and draw.draw(st.booleans()):
+            value = draw.draw(_scalars[kinds[field.type]])
+            setattr(request, field.name, "fuzz" if field.name == "collection" else value)
+    call, ended = getattr(data, method.name), grpc.StatusCode.OK
+    try:
+        answer = call(iter([request])) if method.client_streaming else call(request)
+        list(answer) if method.server_streaming else None
+    except grpc.RpcError as error:
+        ended = error.code()
+    assert ended not in {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
+
+
+def test_a_node_that_stops_ends_its_streams(tmp_path):
+    cluster = LocalCluster(tmp_path, 1, grpc=True)
+    cluster.start()
+    wait_ready(cluster)
+    with grpc.insecure_channel(f"127.0.0.1:{cluster.grpc_ports[0]}") as channel:
+        data = Bound(stubs.DataServiceStub(channel), cluster.api_key)
+        stream = data.Watch(pb.WatchRequest())
+        assert next(stream).place
+        assert cluster.stop() == [0]
+        status, code, _ = refusal(lambda: list(stream))
+        assert (status, code) == (grpc.StatusCode.UNAVAILABLE, "not_ready")
