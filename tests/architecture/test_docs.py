@@ -1,5 +1,6 @@
 """What the documents say must be there."""
 
+import json
 import re
 from pathlib import Path
 
@@ -37,3 +38,12 @@ def test_every_error_code_of_the_portal_is_documented():
     for path in sorted((ROOT / "portal").rglob("errors.py")):
         for code in CODE.findall(path.read_text()):
             assert f"`{code}`" in text, f"{code} of {name(path)}"
+
+
+def test_the_typescript_client_knows_the_api_of_the_nodes():
+    """Its types are generated from this file; `scripts/typescript generate` writes both."""
+    from dataplane.gateways.rest.openapi import openapi_document
+
+    known = json.loads((ROOT / "clients" / "typescript" / "openapi.json").read_text())
+    said = json.loads(json.dumps(openapi_document(known["servers"][0]["url"])))
+    assert said == known, "the API has changed: run scripts/typescript generate, and commit"

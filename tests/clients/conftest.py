@@ -13,7 +13,7 @@ from tests.processes.conftest import wait_ready
 SNAPSHOTS = Path(__file__).with_name("snapshots")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def node(tmp_path_factory):
     cluster = LocalCluster(tmp_path_factory.mktemp("node"), 1)
     cluster.start()

@@ -1,0 +1,9 @@
+/** AerolithDB from TypeScript. */
+
+export type { Change, ChangesOptions } from "./changes.js";
+export { Client } from "./client.js";
+export { ApiError, ClusterUnreachableError, type ErrorCode } from "./errors.js";
+export { type Json, parse, stringify } from "./json.js";
+export type { components, paths } from "./schema.js";
+export type { TransportOptions } from "./transport.js";
+export type * from "./types.js";

@@ -1,0 +1,178 @@
+/** Requests that find a node which answers, and are repeated where that changes nothing. */
+
+import { ApiError, ClusterUnreachableError, type ErrorCode } from "./errors.js";
+import { type Json, parse, stringify } from "./json.js";
+
+export interface Call {
+  readonly method: string;
+  readonly path: string;
+  readonly body?: unknown;
+  readonly contentType?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly query?: Readonly<Record<string, string | undefined>>;
+  /** Writes carry an idempotency key: the cluster does them once, however often they are sent. */
+  readonly isWrite?: boolean;
+  readonly idempotencyKey?: string | undefined;
+}
+
+export interface TransportOptions {
+  /** For one request to one node. */
+  readonly timeoutMs?: number;
+  readonly fetch?: typeof globalThis.fetch;
+}
+
+const ROUNDS = 2;
+const TIMEOUT_MS = 10_000;
+const PAUSE_MS = 250;
+const PAUSE_MS_MAX = 2_000;
+const REPEATABLE: ReadonlySet<string> = new Set(["no_quorum", "not_ready", "rate_limited"]);
+
+export class Transport {
+  readonly #urls: readonly string[];
+  readonly #token: string;
+  readonly #timeoutMs: number;
+  readonly #fetch: typeof globalThis.fetch;
+  #first = 0;
+  #sequence = 0;
+
+  constructor(urls: readonly string[], token: string, options: TransportOptions) {
+    if (urls.length === 0) {
+      throw new ClusterUnreachableError("a client needs the URL of at least one node");
+    }
+    this.#urls = [...new Set(urls.map((url) => url.replace(/\/+$/, "")))];
+    this.#token = token;
+    this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
+    this.#fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
+  }
+
+  /** The newest position in the agreed log that an answer told: what `session` reads wait for. */
+  get sequence(): number {
+    return this.#sequence;
+  }
+
+  /** Makes a call; returns the decoded body. */
+  async run(call: Call): Promise<Json> {
+    const response = await this.#attempt(call, () => AbortSignal.timeout(this.#timeoutMs));
+    const text = await response.text();
+    return text === "" ? null : parse(text);
+  }
+
+  /** Opens a stream; the time to wait is for its head alone. */
+  async open(call: Call, signal: AbortSignal): Promise<Response> {
+    return this.#attempt(call, () => signal);
+  }
+
+  /** Takes that a node failed in the midst of an answer: another is asked first from now on. */
+  lost(): void {
+    this.#first = (this.#first + 1) % this.#urls.length;
+  }
+
+  async #attempt(call: Call, signalOf: () => AbortSignal): Promise<Response> {
+    const headers = this.#headers(call);
+    const body = call.body === undefined ? null : stringify(call.body);
+    let last: unknown;
+    let pauseMs = PAUSE_MS;
+    for (let round = 0; round < ROUNDS; round += 1) {
+      if (round > 0) await pause(pauseMs);
+      const first = this.#first;
+      for (let step = 0; step < this.#urls.length; step += 1) {
+        const at = (first + step) % this.#urls.length;
+        try {
+          const response = await this.#send(at, call, headers, body, signalOf());
+          this.#first = at;
+          return response;
+        } catch (error) {
+          if (!mayRepeat(error)) throw error;
+          last = error;
+          pauseMs = pauseAfter(error);
+        }
+      }
+    }
+    if (last instanceof ApiError) throw last;
+    throw new ClusterUnreachableError(`no node answered: ${reasonOf(last)}`, { cause: last });
+  }
+
+  async #send(
+    at: number,
+    call: Call,
+    headers: Headers,
+    body: string | null,
+    signal: AbortSignal,
+  ): Promise<Response> {
+    const url = new URL(this.#urls[at] + call.path);
+    for (const [name, value] of Object.entries(call.query ?? {})) {
+      if (value !== undefined) url.searchParams.append(name, value);
+    }
+    // A node sends nobody elsewhere: whoever does must not get the key.
+    const init: RequestInit = { method: call.method, headers, signal, redirect: "error" };
+    const response = await this.#fetch(url, body === null ? init : { ...init, body });
+    const told = Number(response.headers.get("aerolith-sequence") ?? "0");
+    if (Number.isSafeInteger(told)) this.#sequence = Math.max(this.#sequence, told);
+    if (response.ok) return response;
+    throw await problemOf(response);
+  }
+
+  #headers(call: Call): Headers {
+    const headers = new Headers(call.headers);
+    headers.set("Authorization", `Bearer ${this.#token}`);
+    if (call.body !== undefined) {
+      headers.set("Content-Type", call.contentType ?? "application/json");
+    }
+    if (call.isWrite === true) {
+      headers.set("Idempotency-Key", call.idempotencyKey ?? crypto.randomUUID());
+    }
+    if (this.#sequence > 0) headers.set("Aerolith-After", String(this.#sequence));
+    return headers;
+  }
+}
+
+/** A refusal that waits, and how long the node says to wait. */
+class Busy extends ApiError {
+  constructor(
+    problem: ApiError,
+    readonly waitMs: number,
+  ) {
+    super(problem.status, problem.code, problem.detail, problem.fields);
+  }
+}
+
+async function problemOf(response: Response): Promise<ApiError> {
+  let fields: { [name: string]: Json } = {};
+  try {
+    const body = parse(await response.text());
+    if (body !== null && typeof body === "object" && !Array.isArray(body)) fields = body;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  const code = String(fields["code"] ?? "unknown") as ErrorCode | "unknown";
+  const detail = String(fields["detail"] ?? response.statusText);
+  const problem = new ApiError(response.status, code, detail, fields);
+  if (!REPEATABLE.has(code)) return problem;
+  const wait = response.headers.get("retry-after") ?? "";
+  return new Busy(problem, /^\d+$/.test(wait) ? Number(wait) * 1_000 : PAUSE_MS);
+}
+
+/** Whether an error goes by itself: the network, a node that is away or not ready. */
+export function isPassing(error: unknown): boolean {
+  if (error instanceof ApiError) return error instanceof Busy;
+  return !(error instanceof SyntaxError || error instanceof RangeError);
+}
+
+function mayRepeat(error: unknown): boolean {
+  if (error instanceof ApiError) return error instanceof Busy;
+  // What the caller gave up is not asked for again; what took too long is.
+  return !(error instanceof DOMException && error.name === "AbortError");
+}
+
+function pauseAfter(error: unknown): number {
+  return error instanceof Busy ? Math.min(error.waitMs, PAUSE_MS_MAX) : PAUSE_MS;
+}
+
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error ? error.cause.message : error.message;
+}
+
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
