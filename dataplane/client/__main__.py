@@ -131,6 +131,7 @@ def main(arguments: list[str]) -> int:
         offline = {
             evidence_command.NAME: evidence_command.run,
             backup_command.VERIFY: backup_command.verify,
+            backup_command.VERIFY_RESTORE: backup_command.verify_restored,
         }.get(options.command)
         if offline is not None:
             return offline(options)

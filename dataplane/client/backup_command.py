@@ -13,10 +13,17 @@ from dataplane.client.anchors import load_anchor_file
 from dataplane.client.backups import BackupReader, chained, verify_backup
 from dataplane.client.client import Client
 from dataplane.client.errors import ProofError
-from dataplane.client.restores import prove, restore_all, verify_restore
+from dataplane.client.restores import (
+    prove,
+    restore_all,
+    verify_restore,
+    verify_restore_certificate,
+)
 from dataplane.client.taking import take_backup
 
 VERIFY: Final = "verify-backup"
+VERIFY_RESTORE: Final = "verify-restore"
+CERTIFICATE_BYTES_MAX: Final = 16 * 1024 * 1024
 CONNECTED: Final = ("backup", "restore")
 PAUSE_S: Final = 0.05
 TIMEOUT_S: Final = 60.0
@@ -26,6 +33,10 @@ def add_to(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add the commands to the command line."""
     verify = commands.add_parser(VERIFY, help="check a backup, without a connection")
     _files(verify, "the backup; before an incremental one those it builds on, the oldest first")
+    restored = commands.add_parser(VERIFY_RESTORE, help="check the certificate of a restore")
+    restored.add_argument("file", type=Path, help="the certificate")
+    restored.add_argument("--anchor", type=Path, required=True, help="of the cluster it is of")
+    restored.add_argument("--into-anchor", type=Path, required=True, help="of the one restored")
     backup = commands.add_parser("backup", help="the state of now, checked, as a file")
     backup.add_argument("target", type=Path, help="the file to write")
     backup.add_argument("--anchor", type=Path, required=True, help="the cluster's trust anchor")
@@ -61,6 +72,20 @@ def verify(options: argparse.Namespace) -> int:
         except ProofError as error:
             sys.stdout.write(f"NOT PROVEN. {error}\n")
             return 1
+    sys.stdout.write(f"PROVEN. {proven.in_words()}\n")
+    return 0
+
+
+def verify_restored(options: argparse.Namespace) -> int:
+    """Say in words what a certificate proves: 0 when it does, 1 when not."""
+    source, target = load_anchor_file(options.anchor), load_anchor_file(options.into_anchor)
+    with options.file.open("rb") as file:
+        data = file.read(CERTIFICATE_BYTES_MAX)
+    try:
+        proven = verify_restore_certificate(data, source, target)
+    except ProofError as error:
+        sys.stdout.write(f"NOT PROVEN. {error}\n")
+        return 1
     sys.stdout.write(f"PROVEN. {proven.in_words()}\n")
     return 0
 

@@ -389,7 +389,8 @@ class _Older:
             if isinstance(record, Leaf | Same):
                 self._current = record
                 break
-            between.append(record)
+            if isinstance(record, Rows):
+                between.append(record)
         return iter(between)
 
     def below(self, path: str) -> Iterator[AnyRecord]:

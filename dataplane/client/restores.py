@@ -15,7 +15,16 @@ from dataplane.client.backups import Contents, Verified
 from dataplane.client.calls import Call
 from dataplane.client.errors import BackupError
 from dataplane.client.proofs import check_certificate, prove_row
-from dataplane.wire.backups import CONTENT, AnyRecord, Head, RestoreProof, Row, Rows
+from dataplane.wire.backups import (
+    CONTENT,
+    AnyRecord,
+    Head,
+    RestoreCertificate,
+    RestoreProof,
+    Row,
+    Rows,
+    SourceState,
+)
 
 PATH: Final = "/api/v1/restore"
 PARTS_TYPE: Final = "application/msgpack"
@@ -227,3 +236,48 @@ def verify_restore(value: object, anchor: TrustAnchor) -> ProvenRestore:
         rows=row[8],
         sequence=row[14],
     )
+
+
+def restore_certificate(head: Head, contents: Contents, value: object) -> RestoreCertificate:
+    """Put together what a backup proves and what the restored cluster proves (see `prove`).
+
+    Raises:
+        BackupError: `malformed`.
+    """
+    source = SourceState(head.cluster_id, head.epoch, head.certificate, head.at_ms, head.changes)
+    try:
+        proof = msgspec.convert(value, RestoreProof)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise BackupError("malformed", f"not a proof of a restore: {error}") from error
+    return RestoreCertificate(PROOF_VERSION, source, contents.content.hex(), proof)
+
+
+def verify_restore_certificate(
+    data: bytes, source: TrustAnchor, target: TrustAnchor
+) -> ProvenRestore:
+    """Check a certificate against whom one trusts of both clusters.
+
+    Raises:
+        ProofError: Names the first check that failed.
+    """
+    try:
+        shown = msgspec.json.decode(data, type=RestoreCertificate)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BackupError("malformed", f"not a certificate of a restore: {error}") from error
+    if shown.source.cluster_id != source.cluster_id:
+        raise BackupError("other_cluster", f"it is of cluster {shown.source.cluster_id!r}")
+    current = follow(source, shown.source.changes)
+    if shown.source.epoch != current.epoch:
+        raise BackupError("other_epoch", f"it is of epoch {shown.source.epoch}")
+    check_certificate(shown.source.certificate, current)
+    proven = verify_restore(shown.proof, target)
+    signed = shown.source.certificate
+    if (proven.source_cluster, proven.source_sequence, proven.source_root) != (
+        source.cluster_id,
+        signed.sequence,
+        signed.root,
+    ):
+        raise BackupError("other_root", "another state was restored than the one that was signed")
+    if proven.content.hex() != shown.content:
+        raise BackupError("other_content", "other content was restored than the certificate says")
+    return proven

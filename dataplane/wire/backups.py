@@ -119,6 +119,16 @@ def is_content(key: bytes) -> bool:
     return key[:1] in CONTENT
 
 
+class SourceState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which state a backup is of, and who signed it."""
+
+    cluster_id: str
+    epoch: int
+    certificate: Certificate
+    at_ms: int
+    changes: tuple[EpochChange, ...] = ()
+
+
 class RestoreProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The row in which a cluster keeps what was restored into it, under a root a quorum signed."""
 
@@ -128,3 +138,16 @@ class RestoreProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     row: RowProof
     certificate: Certificate
     changes: tuple[EpochChange, ...] = ()
+
+
+class RestoreCertificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """That a cluster holds the content of another one's signed state.
+
+    Whoever has the backup finds `content` (hex) as the digest of its rows under the root that the
+    nodes of the one cluster signed; the nodes of the other signed that they loaded just that.
+    """
+
+    version: int
+    source: SourceState
+    content: str
+    proof: RestoreProof

@@ -9,6 +9,7 @@ from portal.api import docs, views
 organization_routes: list[URLPattern | URLResolver] = [
     path("", include("portal.api.urls_org")),
     path("", include("portal.clusters.api_urls")),
+    path("", include("portal.backups.api_urls")),
     path("", include("portal.metering.api_urls")),
     path("", include("portal.monitoring.api_urls")),
 ]

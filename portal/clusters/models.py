@@ -288,6 +288,7 @@ class OperationKind(models.TextChoices):
     RESTART_NODE = "restart_node", "Restart node"
     SCALE = "scale", "Change size"
     REPLACE_NODE = "replace_node", "Replace node"
+    RESTORE_BACKUP = "restore_backup", "Restore backup"
     BREAK = "break", "Break nodes on purpose"
     MEND = "mend", "Mend broken nodes"
 

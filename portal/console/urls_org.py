@@ -11,6 +11,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("portal.access.urls_org")),
     path("activity/", views.activity, name="activity"),
     path("clusters/<uuid:cluster_id>/data/", include("portal.explorer.urls")),
+    path("clusters/<uuid:cluster_id>/backups/", include("portal.backups.urls")),
     path("clusters/", include("portal.clusters.urls")),
     path("usage/", include("portal.metering.urls")),
 ]

@@ -29,6 +29,7 @@ STATUS_WHILE = {
     OperationKind.RESTORE_DELETED: ClusterStatus.PROVISIONING,
     OperationKind.PURGE: ClusterStatus.DELETING,
     OperationKind.SCALE: ClusterStatus.SCALING,
+    OperationKind.RESTORE_BACKUP: ClusterStatus.PROVISIONING,
 }
 
 

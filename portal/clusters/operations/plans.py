@@ -108,6 +108,12 @@ UNDO: dict[OperationKind, tuple[Step, ...]] = {
     ),
 }
 
+
+def plan_register(kind: OperationKind, steps: tuple[Step, ...], undo: tuple[Step, ...]) -> None:
+    """Say what a kind of operation does whose steps are in an app above this one."""
+    STEPS[kind], UNDO[kind] = steps, undo
+
+
 UNDO_BUDGET = timedelta(minutes=5)
 
 

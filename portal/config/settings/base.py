@@ -62,6 +62,7 @@ TENANT_APPS = [
     "portal.audit",
     "portal.access",
     "portal.clusters",
+    "portal.backups",
     "portal.monitoring",
     "portal.billing",
     "portal.metering",

@@ -6,7 +6,14 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from portal.config.env import database_from_url, env_bool, env_int, env_list, env_text
+from portal.config.env import (
+    backup_store_options,
+    database_from_url,
+    env_bool,
+    env_int,
+    env_list,
+    env_text,
+)
 from portal.config.env import mailers_from_url as _mailers_from_url
 from portal.config.settings.base import *
 from portal.config.settings.base import BASE_DIR, services_by_valkey
@@ -65,6 +72,9 @@ SESSION_COOKIE_NAME = f"aerolith_session_{AEROLITH_PORT}"
 CSRF_COOKIE_NAME = f"aerolith_csrf_{AEROLITH_PORT}"
 
 WHITENOISE_USE_FINDERS = True
+BACKUP_WORK_DIR = AEROLITH_HOME / "backup-work"
+BACKUP_STORE_URL = env_text("BACKUP_STORE_URL", (AEROLITH_HOME / "backups").as_uri())
+BACKUP_STORE_OPTIONS = backup_store_options()
 STATIC_ROOT = AEROLITH_HOME / "static"
 
 _email_url = env_text("EMAIL_URL", "")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from portal.config.env import (
+    backup_store_options,
     database_from_url,
     env_bool,
     env_int,
@@ -34,6 +35,9 @@ SECURE_HSTS_SECONDS = 365 * 24 * 3600
 SECURE_HSTS_INCLUDE_SUBDOMAINS = True
 DEFAULT_FROM_EMAIL = env_text("DEFAULT_FROM_EMAIL")
 MAILERS = mailers_from_url(env_text("EMAIL_URL"))
+BACKUP_WORK_DIR = AEROLITH_HOME / "backup-work"
+BACKUP_STORE_URL = env_text("BACKUP_STORE_URL", (AEROLITH_HOME / "backups").as_uri())
+BACKUP_STORE_OPTIONS = backup_store_options()
 STATIC_ROOT = Path(env_text("STATIC_ROOT", str(BASE_DIR / "staticfiles")))
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

@@ -181,6 +181,9 @@ def test_increments_put_together_are_the_whole(seed):
     whole = verify(replicas, packed(records_of(replicas)))
     assert together.is_whole
     assert together.contents == whole.contents
+    readers = [BackupReader(io.BytesIO(file)) for file in files]
+    joined = packed([readers[-1].head, *chained(readers)])
+    assert verify(replicas, joined).contents == whole.contents
 
 
 def test_an_increment_is_small_and_proves_its_root_alone(replicas):

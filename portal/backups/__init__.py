@@ -1,0 +1,1 @@
+"""Backups of clusters: taken, kept, thinned out, and restored."""

@@ -1,0 +1,19 @@
+"""API paths of backups, below `/orgs/{slug}/`."""
+
+from django.urls import path
+
+from portal.backups import api
+
+ONE = "clusters/<uuid:cluster_id>"
+
+urlpatterns = [
+    path(f"{ONE}/backups", api.BackupsView.as_view(), name="api-backups"),
+    path(f"{ONE}/backups/policy", api.BackupPolicyView.as_view(), name="api-backup-policy"),
+    path(f"{ONE}/backups/<uuid:backup_id>", api.BackupView.as_view(), name="api-backup"),
+    path(f"{ONE}/restore", api.RestoresView.as_view(), name="api-restore"),
+    path(
+        f"{ONE}/restore/<uuid:operation_id>/certificate",
+        api.RestoreCertificateView.as_view(),
+        name="api-restore-certificate",
+    ),
+]

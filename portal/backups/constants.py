@@ -1,0 +1,21 @@
+"""Bounds of backups."""
+
+from datetime import timedelta
+from typing import Final
+
+NOTE_LENGTH_MAX: Final = 200
+EVERY_HOURS: Final = (0, 1, 2, 4, 6, 8, 12, 24)
+"""Choices of the schedule; 0 takes none by itself."""
+KEEP_MAX: Final = {"hourly": 168, "daily": 90, "weekly": 104, "monthly": 120, "yearly": 20}
+KEEP_DAYS_MAX: Final = 3650
+MANUAL_MAX: Final = 50
+"""Backups on demand that a cluster keeps."""
+ATTEMPTS_MAX: Final = 3
+RETRY_PAUSE: Final = timedelta(seconds=30)
+WHOLE_EVERY: Final = timedelta(days=7)
+"""Between two whole backups; those in between have what changed since."""
+SAFETY_KEEP: Final = timedelta(days=30)
+BACKUP_LOCK: Final = 0x6261_636B  # "back": one backup of a cluster at a time.
+SHOWN_MAX: Final = 100
+SLICE_S: Final = 15.0
+"""How long a step loads before it says how far it is."""

@@ -1,0 +1,42 @@
+"""Refusals that callers of backups can be told."""
+
+from portal.core.errors import Conflict, PortalError, QuotaExceeded
+
+
+class BackupRunning(Conflict):
+    """A backup of the cluster is on its way already."""
+
+    code = "backup_running"
+
+
+class BackupNotUsable(Conflict):
+    """The backup is not stored, so it cannot be restored."""
+
+    code = "backup_not_usable"
+
+
+class BackupInUse(Conflict):
+    """A later backup or a restore needs it."""
+
+    code = "backup_in_use"
+
+
+class UnableToBackUp(Conflict):
+    """The cluster's present state does not allow a backup or a restore."""
+
+    code = "backup_state"
+
+
+class TooManyBackups(QuotaExceeded):
+    """No further backup on demand is kept."""
+
+    code = "backup_quota_exceeded"
+    status = 409
+
+
+class StoreUnavailable(PortalError):
+    """The store of backups does not answer, or refuses."""
+
+    code = "backup_store_unavailable"
+    status = 503
+    title = "The store of backups does not answer"

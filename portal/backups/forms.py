@@ -1,0 +1,67 @@
+"""Forms of the page of backups; the services check the meaning."""
+
+from django import forms
+
+from portal.backups.constants import EVERY_HOURS, KEEP_MAX, NOTE_LENGTH_MAX
+from portal.backups.models import BackupPolicy
+from portal.clusters.constants import NAME_LENGTH_MAX
+
+WORDS = {0: "never", 1: "every hour", 24: "every day"}
+
+
+class BackupForm(forms.Form):
+    """A backup on demand."""
+
+    note = forms.CharField(
+        max_length=NOTE_LENGTH_MAX,
+        required=False,
+        widget=forms.TextInput(
+            attrs={"placeholder": "e.g. before the migration", "autocomplete": "off"}
+        ),
+    )
+    keep_days = forms.TypedChoiceField(
+        label="Keep it",
+        coerce=lambda text: int(text) if text else None,
+        empty_value=None,
+        required=False,
+        choices=[
+            ("", "until it is deleted"),
+            ("7", "7 days"),
+            ("30", "30 days"),
+            ("365", "1 year"),
+        ],
+    )
+
+
+class PolicyForm(forms.Form):
+    """The schedule, and what is kept."""
+
+    every_hours = forms.TypedChoiceField(
+        label="Back up",
+        coerce=int,
+        choices=[(hours, WORDS.get(hours, f"every {hours} hours")) for hours in EVERY_HOURS],
+    )
+    hourly = forms.IntegerField(min_value=0, max_value=KEEP_MAX["hourly"])
+    daily = forms.IntegerField(min_value=0, max_value=KEEP_MAX["daily"])
+    weekly = forms.IntegerField(min_value=0, max_value=KEEP_MAX["weekly"])
+    monthly = forms.IntegerField(min_value=0, max_value=KEEP_MAX["monthly"])
+    yearly = forms.IntegerField(min_value=0, max_value=KEEP_MAX["yearly"])
+
+    def keep(self) -> dict[str, int]:
+        """Return how many of each period are kept."""
+        return {name: int(self.cleaned_data[name]) for name in KEEP_MAX}
+
+
+def policy_initial(policy: BackupPolicy) -> dict[str, int]:
+    """Return what the form of a policy shows first."""
+    keep = {name: getattr(policy, f"keep_{name}") for name in KEEP_MAX}
+    return {"every_hours": policy.every_hours, **keep}
+
+
+class RestoreForm(forms.Form):
+    """Where a backup is restored."""
+
+    where = forms.ChoiceField(choices=[("new", "new"), ("place", "place")])
+    name = forms.CharField(max_length=NAME_LENGTH_MAX, required=False)
+    confirm = forms.CharField(max_length=NAME_LENGTH_MAX, required=False)
+    form_token = forms.CharField(max_length=64, required=False)

@@ -1,0 +1,173 @@
+"""Backups of clusters, how often they are taken, and what was restored."""
+
+from datetime import datetime
+from typing import ClassVar, override
+from uuid import UUID
+
+from django.db import models
+
+from portal.clusters.models import Cluster, Operation
+from portal.core.ids import uuid7
+
+
+class BackupPolicy(models.Model):
+    """How often a cluster is backed up, and how many backups are kept of each period."""
+
+    cluster = models.OneToOneField(Cluster, on_delete=models.CASCADE, related_name="backup_policy")
+    every_hours = models.PositiveSmallIntegerField(default=24)
+    keep_hourly = models.PositiveSmallIntegerField(default=0)
+    keep_daily = models.PositiveSmallIntegerField(default=7)
+    keep_weekly = models.PositiveSmallIntegerField(default=4)
+    keep_monthly = models.PositiveSmallIntegerField(default=0)
+    keep_yearly = models.PositiveSmallIntegerField(default=0)
+    updated_at = models.DateTimeField(null=True)
+
+    cluster_id: UUID
+
+    @override
+    def __str__(self) -> str:
+        return f"every {self.every_hours} h"
+
+
+class BackupVault(models.Model):
+    """The key under which a cluster's backups are sealed, itself sealed."""
+
+    cluster = models.OneToOneField(Cluster, on_delete=models.CASCADE, related_name="backup_vault")
+    data_key = models.BinaryField()
+
+    @override
+    def __str__(self) -> str:
+        return "key of backups"
+
+
+class BackupState(models.TextChoices):
+    """Where a backup is."""
+
+    QUEUED = "queued", "Waiting"
+    RUNNING = "running", "Being taken"
+    STORED = "stored", "Stored"
+    FAILED = "failed", "Failed"
+
+
+class BackupTrigger(models.TextChoices):
+    """Why a backup was taken."""
+
+    SCHEDULE = "schedule", "Schedule"
+    MANUAL = "manual", "On demand"
+    SAFETY = "safety", "Before a restore"
+
+
+OPEN = (BackupState.QUEUED, BackupState.RUNNING)
+
+
+class Backup(models.Model):
+    """One backup: what the nodes signed, and where it is kept."""
+
+    id: models.UUIDField[UUID, UUID] = models.UUIDField(
+        primary_key=True, default=uuid7, editable=False
+    )
+    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="backups")
+    state = models.CharField(max_length=8, choices=BackupState.choices, default=BackupState.QUEUED)
+    trigger = models.CharField(max_length=8, choices=BackupTrigger.choices)
+    note = models.CharField(max_length=200, blank=True, default="")
+    requested_by = models.CharField(max_length=254)
+    created_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    # Not before this: a pause after an attempt that failed.
+    retry_at = models.DateTimeField(null=True)
+    attempt = models.PositiveSmallIntegerField(default=0)
+    problem = models.TextField(blank=True, default="")
+    # What it builds on; None for a whole one.
+    base = models.ForeignKey("self", on_delete=models.PROTECT, null=True, related_name="increments")
+    sequence = models.PositiveBigIntegerField(null=True)
+    epoch = models.PositiveIntegerField(null=True)
+    root = models.CharField(max_length=64, blank=True, default="")
+    signers = models.PositiveSmallIntegerField(null=True)
+    # The agreed time of the last batch that is in it.
+    state_at = models.DateTimeField(null=True)
+    # Whom to trust of its signers: the members of its time.
+    anchor = models.JSONField(default=dict)
+    rows = models.PositiveBigIntegerField(null=True)
+    size_bytes = models.PositiveBigIntegerField(null=True)
+    # When it was last read back from the store and hashed to the signed root.
+    verified_at = models.DateTimeField(null=True)
+    # None: for ever, or as long as the schedule keeps it.
+    keep_until = models.DateTimeField(null=True)
+    # Nobody is offered it any more; it goes when nothing builds on it.
+    expired_at = models.DateTimeField(null=True)
+
+    cluster_id: UUID
+    base_id: UUID | None
+
+    class Meta:
+        """Newest first; one at a time of a cluster."""
+
+        ordering: ClassVar = ["-pk"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["cluster"],
+                condition=models.Q(state__in=["queued", "running"]),
+                name="backup_one_open",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state__in=BackupState.values), name="backup_state_known"
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["cluster", "-id"], name="backup_recent"),
+            models.Index(
+                fields=["state"],
+                condition=models.Q(state__in=["queued", "running"]),
+                name="backup_open",
+            ),
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"backup at {self.sequence}"
+
+    @property
+    def is_usable(self) -> bool:
+        """Tell whether it can be restored."""
+        return self.state == BackupState.STORED and self.expired_at is None
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether it is still to be taken."""
+        return self.state in OPEN
+
+    def elapsed_s(self, now: datetime) -> int:
+        """Return the seconds since it was asked for, until it ended."""
+        return max(0, int(((self.finished_at or now) - self.created_at).total_seconds()))
+
+
+class Restore(models.Model):
+    """A backup brought into a cluster, with what the nodes signed of it."""
+
+    operation = models.OneToOneField(
+        Operation, on_delete=models.CASCADE, related_name="restored_backup"
+    )
+    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="restores")
+    backup = models.ForeignKey(
+        Backup, on_delete=models.SET_NULL, null=True, related_name="restores"
+    )
+    source_name = models.CharField(max_length=40)
+    source_sequence = models.PositiveBigIntegerField(null=True)
+    rows = models.PositiveBigIntegerField(null=True)
+    # Empty until the nodes of the restored cluster have signed.
+    certificate = models.JSONField(default=dict)
+    created_at = models.DateTimeField()
+    proven_at = models.DateTimeField(null=True)
+
+    cluster_id: UUID
+    operation_id: UUID
+
+    class Meta:
+        """Newest first."""
+
+        ordering: ClassVar = ["-pk"]
+
+    @override
+    def __str__(self) -> str:
+        return f"restore of {self.source_name}"

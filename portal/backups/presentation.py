@@ -1,0 +1,92 @@
+"""Backups as the API and the pages print them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from portal.backups.models import Backup, BackupPolicy, BackupState, BackupTrigger, Restore
+from portal.backups.retention import kept
+from portal.backups.selectors import grid_of
+from portal.backups.services import policy_facts
+
+TONES = {
+    BackupState.STORED: "green",
+    BackupState.FAILED: "red",
+    BackupState.RUNNING: "azure",
+    BackupState.QUEUED: "azure",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BackupLine:
+    """A backup as a line of the page."""
+
+    backup: Backup
+    tone: str
+    kept_as: str
+    elapsed_s: int
+
+
+def lines_of(backups: list[Backup], policy: BackupPolicy, now: datetime) -> list[BackupLine]:
+    """Return what the page shows of backups, and why each is kept."""
+    scheduled = [
+        (backup.pk, backup.created_at)
+        for backup in backups
+        if backup.trigger == BackupTrigger.SCHEDULE and backup.state == BackupState.STORED
+    ]
+    periods = kept(scheduled, grid_of(policy))
+    return [
+        BackupLine(
+            backup=backup,
+            tone=TONES[BackupState(backup.state)],
+            kept_as=", ".join(periods.get(backup.pk, [])),
+            elapsed_s=backup.elapsed_s(now),
+        )
+        for backup in backups
+    ]
+
+
+def backup_json(backup: Backup) -> dict[str, Any]:
+    """Print a backup."""
+    return {
+        "id": str(backup.pk),
+        "status": backup.state,
+        "trigger": backup.trigger,
+        "note": backup.note,
+        "requested_by": backup.requested_by,
+        "created": _moment(backup.created_at),
+        "finished": _moment(backup.finished_at),
+        "problem": backup.problem or None,
+        "kind": "whole" if backup.base_id is None else "incremental",
+        "base": None if backup.base_id is None else str(backup.base_id),
+        "sequence": backup.sequence,
+        "epoch": backup.epoch,
+        "root": backup.root or None,
+        "signers": backup.signers,
+        "state_time": _moment(backup.state_at),
+        "rows": backup.rows,
+        "size_bytes": backup.size_bytes,
+        "verified": _moment(backup.verified_at),
+        "keep_until": _moment(backup.keep_until),
+    }
+
+
+def policy_json(policy: BackupPolicy, due: datetime | None) -> dict[str, Any]:
+    """Print how a cluster is backed up."""
+    return {**policy_facts(policy), "next": _moment(due)}
+
+
+def restore_json(restore: Restore) -> dict[str, Any]:
+    """Print a restore."""
+    return {
+        "operation": str(restore.operation_id),
+        "cluster": str(restore.cluster_id),
+        "source": {"name": restore.source_name, "sequence": restore.source_sequence},
+        "rows": restore.rows,
+        "created": _moment(restore.created_at),
+        "proven": _moment(restore.proven_at),
+    }
+
+
+def _moment(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat().replace("+00:00", "Z")

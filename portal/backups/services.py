@@ -1,0 +1,370 @@
+"""Everything that takes, keeps, deletes and restores backups."""
+
+import logging
+import secrets
+import shutil
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from celery import current_app
+from django.db import IntegrityError, models, transaction
+
+from portal.access.types import Access
+from portal.audit.services import Actor
+from portal.backups.constants import (
+    EVERY_HOURS,
+    KEEP_DAYS_MAX,
+    KEEP_MAX,
+    MANUAL_MAX,
+    NOTE_LENGTH_MAX,
+    SAFETY_KEEP,
+)
+from portal.backups.errors import (
+    BackupInUse,
+    BackupNotUsable,
+    BackupRunning,
+    StoreUnavailable,
+    TooManyBackups,
+    UnableToBackUp,
+)
+from portal.backups.keeping import forget
+from portal.backups.models import (
+    OPEN,
+    Backup,
+    BackupPolicy,
+    BackupState,
+    BackupTrigger,
+    Restore,
+)
+from portal.backups.retention import kept
+from portal.backups.selectors import grid_of, next_due, policy_get
+from portal.backups.taking import announce, work_dir
+from portal.clusters.errors import NameNotConfirmed
+from portal.clusters.models import (
+    FINAL,
+    SERVING,
+    Cluster,
+    ClusterStatus,
+    Operation,
+    OperationKind,
+)
+from portal.clusters.operations.opening import (
+    cluster_locked,
+    cluster_record,
+    operation_begin,
+    operation_insert,
+)
+from portal.clusters.services import cluster_create
+from portal.core import clock
+from portal.core.errors import Invalid
+from portal.core.tenancy import current_schema
+
+logger = logging.getLogger(__name__)
+
+RESTORE_ID_BYTES: Final = 16
+LEFT_BEHIND: Final = timedelta(days=1)
+PERIODS: Final = tuple(KEEP_MAX)
+
+
+def backup_request(
+    access: Access, cluster: Cluster, *, note: str = "", keep_days: int | None = None
+) -> Backup:
+    """Have a backup taken now; it is kept for so many days, for ever when none are named.
+
+    Raises:
+        Invalid: the note is too long or the days make no sense.
+        UnableToBackUp: the cluster serves nothing now.
+        BackupRunning: one is on its way.
+        TooManyBackups: delete one first.
+    """
+    note = " ".join(note.split())
+    if len(note) > NOTE_LENGTH_MAX:
+        raise _invalid("/note", f"A note has at most {NOTE_LENGTH_MAX} characters.")
+    if keep_days is not None and not 1 <= keep_days <= KEEP_DAYS_MAX:
+        raise _invalid("/keep_days", f"Choose 1 to {KEEP_DAYS_MAX} days, or none.")
+    if cluster.status not in SERVING or cluster.deleted_at is not None:
+        raise UnableToBackUp(f"The cluster is {cluster.status}: there is nothing to back up now.")
+    now = clock.now()
+    with transaction.atomic():
+        locked = cluster_locked(cluster)
+        manual = Backup.objects.filter(
+            cluster=locked, trigger=BackupTrigger.MANUAL, expired_at=None
+        )
+        if manual.exclude(state=BackupState.FAILED).count() >= MANUAL_MAX:
+            raise TooManyBackups(
+                f"A cluster keeps at most {MANUAL_MAX} backups on demand; delete one first.",
+                limit=MANUAL_MAX,
+            )
+        backup = _insert(
+            locked,
+            BackupTrigger.MANUAL,
+            access.user.email,
+            note=note,
+            keep_until=None if keep_days is None else now + timedelta(days=keep_days),
+        )
+        cluster_record(
+            access, "backup.requested", locked, after={"backup": str(backup.pk), "note": note}
+        )
+    return backup
+
+
+def _insert(cluster: Cluster, trigger: str, requested_by: str, **fields: Any) -> Backup:
+    try:
+        with transaction.atomic():
+            backup = Backup.objects.create(
+                cluster=cluster,
+                trigger=trigger,
+                requested_by=requested_by,
+                created_at=clock.now(),
+                **fields,
+            )
+    except IntegrityError as error:
+        raise BackupRunning("A backup of this cluster is on its way already.") from error
+    announce(backup)
+    backup_enqueue(backup)
+    return backup
+
+
+def backup_enqueue(backup: Backup) -> None:
+    """Wake a worker at commit; should the broker be away, the sweep does it later."""
+    schema, backup_id = current_schema(), str(backup.pk)
+
+    def send() -> None:
+        current_app.send_task(
+            "backups.run",
+            kwargs={"schema": schema, "backup_id": backup_id},
+            expires=60,
+            retry=False,
+        )
+
+    transaction.on_commit(send, robust=True)
+
+
+def policy_set(
+    access: Access, cluster: Cluster, *, every_hours: int, keep: dict[str, int]
+) -> BackupPolicy:
+    """Say how often a cluster is backed up and what is kept.
+
+    Raises:
+        Invalid: a number is not among the choices.
+    """
+    if every_hours not in EVERY_HOURS:
+        raise _invalid("/every_hours", f"One of {', '.join(map(str, EVERY_HOURS))}; 0 is never.")
+    for name, limit in KEEP_MAX.items():
+        if not 0 <= keep.get(name, 0) <= limit:
+            raise _invalid(f"/keep/{name}", f"0 to {limit}.")
+    with transaction.atomic():
+        locked = cluster_locked(cluster)
+        policy = policy_get(locked)
+        before = policy_facts(policy)
+        policy.every_hours = every_hours
+        for name in PERIODS:
+            setattr(policy, f"keep_{name}", keep.get(name, 0))
+        policy.updated_at = clock.now()
+        policy.save()
+        cluster_record(
+            access, "backup.policy_changed", locked, before=before, after=policy_facts(policy)
+        )
+    return policy
+
+
+def policy_facts(policy: BackupPolicy) -> dict[str, object]:
+    """Return a policy as plain values."""
+    keep = {name: getattr(policy, f"keep_{name}") for name in PERIODS}
+    return {"every_hours": policy.every_hours, "keep": keep}
+
+
+def backup_delete(access: Access, backup: Backup) -> None:
+    """Stop offering a backup; what is stored goes when nothing builds on it any more.
+
+    Raises:
+        BackupRunning: it is still being taken.
+        BackupInUse: a restore is at work with it.
+    """
+    if backup.is_open:
+        raise BackupRunning("The backup is still being taken.")
+    with transaction.atomic():
+        locked = cluster_locked(backup.cluster)
+        if _in_use(backup):
+            raise BackupInUse("A restore is at work with this backup.")
+        Backup.objects.filter(pk=backup.pk).update(expired_at=clock.now())
+        cluster_record(access, "backup.deleted", locked, after={"backup": str(backup.pk)})
+
+
+def _in_use(backup: Backup) -> bool:
+    rows = Operation.objects.filter(
+        kind=OperationKind.RESTORE_BACKUP, params__backup=str(backup.pk)
+    )
+    return rows.exclude(state__in=FINAL).exists()
+
+
+# --- Restoring ------------------------------------------------------------------------------------
+
+
+def restore_in_place(
+    access: Access, cluster: Cluster, backup: Backup, *, confirm: str
+) -> tuple[Cluster, Operation]:
+    """Put a cluster back to a backup of itself: addresses, keys and limits stay.
+
+    Raises:
+        NameNotConfirmed: `confirm` is not the cluster's name.
+        BackupNotUsable: the backup is not stored.
+        UnableToBackUp: the cluster does not serve.
+        UnableToChangeCluster: another operation is not over.
+    """
+    if confirm != cluster.name:
+        raise NameNotConfirmed(
+            f"Type the name of the cluster, {cluster.name}, to replace its data."
+        )
+    _require_usable(backup)
+    if cluster.status not in {ClusterStatus.RUNNING, ClusterStatus.DEGRADED}:
+        raise UnableToBackUp(f"The cluster is {cluster.status}; it is restored while it runs.")
+    with transaction.atomic():
+        locked = cluster_locked(cluster)
+        _, operation = operation_begin(
+            access,
+            locked,
+            OperationKind.RESTORE_BACKUP,
+            "backup.restore_requested",
+            params=_params(backup, replace=True),
+        )
+        _insert_restore(operation, backup)
+    return locked, operation
+
+
+def restore_new(
+    access: Access, backup: Backup, *, name: str, nodes: int, form_token: str = ""
+) -> tuple[Cluster, Operation]:
+    """Make a new cluster of the same plan and region, and bring a backup into it.
+
+    The same `form_token` again within minutes answers the cluster of the first time.
+
+    Raises:
+        BackupNotUsable: the backup is not stored.
+        Invalid, NameTaken, TooManyClusters, PlanByContract: as for any new cluster.
+    """
+    _require_usable(backup)
+    source = backup.cluster
+    with transaction.atomic():
+        cluster, _ = cluster_create(
+            access,
+            name=name,
+            plan=source.plan,
+            region=source.region,
+            nodes=nodes,
+            form_token=form_token,
+        )
+        known = Restore.objects.filter(cluster=cluster).select_related("operation").first()
+        if known is not None:
+            return cluster, known.operation
+        operation = operation_insert(
+            access, cluster, OperationKind.RESTORE_BACKUP, _params(backup, replace=False)
+        )
+        _insert_restore(operation, backup)
+        cluster_record(
+            access,
+            "backup.restore_requested",
+            cluster,
+            after={"operation": str(operation.pk), "backup": str(backup.pk), "of": source.name},
+        )
+    return cluster, operation
+
+
+def _require_usable(backup: Backup) -> None:
+    if not backup.is_usable:
+        raise BackupNotUsable("This backup is not stored: it cannot be restored.")
+
+
+def _params(backup: Backup, *, replace: bool) -> dict[str, object]:
+    return {
+        "backup": str(backup.pk),
+        "replace": replace,
+        "restore_id": secrets.token_hex(RESTORE_ID_BYTES),
+    }
+
+
+def _insert_restore(operation: Operation, backup: Backup) -> None:
+    Restore.objects.create(
+        operation=operation,
+        cluster=operation.cluster,
+        backup=backup,
+        source_name=backup.cluster.name,
+        source_sequence=backup.sequence,
+        created_at=clock.now(),
+    )
+
+
+# --- What happens by itself -----------------------------------------------------------------------
+
+
+def backups_schedule_due(*, now: datetime) -> int:
+    """Begin the backups that the schedules of clusters in use ask for."""
+    usable = Cluster.objects.filter(
+        status__in=[ClusterStatus.RUNNING, ClusterStatus.DEGRADED], deleted_at=None
+    )
+    count = 0
+    for cluster in usable:
+        due = next_due(cluster, policy_get(cluster))
+        if due is None or due > now:
+            continue
+        if Backup.objects.filter(cluster=cluster, state__in=OPEN).exists():
+            continue
+        with transaction.atomic():
+            _insert(cluster, BackupTrigger.SCHEDULE, "schedule")
+        count += 1
+    return count
+
+
+def backups_thin_out(*, now: datetime) -> int:
+    """Stop offering what policies do not keep, and delete what nothing builds on."""
+    for cluster_id in Backup.objects.order_by().values_list("cluster", flat=True).distinct():
+        _thin_out(Cluster.objects.get(pk=cluster_id), now)
+    return _delete_expired()
+
+
+def _thin_out(cluster: Cluster, now: datetime) -> None:
+    offered = Backup.objects.filter(cluster=cluster, expired_at=None).exclude(state__in=OPEN)
+    if cluster.purged_at is not None:
+        # Deleted for good means what it says.
+        offered.update(expired_at=now)
+        return
+    old_failures = offered.filter(state=BackupState.FAILED, created_at__lt=now - LEFT_BEHIND)
+    old_failures.update(expired_at=now)
+    stored = offered.filter(state=BackupState.STORED)
+    scheduled = stored.filter(trigger=BackupTrigger.SCHEDULE)
+    moments = list(scheduled.values_list("pk", "created_at"))
+    keeping = set(kept(moments, grid_of(policy_get(cluster))))
+    scheduled.filter(pk__in={pk for pk, _ in moments} - keeping).update(expired_at=now)
+    safety = models.Q(trigger=BackupTrigger.SAFETY, created_at__lt=now - SAFETY_KEEP)
+    stored.filter(models.Q(keep_until__lte=now) | safety).update(expired_at=now)
+
+
+def _delete_expired() -> int:
+    count = 0
+    expired = Backup.objects.exclude(expired_at=None).select_related("cluster")
+    for backup in expired.filter(increments=None):
+        if _in_use(backup):
+            continue
+        try:
+            forget(backup)
+        except StoreUnavailable:
+            logger.warning("backup.not_deleted", extra={"backup": str(backup.pk)})
+            continue
+        with transaction.atomic():
+            who = Actor(label="backups")
+            after: dict[str, object] = {"backup": str(backup.pk), "sequence": backup.sequence}
+            backup.delete()
+            cluster_record(who, "backup.gone", backup.cluster, after=after)
+        count += 1
+    return count
+
+
+def work_dir_tidy(*, now: datetime) -> None:
+    """Remove the files that workers left when they died."""
+    for path in work_dir().iterdir():
+        if now.timestamp() - path.stat().st_mtime > LEFT_BEHIND.total_seconds():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _invalid(pointer: str, detail: str) -> Invalid:
+    return Invalid(errors=[{"pointer": pointer, "detail": detail}])

@@ -1,0 +1,15 @@
+"""Pages of backups, below `/o/{slug}/clusters/{id}/backups/`."""
+
+from django.urls import path
+
+from portal.backups import views
+
+app_name = "backups"
+urlpatterns = [
+    path("", views.backups_page, name="backups"),
+    path("state/", views.backups_fragment, name="state"),
+    path("policy/", views.policy_view, name="policy"),
+    path("<uuid:backup_id>/restore/", views.restore_page, name="restore"),
+    path("<uuid:backup_id>/delete/", views.backup_delete_view, name="delete"),
+    path("restores/<uuid:operation_id>/certificate.json", views.certificate_view, name="proof"),
+]

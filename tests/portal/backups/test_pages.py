@@ -1,0 +1,175 @@
+"""The page and the API of backups: what is shown, what is refused, and the cost of lists."""
+
+from datetime import timedelta
+
+import pytest
+
+from portal.audit.models import AuditEvent
+from portal.backups.models import Backup, BackupPolicy, Restore
+from portal.clusters.models import Operation
+from portal.core import clock
+from portal.core.tenancy import tenant_context
+from tests.portal.backups.conftest import cluster_row
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def cluster(nodes, acme):
+    with tenant_context(acme.schema_name):
+        return cluster_row(nodes)
+
+
+@pytest.fixture
+def home(cluster) -> str:
+    return f"/o/acme/clusters/{cluster.pk}/backups/"
+
+
+@pytest.fixture
+def api(cluster) -> str:
+    return f"/api/v1/orgs/acme/clusters/{cluster.pk}/"
+
+
+@pytest.fixture
+def page(client_for, alice):
+    return client_for(alice)
+
+
+@pytest.fixture
+def stored(cluster, acme):
+    """Return a function that writes down backups as if they were stored."""
+
+    def make(count: int = 1, **fields) -> list[Backup]:
+        with tenant_context(acme.schema_name):
+            return rows(count, **fields)
+
+    def rows(count: int, **fields) -> list[Backup]:
+        now = clock.now()
+        return [
+            Backup.objects.create(
+                cluster=cluster,
+                state="stored",
+                trigger="schedule",
+                requested_by="schedule",
+                created_at=now - timedelta(hours=hours),
+                state_at=now,
+                sequence=1000 + hours,
+                epoch=0,
+                root="ab" * 32,
+                signers=1,
+                rows=5,
+                size_bytes=12_345,
+                verified_at=now,
+                **fields,
+            )
+            for hours in range(count)
+        ]
+
+    return make
+
+
+def test_the_empty_page_says_what_a_backup_is(page, home):
+    body = page.get(home).content.decode()
+    assert "No backups yet" in body
+    assert "Back up now" in body
+
+
+def test_a_list_costs_the_same_statements_however_long(
+    page, home, stored, django_assert_max_num_queries
+):
+    stored(2)
+    with django_assert_max_num_queries(22):
+        assert page.get(home).status_code == 200
+    stored(40)
+    with django_assert_max_num_queries(22):
+        body = page.get(home).content.decode()
+    assert "1,039" in body
+    assert "12.3 kB" in body
+    assert "verified" in body
+
+
+def test_taking_one_now_and_changing_the_schedule_are_recorded(page, home, acme):
+    answer = page.post(home, {"note": "before the change", "keep_days": "30"})
+    assert answer.status_code == 302
+    grid = {"hourly": 0, "daily": 3, "weekly": 2, "monthly": 1, "yearly": 0}
+    assert page.post(f"{home}policy/", {"every_hours": "6", **grid}).status_code == 302
+    refused = page.post(f"{home}policy/", {"every_hours": "6", **grid, "daily": "91"})
+    assert refused.status_code == 422
+    with tenant_context(acme.schema_name):
+        backup, policy = Backup.objects.get(), BackupPolicy.objects.get()
+        assert (backup.note, backup.trigger, backup.state) == (
+            "before the change",
+            "manual",
+            "queued",
+        )
+        assert backup.keep_until is not None
+        assert (policy.every_hours, policy.keep_daily) == (6, 3)
+        actions = set(AuditEvent.objects.values_list("action", flat=True))
+        assert {"backup.requested", "backup.policy_changed"} <= actions
+    assert "data-open" in page.get(f"{home}state/").content.decode()
+
+
+def test_a_restore_in_place_needs_the_typed_name_and_the_right(
+    client_for, alice, bob, page, home, stored, acme
+):
+    (backup,) = stored()
+    path = f"{home}{backup.pk}/restore/"
+    assert "Type <strong>Things</strong>" in page.get(path).content.decode()
+    answer = page.post(path, {"where": "place", "confirm": "Thing"})
+    assert answer.status_code == 409
+    assert "Type the name" in answer.content.decode()
+    developer = client_for(bob)
+    assert "Only admins" in developer.get(path).content.decode()
+    assert developer.post(path, {"where": "place", "confirm": "Things"}).status_code == 403
+    assert developer.post(f"{home}{backup.pk}/delete/").status_code == 403
+    with tenant_context(acme.schema_name):
+        assert not Operation.objects.exists()
+    answer = page.post(path, {"where": "place", "confirm": "Things"})
+    assert answer.status_code == 302
+    with tenant_context(acme.schema_name):
+        operation = Operation.objects.get()
+        assert answer["Location"].endswith(f"/operations/{operation.pk}/")
+        assert Restore.objects.get().operation == operation
+    assert "Another operation is not over" in page.get(path).content.decode()
+    assert "Restore backup" in page.get(answer["Location"]).content.decode()
+
+
+def test_a_stranger_finds_nothing(client_for, charlie, home, api, stored):
+    (backup,) = stored()
+    stranger = client_for(charlie)
+    for path in (home, f"{home}{backup.pk}/restore/", f"{api}backups", f"{api}restore"):
+        assert stranger.get(path).status_code == 404
+
+
+def test_the_api_does_what_the_page_does(page, api, stored, acme):
+    def send(method: str, path: str, body: dict):
+        return getattr(page, method)(f"{api}{path}", body, content_type="application/json")
+
+    made = send("post", "backups", {"note": "by script", "keep_days": 7})
+    assert made.status_code == 202
+    assert made.json()["status"] == "queued"
+    assert page.get(f"{api}backups/{made.json()['id']}").json() == made.json()
+    busy = send("post", "backups", {})
+    assert (busy.status_code, busy.json()["code"]) == (409, "backup_running")
+    assert send("post", "backups", {"colour": "red"}).status_code == 422
+    policy = send("put", "backups/policy", {"every_hours": 12, "keep": {"daily": 5}})
+    assert policy.json()["keep"]["daily"] == 5
+    assert page.get(f"{api}backups/policy").json()["every_hours"] == 12
+    assert send("put", "backups/policy", {"every_hours": 5, "keep": {}}).status_code == 422
+    (backup,) = stored()
+    listed = page.get(f"{api}backups").json()["results"]
+    assert {row["id"] for row in listed} == {made.json()["id"], str(backup.pk)}
+    restore = {"backup": str(backup.pk), "where": "in_place", "confirm": "Wrong"}
+    assert send("post", "restore", restore).json()["code"] == "name_not_confirmed"
+    unusable = {"backup": made.json()["id"], "where": "in_place", "confirm": "Things"}
+    assert send("post", "restore", unusable).json()["code"] == "backup_not_usable"
+    begun = send("post", "restore", {**restore, "confirm": "Things"})
+    assert begun.status_code == 202
+    assert begun.json()["operation"]["kind"] == "restore_backup"
+    assert begun.json()["cluster"]["status"] == "provisioning"
+    (row,) = page.get(f"{api}restore").json()["results"]
+    assert row["operation"] == begun.json()["operation"]["id"]
+    certificate = page.get(f"{api}restore/{row['operation']}/certificate")
+    assert certificate.status_code == 404
+    in_use = page.delete(f"{api}backups/{backup.pk}")
+    assert (in_use.status_code, in_use.json()["code"]) == (409, "backup_in_use")
