@@ -230,7 +230,7 @@ class AnchorView(APIView):
 
     @extend_schema(responses=OBJECT)
     def get(self, request: Request, slug: str, cluster_id: UUID) -> Response:
-        """Answer the trust anchor, as a file for `python -m dataplane.client verify`."""
+        """Answer the trust anchor, as a file for `aerolith verify`."""
         require(request, "clusters:read")
         anchor = anchor_get(cluster_get(cluster_id))
         return Response(

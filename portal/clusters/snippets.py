@@ -32,7 +32,45 @@ curl -sS -X POST {url}/api/v1/collections/notes/query \\
   -d '{{"filter": {{"text": {{"$exists": true}}}}, "limit": 10}}'
 """
 
-_PYTHON = '''"""Needs only the standard library."""
+_SHELL = """# In a checkout of AerolithDB Cloud: pip install './clients/python[cli]'
+export AEROLITH_URLS='{joined}'
+export AEROLITH_TOKEN='{key}'
+
+aerolith put notes first '{{"text": "hello"}}'
+aerolith get notes first
+aerolith query notes --filter '{{"text": {{"$exists": true}}}}' --limit 10
+"""
+
+_PYTHON = """# In a checkout of AerolithDB Cloud: pip install ./clients/python
+import os
+
+from aerolith import Client
+
+NODES = {nodes}
+KEY = os.environ["AEROLITH_KEY"]  # {key}
+
+with Client(NODES, KEY) as client:
+    print(client.put("notes", "first", {{"text": "hello"}}))
+    print(client.get("notes", "first"))
+    for note in client.iterate("notes", filter={{"text": {{"$exists": True}}}}):
+        print(note)
+"""
+
+_TYPESCRIPT = """// In a checkout of AerolithDB Cloud: cd clients/typescript && npm ci && npm pack
+// In your project: npm install .../clients/typescript/aerolith-0.1.0.tgz
+import {{ Client }} from "aerolith";
+
+const nodes = {nodes};
+const client = new Client(nodes, process.env.AEROLITH_KEY ?? ""); // {key}
+
+console.log(await client.put("notes", "first", {{ text: "hello" }}));
+console.log(await client.get("notes", "first"));
+for await (const note of client.iterate("notes", {{ filter: {{ text: {{ $exists: true }} }} }})) {{
+  console.log(note);
+}}
+"""
+
+_PYTHON_PLAIN = '''"""Needs only the standard library."""
 import json
 import os
 import urllib.error
@@ -70,11 +108,14 @@ def snippets(urls: Sequence[str], key: str = "adk_…") -> list[Snippet]:
     if not urls:
         return []
     nodes = "[\n" + "".join(f'    "{url}",\n' for url in urls) + "]"
+    fill = {"url": urls[0], "last": urls[-1], "joined": " ".join(urls), "nodes": nodes, "key": key}
     return [
-        Snippet("curl", "curl", _CURL.format(url=urls[0], last=urls[-1], key=key)),
-        Snippet(
-            "python",
-            "Python",
-            _PYTHON.format(nodes=nodes, key=key),
-        ),
+        Snippet(language, title, template.format(**fill))
+        for language, title, template in (
+            ("curl", "curl", _CURL),
+            ("shell", "Command line", _SHELL),
+            ("python", "Python", _PYTHON),
+            ("typescript", "TypeScript", _TYPESCRIPT),
+            ("python-plain", "Python, without any package", _PYTHON_PLAIN),
+        )
     ]

@@ -122,7 +122,7 @@ class Badge {
   actions() {
     const bar = make("div", "d-flex flex-wrap gap-2 align-items-center small");
     bar.append(this.download("Download the proof", "proof.json", this.answer.answer), this.download("Download the keys", "anchor.json", this.answer.anchor));
-    bar.append(make("code", "text-break", "python -m dataplane.client verify proof.json --anchor anchor.json"));
+    bar.append(make("code", "text-break", "aerolith verify proof.json --anchor anchor.json"));
     return bar;
   }
 

@@ -1,0 +1,56 @@
+"""The programs of the portal's connect page that need a client: pasted, as a reader does."""
+
+import os
+import subprocess
+import tarfile
+
+import pytest
+
+from portal.clusters.snippets import snippets
+from tests.clients.packaging import PROJECT, build_wheel, fresh_environment
+from tests.clients.test_typescript import script
+
+
+@pytest.fixture
+def paste(node, tmp_path):
+    """Run a snippet with the key in its place; return what it printed."""
+    found = {one.language: one.code for one in snippets(node.urls, node.api_key)}
+
+    def run(language: str, *program, path: str = "") -> str:
+        done = subprocess.run(
+            list(map(str, program)),
+            input=found[language],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "AEROLITH_KEY": node.api_key,
+                "AEROLITH_CONFIG": str(tmp_path / "config.json"),
+                "PATH": f"{path}{os.pathsep}{os.environ['PATH']}",
+            },
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_the_python_and_the_shell_programs_work_as_they_stand(paste, tmp_path):
+    wheel = build_wheel(PROJECT, tmp_path / "wheel")
+    python = fresh_environment(tmp_path / "environment", wheel, "cli")
+    assert paste("python", python, "-I", "-").count("hello") == 3
+    assert paste("shell", "bash", "-e", path=str(python.parent)).count("hello") == 3
+
+
+def test_the_typescript_program_works_as_it_stands(paste, tmp_path):
+    assert script("pack", str(tmp_path)).returncode == 0
+    with tarfile.open(tmp_path / "aerolith-0.1.0.tgz") as archive:
+        archive.extractall(tmp_path / "node_modules", filter="data")
+    (tmp_path / "node_modules" / "package").rename(tmp_path / "node_modules" / "aerolith")
+    assert paste("typescript", "node", "--input-type=module", "-").count("hello") == 3
+
+
+def test_there_is_nothing_to_paste_before_there_are_addresses():
+    assert snippets([]) == []
