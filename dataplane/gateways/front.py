@@ -3,13 +3,14 @@
 from typing import Final
 
 from dataplane.gateways.context import Context
+from dataplane.gateways.graphql.app import PATH, graphql
 from dataplane.gateways.rest.app import RestApp
 from dataplane.gateways.rest.messages import Request, Response
 from dataplane.gateways.websocket.connection import Connection, handshake
 from dataplane.gateways.websocket.session import ApiSession
 
 WEBSOCKET: Final = "/api/v1/ws"
-SWITCHES: Final = frozenset({WEBSOCKET})
+SWITCHES: Final = frozenset({WEBSOCKET, PATH})
 
 
 class Front:
@@ -25,6 +26,8 @@ class Front:
         if request.path not in SWITCHES:
             return await self._rest(request)
         try:
+            if request.path == PATH:
+                return await graphql(self._context, request)
             return self._websocket(request)
         except Exception as error:  # noqa: BLE001 - the last line before the client
             return self._rest.failure(error, request.path)
