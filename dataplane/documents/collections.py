@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from dataplane.documents.commands import CollectionDrop, CollectionPut
-from dataplane.documents.conflicts import check_options, policy_of
 from dataplane.documents.errors import INVALID, NOT_FOUND, Refusal, invalid
+from dataplane.documents.settings import Settings, settings_of
 from dataplane.documents.tables import (
     COLLECTION,
     DROPPED,
@@ -23,7 +23,6 @@ from dataplane.documents.values import (
     SYSTEM_COLLECTIONS,
     check_collection_name,
     check_document,
-    unpack_document,
 )
 from dataplane.storage.ports import KeyValueStore
 
@@ -92,7 +91,7 @@ class Collections:
         if len(operation.options) > OPTIONS_BYTES_MAX:
             raise invalid("/", f"options are over {OPTIONS_BYTES_MAX} bytes")
         options = check_document(operation.options, reserved=False)
-        check_options(unpack_document(options))
+        settings_of(options)
         check_collection_name(operation.name)
         new = operation.name not in self.rows
         row = self.touch(operation.name, now_us)
@@ -159,10 +158,10 @@ class Collections:
             elif self.rows.pop(name, None) is not None:
                 del self.prefixes[name]
 
-    def policy(self, name: str) -> str:
-        """Return what happens to a conditional write whose condition fails."""
+    def settings(self, name: str) -> Settings:
+        """Return what the options of a collection mean, those of none for one that is not there."""
         row = self.rows.get(name)
-        return policy_of(NO_OPTIONS if row is None else row.options)
+        return settings_of(NO_OPTIONS if row is None else row.options)
 
     def sweep(self, batch: Batch) -> None:
         """Remove some documents of dropped collections. Called at the start of every batch."""

@@ -55,11 +55,6 @@ def check_options(options: Json) -> None:
         raise invalid(f"/{POLICY_OPTION}", f"one of {', '.join(POLICIES)}")
 
 
-def policy_of(options: bytes) -> str:
-    """Return the policy that packed options name."""
-    return str(unpack_document(options).get(POLICY_OPTION, REJECT))
-
-
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """How a write goes on: as asked, or as a policy decided after meeting another version."""

@@ -265,7 +265,7 @@ class Execution:
         return _noted(OpResult(204, id=operation.id), verdict)
 
     def _judge(self, operation: Put | Patch | Update | Delete, row: bytes | None) -> Verdict:
-        return judge(operation, row, self._collections.policy(operation.collection))
+        return judge(operation, row, self._collections.settings(operation.collection).policy)
 
     def _record(self, batch: Batch, operation: Any, refusal: Refusal) -> str:
         """Keep a refused write, with what it met, and return the id of the record."""

@@ -18,7 +18,6 @@ from dataplane.documents import tables
 from dataplane.documents.accounting import Accounting
 from dataplane.documents.collections import COLLECTIONS_MAX, OPTIONS_BYTES_MAX, Collections
 from dataplane.documents.commands import OpResult, RestoreBegin, RestoreEnd, RestoreRows
-from dataplane.documents.conflicts import check_options
 from dataplane.documents.errors import (
     CONFLICT,
     NOT_FOUND,
@@ -26,6 +25,7 @@ from dataplane.documents.errors import (
     Refusal,
     invalid,
 )
+from dataplane.documents.settings import settings_of
 from dataplane.documents.tables import (
     COLLECTION,
     DOCUMENT,
@@ -42,7 +42,6 @@ from dataplane.documents.values import (
     check_collection_name,
     check_document,
     check_id,
-    unpack_document,
 )
 from dataplane.storage.ports import KeyValueStore
 from dataplane.wire.backups import CONTENT, is_content
@@ -343,4 +342,4 @@ def _check_collection(row: CollectionRow) -> None:
         raise invalid("/rows", "a collection with a number or options out of range")
     if check_document(row.options, reserved=False) != row.options:
         raise invalid("/rows", "options that are not encoded as the database does")
-    check_options(unpack_document(row.options))
+    settings_of(row.options)

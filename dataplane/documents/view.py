@@ -9,6 +9,7 @@ from dataplane.documents.collections import Collections
 from dataplane.documents.keys import Keys
 from dataplane.documents.proving import prove_document, prove_row
 from dataplane.documents.restoring import Restoring
+from dataplane.documents.settings import Settings
 from dataplane.documents.tables import (
     RESTORE,
     MetaRow,
@@ -101,6 +102,10 @@ class StateView:
     def collections(self) -> list[CollectionRecord]:
         """Return every collection in name order."""
         return self._collections.records()
+
+    def settings(self, name: str) -> Settings:
+        """Return what the options of a collection mean."""
+        return self._collections.settings(name)
 
     def key(self, key_id: str) -> KeyRecord | None:
         """Return one API key; a revoked one is absent, an expired one is not."""

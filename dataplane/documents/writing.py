@@ -19,9 +19,12 @@ class Writing:
         """Put a document that is not there.
 
         Raises:
-            Refusal: There is no room for it, or for its collection.
+            Refusal: It does not fit the schema, or there is no room for it or its collection.
         """
         name, document_id = place
+        settings = self._collections.settings(name)
+        if settings.schema is not None:
+            settings.check(body)
         encoded_id = document_id.encode()
         size = len(encoded_id) + len(body)
         self._accounting.check(size)
@@ -43,9 +46,12 @@ class Writing:
         The result of an update carries the document: its sender does not know it.
 
         Raises:
-            Refusal: There is no room for it.
+            Refusal: It does not fit the schema, or there is no room for it.
         """
         name, document_id = place
+        settings = self._collections.settings(name)
+        if settings.schema is not None:
+            settings.check(body, old[tables.HEADER_BYTES :])
         size = len(body) - (len(old) - tables.HEADER_BYTES)
         self._accounting.check(size)
         now = self._meta.now_ms * 1000

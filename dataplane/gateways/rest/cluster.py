@@ -1,5 +1,7 @@
 """Collections, keys, limits, and what the cluster says of itself."""
 
+from typing import Any
+
 import msgspec
 
 from dataplane.documents.commands import (
@@ -14,6 +16,7 @@ from dataplane.documents.commands import (
     encode_op,
 )
 from dataplane.documents.conflicts import POLICY_OPTION
+from dataplane.documents.settings import SCHEMA_OPTION, VALIDATION_OPTION, settings_of
 from dataplane.documents.values import check_collection_name, pack_document
 from dataplane.gateways.answers import collection_body, key_body, result_problem
 from dataplane.gateways.auth import Caller
@@ -22,9 +25,10 @@ from dataplane.gateways.errors import Problem
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.parsing import idempotency_of, object_of, struct_of
 from dataplane.gateways.rest.responses import answer_response, json_response
-from dataplane.gateways.services import cluster
+from dataplane.gateways.services import cluster, schemas
+from dataplane.gateways.services.queries import catch_up
 
-COLLECTION_OPTIONS = frozenset({POLICY_OPTION})
+COLLECTION_OPTIONS = frozenset({POLICY_OPTION, SCHEMA_OPTION, VALIDATION_OPTION})
 
 
 class KeyBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -74,11 +78,20 @@ async def collection_put(context: Context, request: Request, caller: Caller, nam
     unknown = sorted(set(options) - COLLECTION_OPTIONS)
     if unknown:
         raise Problem("invalid", f"this version of the node has no option {unknown[0]}")
-    op = CollectionPut(name, pack_document(options), idempotency_of(request, caller))
-    result, sequence = await ordered(context, op)
-    record = context.state.view.collection(name)
-    body = {"name": name} if record is None else collection_body(record)
-    return json_response(body, result.status, context.position(sequence))
+    packed = pack_document(options)
+    schema = settings_of(packed).schema
+    if request.query.get("dry_run") == "true":
+        await catch_up(context)
+        status, sequence = 200, context.cluster.executed
+        body: dict[str, Any] = {"name": name, "options": options, "dry_run": True}
+    else:
+        op = CollectionPut(name, packed, idempotency_of(request, caller))
+        result, sequence = await ordered(context, op)
+        status, record = result.status, context.state.view.collection(name)
+        body = {"name": name} if record is None else collection_body(record)
+    if schema is not None:
+        body["report"] = await schemas.report(context, name, schema)
+    return json_response(body, status, context.position(sequence))
 
 
 async def collection_drop(

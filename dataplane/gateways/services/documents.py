@@ -45,6 +45,7 @@ from dataplane.gateways.services.reads import (
     require_sound,
     wait_for_position,
 )
+from dataplane.gateways.services.schemas import refuse_early
 
 
 async def _one(context: Context, op: Op) -> tuple[OpResult, int]:
@@ -71,6 +72,7 @@ async def create(
     """Store a document under a new id, or under its own."""
     caller.require("documents:write", collection)
     op, packed = create_op(collection, body, condition, context.new_id())
+    await refuse_early(context, collection, packed, condition)
     result, sequence = await _one(context, op)
     assert result.id is not None
     assert result.version is not None
@@ -90,6 +92,8 @@ async def put(
     """Create a document or replace it."""
     caller.require("documents:write", place[0])
     op = put_op(place, body, condition)
+    if op.if_version is None:
+        await refuse_early(context, place[0], op.document, condition)
     result, sequence = await _one(context, op)
     return _written(context, result, result.document or op.document, sequence)
 
