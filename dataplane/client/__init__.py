@@ -2,6 +2,7 @@
 
 from dataplane.client.aio import AsyncClient
 from dataplane.client.anchors import TrustAnchor
+from dataplane.client.audit import ProvenAudit, verify_audit
 from dataplane.client.client import Client
 from dataplane.client.errors import (
     AnchorError,
@@ -34,9 +35,11 @@ __all__ = [
     "OutboxFullError",
     "ProofError",
     "Proven",
+    "ProvenAudit",
     "SpecError",
     "TrustAnchor",
     "verify_answer",
+    "verify_audit",
     "verify_evidence",
     "verify_proof",
 ]

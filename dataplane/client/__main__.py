@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from dataplane.client import backup_command, evidence_command
+from dataplane.client import audit_command, backup_command, evidence_command
 from dataplane.client.anchors import TrustAnchor, dump_anchor, load_anchor_file
 from dataplane.client.client import Client
 from dataplane.client.errors import ClientError, ProofError
@@ -48,6 +48,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     anchor.add_argument("spec", type=Path, help="the specification of one of the nodes")
     evidence_command.add_to(commands)
     backup_command.add_to(commands)
+    audit_command.add_to(commands)
     return parser.parse_args(arguments)
 
 
@@ -78,6 +79,8 @@ def run(client: Client, options: argparse.Namespace) -> None:
                 proof=options.proof,
             )
             _print(document, indent=2)
+        case audit_command.EXPORT:
+            audit_command.export(client, options)
         case _:
             _query(client, options)
 
@@ -132,6 +135,7 @@ def main(arguments: list[str]) -> int:
             evidence_command.NAME: evidence_command.run,
             backup_command.VERIFY: backup_command.verify,
             backup_command.VERIFY_RESTORE: backup_command.verify_restored,
+            audit_command.VERIFY: audit_command.verify,
         }.get(options.command)
         if offline is not None:
             return offline(options)

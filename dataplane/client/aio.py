@@ -11,6 +11,7 @@ import httpx
 from dataplane.client import calls
 from dataplane.client.anchors import TrustAnchor
 from dataplane.client.attempts import (
+    AUDIT_PAGE,
     PAGE_LIMIT,
     TIMEOUT_S,
     Attempts,
@@ -313,6 +314,37 @@ class AsyncClient:
     async def quota_put(self, limits: Json) -> dict[str, Any]:
         """Set the limits of the plan."""
         stored: dict[str, Any] = await self._run(Call("PUT", "/api/v1/quota", limits, write=True))
+        return stored
+
+    # --- The audit log --------------------------------------------------------------------------
+
+    async def audit(self, **options: Any) -> dict[str, Any]:
+        """Return a page of the audit log: `records`, `next` (the next `after`), `chain`.
+
+        Options: `since`, `until` (times), `from_`, `to` (sequences), `action`, `actor`,
+        `collection`, `limit`, `after`, `order` ("asc" or "desc"), `consistency`, `proof`.
+        """
+        page: dict[str, Any] = await self._run(calls.audit(options))
+        return page
+
+    async def audit_export(self, *, since: str | None = None) -> AsyncIterator[dict[str, Any]]:
+        """Yield every record, and at last the proof of the end: for `verify_audit`."""
+        signed = await self.audit(limit=1, order="desc", proof=True)
+        last, after = signed["chain"]["last"], "0"
+        wanted = {"limit": AUDIT_PAGE, "since": since, "consistency": "session"}
+        while after is not None:
+            page = await self.audit(**wanted, after=after)
+            for record in page["records"]:
+                if record["index"] <= last:
+                    yield record
+            after = page["next"]
+            if page["records"] and page["records"][-1]["index"] >= last:
+                break
+        yield {"chain": signed["chain"], "proof": signed["proof"]}
+
+    async def audit_put(self, **settings: Any) -> dict[str, Any]:
+        """Set what is recorded (`level`) and kept (`retention_ms`, `records_max`)."""
+        stored: dict[str, Any] = await self._run(calls.audit_put(settings))
         return stored
 
     # --- The cluster ----------------------------------------------------------------------------

@@ -19,6 +19,7 @@ PAUSE_S: Final = 0.25
 """Between two rounds, unless the nodes say how long (`Retry-After`), which is then bounded:"""
 PAUSE_S_MAX: Final = 2.0
 REPEATABLE_CODES: Final = frozenset({"no_quorum", "not_ready", "rate_limited"})
+AUDIT_PAGE: Final = 1_000
 PAGE_LIMIT: Final = 500
 IMPORT_BATCH: Final = 500
 IMPORT_BYTES: Final = 8 * 1024 * 1024

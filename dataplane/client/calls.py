@@ -145,6 +145,22 @@ def evidence(cursor: str, limit: int) -> Call:
     return Call("GET", "/api/v1/evidence", params={"cursor": cursor, "limit": str(limit)})
 
 
+def audit(options: Json) -> Call:
+    """List records of the audit log; options that are None are left out."""
+    params = {
+        name.rstrip("_"): "true" if value is True else str(value)
+        for name, value in options.items()
+        if value is not None and value is not False
+    }
+    return Call("GET", "/api/v1/audit", params=params)
+
+
+def audit_put(settings: Json) -> Call:
+    """Change what the audit log records; settings that are None stay as they are."""
+    body = {name: value for name, value in settings.items() if value is not None}
+    return Call("PUT", "/api/v1/audit", body, write=True)
+
+
 def problem_of(response: httpx.Response) -> ApiError:
     """Return the error of an unsuccessful response."""
     try:

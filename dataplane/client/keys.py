@@ -11,6 +11,7 @@ SCOPES: Final = (
     "documents:write",
     "collections:admin",
     "cluster:read",
+    "audit:read",
     "cluster:admin",
 )
 

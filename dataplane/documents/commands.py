@@ -1,6 +1,6 @@
 """The operations a cluster orders and the results it answers, with their one canonical encoding."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from blake3 import blake3
@@ -9,6 +9,7 @@ OP_BYTES_MAX: Final = 1_200_000
 """A 1 MiB document plus its envelope; longer operations are refused before they are ordered."""
 
 SESSION_ID_BYTES: Final = 8
+ACTOR_CHARS_MAX: Final = 200
 
 
 class Operation(
@@ -267,6 +268,49 @@ class RestoreDiscard(Operation, frozen=True):
     id: bytes
 
 
+class AuditPut(Operation, frozen=True):
+    """Set what is recorded and how long it is kept; None leaves a setting as it is."""
+
+    level: str | None = None
+    retention_ms: int | None = None
+    records_max: int | None = None
+    idempotency: bytes | None = None
+
+
+class AuditEvent(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a gateway saw that is not in the log: a read, or an order that it refused itself."""
+
+    actor: str
+    action: str
+    collection: str | None
+    id: str | None
+    status: int
+    code: str | None
+    version: int | None
+    count: int
+    detail: str | None
+
+
+class ReportAudit(Operation, frozen=True):
+    """Record what one gateway saw since its last report, in the order in which it saw it.
+
+    Its idempotency key lets the gateway send it again until it knows that it was recorded.
+    """
+
+    events: tuple[AuditEvent, ...]
+    idempotency: bytes | None = None
+
+
+class By(Operation, frozen=True):
+    """An operation with the id of the API key that asked for it.
+
+    Only what is audited travels so: the others need not carry a name that nobody writes down.
+    """
+
+    actor: str
+    op: msgspec.Raw
+
+
 type Op = (
     OpenSession
     | Create
@@ -290,6 +334,8 @@ type Op = (
     | RestoreRows
     | RestoreEnd
     | RestoreDiscard
+    | AuditPut
+    | ReportAudit
 )
 
 READ_ONLY: Final = (Get, Barrier, Seal)
@@ -302,6 +348,8 @@ WHILE_RESTORING: Final = (
     QuotaPut,
     ReportCalls,
     Reconfigure,
+    AuditPut,
+    ReportAudit,
     RestoreBegin,
     RestoreRows,
     RestoreEnd,
@@ -339,12 +387,19 @@ class OpResult(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     """The id in `_conflicts` under which the refused write is kept."""
 
 
+class Attributed(NamedTuple):
+    """A decoded operation and the id of the key that asked for it."""
+
+    actor: str
+    operation: Op
+
+
 class MalformedOperationError(Exception):
     """Bytes that are not the canonical encoding of one operation or result."""
 
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
-_op_decoder: msgspec.msgpack.Decoder[Op] = msgspec.msgpack.Decoder(Op)
+_op_decoder: msgspec.msgpack.Decoder[Op | By] = msgspec.msgpack.Decoder(Op | By)
 _result_decoder = msgspec.msgpack.Decoder(OpResult)
 
 
@@ -353,8 +408,8 @@ def encode_op(op: Op) -> bytes:
     return _encoder.encode(op)
 
 
-def decode_op(data: bytes) -> Op:
-    """Decode one operation.
+def decode_op(data: bytes) -> Op | Attributed:
+    """Decode one operation, with who asked for it when it says so.
 
     Raises:
         MalformedOperationError: The bytes are too long or not an operation.
@@ -362,9 +417,26 @@ def decode_op(data: bytes) -> Op:
     if len(data) > OP_BYTES_MAX:
         raise MalformedOperationError("operation too long")
     try:
-        return _op_decoder.decode(data)
+        found = _op_decoder.decode(data)
+        if not isinstance(found, By):
+            return found
+        inner = _op_decoder.decode(found.op)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise MalformedOperationError(str(error)) from error
+    if isinstance(inner, By) or not 0 < len(found.actor) <= ACTOR_CHARS_MAX:
+        raise MalformedOperationError("not an operation of a key")
+    return Attributed(found.actor, inner)
+
+
+def attribute(op: bytes, actor: str) -> bytes:
+    """Return an encoded operation with the id of the key that asked for it."""
+    return _encoder.encode(By(actor, msgspec.Raw(op)))
+
+
+def name_of(op: bytes) -> bytes:
+    """Return the name of an encoded operation without decoding it."""
+    # An array of fewer than 16 members and a text of fewer than 32 bytes: one byte before each.
+    return op[2 : 2 + (op[1] & 0x1F)]
 
 
 def encode_result(result: OpResult) -> bytes:

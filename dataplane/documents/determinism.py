@@ -14,6 +14,7 @@ import msgspec
 from blake3 import blake3
 
 from dataplane.documents.commands import (
+    AuditPut,
     Barrier,
     Check,
     CollectionDrop,
@@ -33,6 +34,7 @@ from dataplane.documents.commands import (
     Step,
     Transact,
     Update,
+    attribute,
     decode_result,
     encode_op,
     session_id,
@@ -42,6 +44,7 @@ from dataplane.documents.state import StateMachine
 from dataplane.documents.types import Genesis
 from dataplane.documents.values import pack_document
 from dataplane.storage.engine import MemoryStore
+from dataplane.wire.audit import LEVELS
 
 START_MS: Final = 1_700_000_000_000
 CLIENT: Final = b"c" * 32
@@ -160,11 +163,13 @@ class LogMaker:
     def _other(self) -> Op:  # noqa: PLR0911 - one of many
         draw = self._draw
         collection = draw.pick(("one", "two", "three"))
-        match draw.below(12):
+        match draw.below(13):
             case 8 | 9 | 10 | 11:
                 return self._transaction()
             case 0:
                 return CollectionDrop("three")
+            case 12:
+                return AuditPut(draw.pick(LEVELS), records_max=draw.pick((None, 256)))
             case 1 | 2:
                 options = self._object([(POLICY_OPTION, draw.pick(POLICIES))])
                 return CollectionPut(collection, pack_document(options))
@@ -187,7 +192,8 @@ class LogMaker:
         """Return the operations of one request."""
         count = 1 + self._draw.below(6)
         ops = [self._other() if self._draw.below(5) == 0 else self._write() for _ in range(count)]
-        return tuple(map(encode_op, ops))
+        encoded = map(encode_op, ops)
+        return tuple([attribute(op, "key") if self._draw.below(2) else op for op in encoded])
 
 
 def run_log(seed: int, batches: int, order: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ IDEMPOTENCY_KEY_REUSED: Final = "idempotency_key_reused"
 STORAGE_QUOTA_EXCEEDED: Final = "storage_quota_exceeded"
 RESTORE_MISMATCH: Final = "restore_mismatch"
 RESTORING: Final = "restoring"
+AUDIT_FULL: Final = "audit_full"
 
 STATUS: Final = {
     MALFORMED: 400,
@@ -26,6 +27,7 @@ STATUS: Final = {
     STORAGE_QUOTA_EXCEEDED: 507,
     RESTORE_MISMATCH: 409,
     RESTORING: 503,
+    AUDIT_FULL: 507,
 }
 
 

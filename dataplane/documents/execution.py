@@ -8,9 +8,13 @@ from blake3 import blake3
 
 from dataplane.documents import tables
 from dataplane.documents.accounting import Accounting
+from dataplane.documents.audited import places_of
+from dataplane.documents.auditing import FULL_DETAIL, Audit, Digests
 from dataplane.documents.collections import Collections
 from dataplane.documents.commands import (
     WHILE_RESTORING,
+    Attributed,
+    AuditPut,
     Barrier,
     Check,
     CollectionDrop,
@@ -28,6 +32,7 @@ from dataplane.documents.commands import (
     Put,
     QuotaPut,
     Reconfigure,
+    ReportAudit,
     ReportCalls,
     Resolve,
     RestoreBegin,
@@ -53,6 +58,7 @@ from dataplane.documents.conflicts import (
     record_id,
 )
 from dataplane.documents.errors import (
+    AUDIT_FULL,
     CONFLICT,
     IDEMPOTENCY_KEY_REUSED,
     INVALID,
@@ -99,8 +105,10 @@ class Execution:
         accounting: Accounting,
         membership: Membership,
         restoring: Restoring,
+        audit: Audit,
     ) -> None:
         self._meta = meta
+        self._audit = audit
         self._collections = collections
         self._keys = keys
         self._accounting = accounting
@@ -131,11 +139,16 @@ class Execution:
             RestoreRows: restoring.load,
             RestoreEnd: restoring.finish,
             RestoreDiscard: self._restore_discard,
+            AuditPut: self._audit_put,
+            ReportAudit: self._report_audit,
         }
         self._transactions = Transactions(collections, self._handlers)
 
-    def run(self, batch: Batch, operation: Op | MalformedOperationError) -> bytes:
+    def run(self, batch: Batch, operation: Op | Attributed | MalformedOperationError) -> bytes:
         """Execute one operation and return its encoded result."""
+        self._audit.actor = None
+        if isinstance(operation, Attributed):
+            self._audit.actor, operation = operation
         if isinstance(operation, MalformedOperationError):
             return encode_result(OpResult(400, MALFORMED, detail="not an operation"))
         key: bytes | None = getattr(operation, "idempotency", None)
@@ -182,6 +195,26 @@ class Execution:
         return result
 
     def _outcome(self, batch: Batch, operation: Op) -> OpResult:
+        audit = self._audit
+        if type(operation) not in audit.watched:
+            return self._executed(batch, operation)
+        if not audit.has_room(operation):
+            return OpResult(STATUS[AUDIT_FULL], AUDIT_FULL, detail=FULL_DETAIL)
+        before = self._digests(batch, operation)
+        result = self._executed(batch, operation)
+        audit.note(operation, result, before, self._digests(batch, operation))
+        return result
+
+    def _digests(self, batch: Batch, operation: Op) -> Digests:
+        """Return the digests of an operation's documents as they are now, if they are recorded."""
+        found: Digests = {}
+        for place in places_of(operation) if self._audit.is_forensic else ():
+            key = self.document_key(Get(*place))
+            row = None if key is None else batch.get(key)
+            found[place] = None if row is None else blake3(row[tables.HEADER_BYTES :]).digest()
+        return found
+
+    def _executed(self, batch: Batch, operation: Op) -> OpResult:
         if self._restoring.is_active and not isinstance(operation, WHILE_RESTORING):
             detail = "the cluster is being restored; nothing can be read or written until then"
             return OpResult(STATUS[RESTORING], RESTORING, detail=detail)
@@ -361,6 +394,14 @@ class Execution:
 
     def _report_calls(self, batch: Batch, operation: ReportCalls) -> OpResult:
         self._accounting.report(batch, operation)
+        return OpResult(200)
+
+    def _audit_put(self, _batch: Batch, operation: AuditPut) -> OpResult:
+        self._audit.put(operation)
+        return OpResult(200)
+
+    def _report_audit(self, _batch: Batch, operation: ReportAudit) -> OpResult:
+        self._audit.report(operation)
         return OpResult(200)
 
     def _reconfigure(self, batch: Batch, operation: Reconfigure) -> OpResult:

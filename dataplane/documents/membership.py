@@ -36,6 +36,11 @@ class Membership:
         row = self._row
         return Configuration(row.epoch, row.base, row.members, row.ends_at, row.next_members)
 
+    def gateway_of(self, client: bytes) -> int | None:
+        """Return the member whose gateway signs with this key, None when no member's does."""
+        members = (*self._row.members, *self._row.next_members)
+        return next((member.id for member in members if member.gateway_key == client), None)
+
     def write_genesis(self, batch: Batch, genesis: Genesis) -> None:
         """Begin with the members that the cluster was made with."""
         row = self._row

@@ -11,10 +11,13 @@ from blake3 import blake3
 
 from dataplane.documents import tables
 from dataplane.documents.accounting import Accounting
+from dataplane.documents.audit_view import AuditLog
+from dataplane.documents.auditing import Audit
 from dataplane.documents.changes import Changes
 from dataplane.documents.collections import Collections
 from dataplane.documents.commands import (
     READ_ONLY,
+    Attributed,
     MalformedOperationError,
     Op,
     OpenSession,
@@ -44,7 +47,7 @@ from dataplane.storage.ports import KeyValueStore
 EXPIRIES_PER_BATCH: Final = 4
 _KEY_HASH_BYTES: Final = 32
 
-type Decoded = Op | MalformedOperationError
+type Decoded = Op | Attributed | MalformedOperationError
 
 
 class StateMachine(Executor):
@@ -74,6 +77,7 @@ class StateMachine(Executor):
         self._membership = Membership(store)
         self._changes = Changes(store, self._meta.applied)
         self._restoring = Restoring(store, self._meta, self._collections, self._accounting)
+        self._audit = Audit(store, self._meta, self._membership)
         self._execution = Execution(
             self._meta,
             collections=self._collections,
@@ -81,7 +85,9 @@ class StateMachine(Executor):
             accounting=self._accounting,
             membership=self._membership,
             restoring=self._restoring,
+            audit=self._audit,
         )
+        self.view.audit = AuditLog(store, self._audit.ends)
         self._oldest_expiry = _oldest_expiry(store)
         # Gateways hold on to the view, so there is one for the life of the state machine.
         parts = (
@@ -142,6 +148,7 @@ class StateMachine(Executor):
         self._sessions.expire(batch, self._meta.now_ms)
         self._expire_outcomes(batch)
         self._collections.sweep(batch)
+        self._audit.sweep(batch)
 
     def _prefetch(self, batch: Batch, decoded: list[list[Decoded]]) -> None:
         keys: list[bytes] = []
@@ -150,6 +157,8 @@ class StateMachine(Executor):
             for operation in operations:
                 if isinstance(operation, MalformedOperationError):
                     continue
+                if isinstance(operation, Attributed):
+                    operation = operation.operation  # noqa: PLW2901 - what is read is the same
                 keys += document_keys(operation)
                 idempotency: bytes | None = getattr(operation, "idempotency", None)
                 if idempotency is not None:
@@ -167,6 +176,7 @@ class StateMachine(Executor):
         checked = self._sessions.check(batch, sequence, request)
         if isinstance(checked, RequestResult):
             return checked
+        self._audit.client = request.client
         run = self._execution.run
         results = tuple([run(batch, operation) for operation in operations])
         result = answer(request, sequence, "ok", results)
@@ -181,6 +191,7 @@ class StateMachine(Executor):
         meta = self._meta
         self._note_expiry(batch)
         self._collections.write(batch)
+        self._audit.write(batch)
         digest = blake3(meta.history)
         digest.update(b"%d:%d" % (sequence, batch_ts_ms))
         for request in requests:
@@ -244,6 +255,7 @@ class StateMachine(Executor):
         )
         self._accounting.set_quota(batch, quota)
         self._membership.write_genesis(batch, genesis)
+        self._audit.write(batch)
         batch.put(tables.META, tables.encode_row(self._meta))
         self._replicated.commit(0, batch)
 

@@ -29,6 +29,8 @@ USAGE_WINDOW: Final = b"U"
 STORAGE_WINDOW: Final = b"Z"
 MEMBERSHIP: Final = b"E"
 RESTORE: Final = b"R"
+AUDIT: Final = b"A"
+"""Audit records; `wire.audit.ENDS_KEY` names the row of the ends of their chain."""
 
 _HEADER: Final = struct.Struct("<QQQ")
 HEADER_BYTES: Final = _HEADER.size

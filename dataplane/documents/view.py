@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from dataplane.documents.accounting import Accounting
+from dataplane.documents.audit_view import AuditLog
 from dataplane.documents.capture import Capture
 from dataplane.documents.changes import Changes
 from dataplane.documents.collections import Collections
@@ -31,6 +32,8 @@ from dataplane.wire.proofs import RowProof
 
 class StateView:
     """Reads of one state machine; use it in the thread that applies, between two batches."""
+
+    audit: AuditLog
 
     def __init__(self) -> None:
         self.watchers: list[Callable[[], None]] = []

@@ -8,7 +8,7 @@ the two, kept by a bucket that holds `BURST_S` seconds of it. And the calls of t
 from typing import Final
 
 from dataplane.documents.view import StateView
-from dataplane.gateways.auth import Caller, authenticate, renew
+from dataplane.gateways.auth import CALLING, Caller, authenticate, renew
 from dataplane.gateways.calls import CallMeter, timestamp_ms
 from dataplane.gateways.errors import Problem
 from dataplane.ports import Clock
@@ -94,6 +94,8 @@ class Admission:
             # What costs nothing is about the cluster itself: that is served meanwhile.
             raise Problem("restoring", "nothing can be read or written until the restore ends")
         name, now_ms = caller.key.id, self._clock.now_ms()
+        # A connection that lasts answers each call in a task of its own.
+        CALLING.set(name)
         count = self._under_way.get(name, 0)
         if count and count >= self._share(name):
             raise Problem(

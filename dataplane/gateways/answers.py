@@ -58,7 +58,8 @@ def result_problem(result: OpResult) -> Problem:
     fields = error_fields(result.errors)
     if result.version is not None:
         fields["version"] = result.version
-    return Problem(result.code, result.detail or "", fields | conflict_fields(result))
+    fields |= conflict_fields(result)
+    return Problem(result.code, result.detail or "", fields, is_recorded=True)
 
 
 def conflict_fields(result: OpResult) -> dict[str, Any]:

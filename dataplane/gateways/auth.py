@@ -2,8 +2,10 @@
 
 import hashlib
 import hmac
+from contextvars import ContextVar
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Final
 
 from dataplane.client.keys import key_id_of
 from dataplane.documents.types import KeyRecord
@@ -11,6 +13,9 @@ from dataplane.documents.view import StateView
 from dataplane.gateways.errors import Problem
 
 _REALM = (("WWW-Authenticate", 'Bearer realm="aerolith"'),)
+
+CALLING: Final[ContextVar[str | None]] = ContextVar("calling", default=None)
+"""The id of the key whose request this task serves: what it orders is attributed to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +44,12 @@ class Caller:
 def authenticate(authorization: str | None, view: StateView, now_ms: int) -> Caller:
     """Return the caller of a bearer token.
 
+    What its task orders from here on is attributed to it in the audit log.
+
     Raises:
         Problem: `unauthenticated`; which of the reasons it was is not told.
     """
+    CALLING.set(None)
     scheme, _, token = (authorization or "").partition(" ")
     token = token.strip()
     key_id = key_id_of(token) if scheme.lower() == "bearer" else None
@@ -51,6 +59,7 @@ def authenticate(authorization: str | None, view: StateView, now_ms: int) -> Cal
         raise Problem("unauthenticated", "the token is missing or not valid", headers=_REALM)
     if _has_expired(record, view, now_ms):
         raise Problem("unauthenticated", "the token is missing or not valid", headers=_REALM)
+    CALLING.set(record.id)
     return Caller(record)
 
 

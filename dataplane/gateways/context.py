@@ -5,6 +5,7 @@ from typing import Final
 
 from dataplane.client.spec import NodeSpec
 from dataplane.gateways.admission import Admission
+from dataplane.gateways.auditing import AuditReporter, attributed
 from dataplane.gateways.calls import CallMeter
 from dataplane.gateways.feeds import Feeds
 from dataplane.gateways.ports import Cluster, Encryption, Figures, Reads, State
@@ -48,6 +49,7 @@ class Context:
         self.admission = Admission(
             state.view, self.meter, clock, requests_max=spec.limits.requests_max
         )
+        self.reporter = AuditReporter(state.view, random_bytes)
         self.turns = Turns()
         self.feeds = Feeds(state.view, is_sound=lambda: cluster.is_sound, now_ms=clock.now_ms)
         self.backups_running = 0
@@ -55,7 +57,8 @@ class Context:
         self.random_bytes = random_bytes
 
     async def submit(self, ops: Sequence[bytes]) -> Submitted:
-        """Order operations within the node's time limit."""
+        """Order operations within the node's time limit, in the name of whose request this is."""
+        ops = attributed(ops, self.state.view.audit)
         return await self.cluster.submit(ops, timeout_ms=self.timeout_ms)
 
     def require_room(self) -> None:

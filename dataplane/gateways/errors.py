@@ -27,15 +27,23 @@ TITLES: Final = {
     "rate_limited": (429, "Too many requests at once"),
     "headers_too_large": (431, "The headers are too large"),
     "internal": (500, "The node failed to answer"),
+    "audit_backlog": (503, "What was read waits to be recorded"),
     "no_quorum": (503, "No quorum of nodes answered in time"),
     "not_ready": (503, "The node is not ready"),
     "restore_mismatch": (409, "What was loaded is not what was announced"),
     "restoring": (503, "The cluster is being restored"),
     "storage_quota_exceeded": (507, "The plan's storage is full"),
+    "audit_full": (507, "The audit log is full"),
 }
 """code -> (status, title); the codes are stable."""
 
-RETRY_AFTER_S: Final = {"no_quorum": 1, "not_ready": 1, "rate_limited": 1, "restoring": 5}
+RETRY_AFTER_S: Final = {
+    "audit_backlog": 1,
+    "no_quorum": 1,
+    "not_ready": 1,
+    "rate_limited": 1,
+    "restoring": 5,
+}
 
 
 @dataclass(slots=True)
@@ -47,6 +55,8 @@ class Problem(Exception):
     fields: dict[str, Any] = field(default_factory=dict)
     retry_after_s: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    is_recorded: bool = False
+    """The audit log has it already, or is about to."""
 
     def __post_init__(self) -> None:
         assert self.code in TITLES, self.code

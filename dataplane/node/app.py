@@ -214,6 +214,7 @@ class Node:
             await self._start_rpc(self._spec.grpc_port)
         self._run_beside(self._report_calls())
         self._run_beside(self._encryption.run())
+        self._run_beside(self._context.reporter.run(self._context.submit))
         if self._spec.usage is not None:
             reporter = UsageReporter(self._spec, self._spec.usage, self._state.view, self._clock)
             self._run_beside(reporter.run())

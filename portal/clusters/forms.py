@@ -17,6 +17,7 @@ SCOPE_WORDS: dict[str, str] = {
     "documents:write": "Write and delete documents",
     "collections:admin": "Create and drop collections",
     "cluster:read": "See figures and node status",
+    "audit:read": "Read the audit log of the cluster",
     "cluster:admin": "Manage keys and limits (be sparing)",
 }
 

@@ -4,6 +4,139 @@
  */
 
 export interface paths {
+    "/api/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The audit log (query: since, until, from, to, action, actor, collection, limit, ...) */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Success */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description unauthenticated: A valid token is needed. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description forbidden: The token does not allow this. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description invalid: Something in the request is not allowed. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description no_quorum: No quorum of nodes answered in time. not_ready: The node is not ready. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        /** What the audit log records and how long it is kept */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Success */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description malformed: The request is not well formed. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description unauthenticated: A valid token is needed. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description forbidden: The token does not allow this. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description invalid: Something in the request is not allowed. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description no_quorum: No quorum of nodes answered in time. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/backup": {
         parameters: {
             query?: never;
@@ -419,7 +552,7 @@ export interface paths {
                         "application/problem+json": components["schemas"]["Problem"];
                     };
                 };
-                /** @description storage_quota_exceeded: The plan's storage is full. */
+                /** @description storage_quota_exceeded: The plan's storage is full. audit_full: The audit log is full. */
                 507: {
                     headers: {
                         [name: string]: unknown;
@@ -779,7 +912,7 @@ export interface paths {
                         "application/problem+json": components["schemas"]["Problem"];
                     };
                 };
-                /** @description storage_quota_exceeded: The plan's storage is full. */
+                /** @description storage_quota_exceeded: The plan's storage is full. audit_full: The audit log is full. */
                 507: {
                     headers: {
                         [name: string]: unknown;
@@ -1071,7 +1204,7 @@ export interface paths {
                         "application/problem+json": components["schemas"]["Problem"];
                     };
                 };
-                /** @description storage_quota_exceeded: The plan's storage is full. */
+                /** @description storage_quota_exceeded: The plan's storage is full. audit_full: The audit log is full. */
                 507: {
                     headers: {
                         [name: string]: unknown;
@@ -1215,7 +1348,7 @@ export interface paths {
                         "application/problem+json": components["schemas"]["Problem"];
                     };
                 };
-                /** @description storage_quota_exceeded: The plan's storage is full. */
+                /** @description storage_quota_exceeded: The plan's storage is full. audit_full: The audit log is full. */
                 507: {
                     headers: {
                         [name: string]: unknown;
@@ -1328,7 +1461,7 @@ export interface paths {
                         "application/problem+json": components["schemas"]["Problem"];
                     };
                 };
-                /** @description no_quorum: No quorum of nodes answered in time. not_ready: The node is not ready. */
+                /** @description no_quorum: No quorum of nodes answered in time. audit_backlog: What was read waits to be recorded. not_ready: The node is not ready. */
                 503: {
                     headers: {
                         [name: string]: unknown;
@@ -1465,7 +1598,7 @@ export interface paths {
                         "application/problem+json": components["schemas"]["Problem"];
                     };
                 };
-                /** @description storage_quota_exceeded: The plan's storage is full. */
+                /** @description storage_quota_exceeded: The plan's storage is full. audit_full: The audit log is full. */
                 507: {
                     headers: {
                         [name: string]: unknown;
@@ -1674,7 +1807,7 @@ export interface paths {
                         "application/problem+json": components["schemas"]["Problem"];
                     };
                 };
-                /** @description storage_quota_exceeded: The plan's storage is full. */
+                /** @description storage_quota_exceeded: The plan's storage is full. audit_full: The audit log is full. */
                 507: {
                     headers: {
                         [name: string]: unknown;
@@ -2270,7 +2403,7 @@ export interface paths {
                         "application/problem+json": components["schemas"]["Problem"];
                     };
                 };
-                /** @description storage_quota_exceeded: The plan's storage is full. */
+                /** @description storage_quota_exceeded: The plan's storage is full. audit_full: The audit log is full. */
                 507: {
                     headers: {
                         [name: string]: unknown;
@@ -2714,7 +2847,7 @@ export interface paths {
                         "application/problem+json": components["schemas"]["Problem"];
                     };
                 };
-                /** @description storage_quota_exceeded: The plan's storage is full. */
+                /** @description storage_quota_exceeded: The plan's storage is full. audit_full: The audit log is full. */
                 507: {
                     headers: {
                         [name: string]: unknown;
@@ -3530,7 +3663,7 @@ export interface paths {
                         "application/problem+json": components["schemas"]["Problem"];
                     };
                 };
-                /** @description storage_quota_exceeded: The plan's storage is full. */
+                /** @description storage_quota_exceeded: The plan's storage is full. audit_full: The audit log is full. */
                 507: {
                     headers: {
                         [name: string]: unknown;
@@ -3737,7 +3870,7 @@ export interface components {
         };
         Problem: {
             /** @enum {string} */
-            code: "conflict" | "forbidden" | "headers_too_large" | "idempotency_key_reused" | "internal" | "invalid" | "malformed" | "method_not_allowed" | "no_quorum" | "not_found" | "not_ready" | "overrun" | "precondition_failed" | "quota_exceeded" | "rate_limited" | "restore_mismatch" | "restoring" | "resync_required" | "storage_quota_exceeded" | "timeout" | "too_large" | "unauthenticated" | "unsupported_media_type";
+            code: "audit_backlog" | "audit_full" | "conflict" | "forbidden" | "headers_too_large" | "idempotency_key_reused" | "internal" | "invalid" | "malformed" | "method_not_allowed" | "no_quorum" | "not_found" | "not_ready" | "overrun" | "precondition_failed" | "quota_exceeded" | "rate_limited" | "restore_mismatch" | "restoring" | "resync_required" | "storage_quota_exceeded" | "timeout" | "too_large" | "unauthenticated" | "unsupported_media_type";
             detail: string;
             instance: string;
             status: number;

@@ -4,10 +4,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from dataplane.gateways.auth import Caller
+from dataplane.gateways.auth import CALLING, Caller
 from dataplane.gateways.context import LAG_HEADER, SEQUENCE_HEADER, Context
 from dataplane.gateways.errors import Problem, problem_of
 from dataplane.gateways.rest import (
+    audit,
     backups,
     changes,
     cluster,
@@ -23,6 +24,7 @@ from dataplane.gateways.rest import (
     restores,
     transactions,
 )
+from dataplane.gateways.rest.audit import recorded
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.responses import problem_response
 
@@ -39,17 +41,26 @@ PLAIN: dict[tuple[str, ...], dict[str, tuple[str, Plain]]] = {
     ("nodes", "status"): {"GET": ("", cluster.nodes_status)},
     ("nodes", "rejections"): {"GET": ("", rejections.rejections_list)},
     ("encryption",): {"GET": ("", encryption.encryption_show)},
-    ("encryption", "rotate"): {"POST": ("", encryption.encryption_rotate)},
+    ("encryption", "rotate"): {
+        "POST": ("", recorded("encryption.rotate", encryption.encryption_rotate))
+    },
+    ("audit",): {
+        "GET": ("", recorded("audit.read", audit.audit_list)),
+        "PUT": ("", audit.audit_put),
+    },
     ("evidence",): {"GET": ("", evidence.evidence_list)},
     ("gateways",): {"GET": ("", gateways.gateways_list)},
-    ("changes",): {"GET": ("read", changes.changes)},
-    ("collections",): {"GET": ("read", cluster.collections_list)},
-    ("keys",): {"GET": ("", cluster.keys_list)},
+    ("changes",): {"GET": ("read", recorded("changes.read", changes.changes))},
+    ("collections",): {"GET": ("read", recorded("collection.read", cluster.collections_list))},
+    ("keys",): {"GET": ("", recorded("key.read", cluster.keys_list))},
     ("members",): {
         "GET": ("", members.members_list),
         "PUT": ("", members.members_put),
     },
-    ("backup",): {"GET": ("", backups.backup), "POST": ("", backups.backup)},
+    ("backup",): {
+        "GET": ("", recorded("backup.read", backups.backup)),
+        "POST": ("", recorded("backup.read", backups.backup)),
+    },
     ("restore",): {
         "GET": ("", restores.restore_read),
         "PUT": ("", restores.restore_begin),
@@ -69,7 +80,9 @@ NAMED: dict[tuple[str, ...], dict[str, tuple[str, Named]]] = {
         "DELETE": ("", cluster.collection_drop),
     },
     ("collections", "*", "documents"): {"POST": ("write", documents.create)},
-    ("collections", "*", "conflicts"): {"GET": ("read", conflicts.conflicts_list)},
+    ("collections", "*", "conflicts"): {
+        "GET": ("read", recorded("conflict.read", conflicts.conflicts_list))
+    },
     ("collections", "*", "bulk"): {"POST": ("write", documents.bulk)},
     ("collections", "*", "query"): {"POST": ("query", queries.query)},
     ("collections", "*", "aggregate"): {"POST": ("query", queries.aggregate)},
@@ -84,7 +97,7 @@ PLACED: dict[str, dict[str, tuple[str, Placed]]] = {
         "DELETE": ("delete", documents.delete),
     },
     "conflicts": {
-        "GET": ("read", conflicts.conflict_read),
+        "GET": ("read", recorded("conflict.read", conflicts.conflict_read)),
         "POST": ("write", conflicts.conflict_resolve),
     },
 }
@@ -101,6 +114,7 @@ class RestApp:
         context = self._context
         began = time.perf_counter()
         call_class, entered = "other", None
+        CALLING.set(None)
         try:
             page = pages.page_for(context, request)
             if page is not None:
@@ -108,6 +122,7 @@ class RestApp:
             call_class, entered, answer = self._dispatch(request)
             response = await answer
         except Exception as error:  # noqa: BLE001 - the last line before the client
+            audit.note_refusal(context, request, error)
             response = self.failure(error, request.path)
         finally:
             if entered is not None:

@@ -75,6 +75,7 @@ WRITE_ERRORS = (
     "unsupported_media_type",
     "quota_exceeded",
     "storage_quota_exceeded",
+    "audit_full",
 )
 QUERY_ERRORS = (
     "malformed",
@@ -113,6 +114,20 @@ OPERATIONS: tuple[Operation, ...] = (
         "What this node refused of its peers, and why (query: after, limit)",
         (200,),
         ("unauthenticated", "forbidden", "invalid"),
+    ),
+    (
+        "get",
+        "/api/v1/audit",
+        "The audit log (query: since, until, from, to, action, actor, collection, limit, ...)",
+        (200,),
+        ("unauthenticated", "forbidden", "invalid", "no_quorum", "not_ready"),
+    ),
+    (
+        "put",
+        "/api/v1/audit",
+        "What the audit log records and how long it is kept",
+        (200,),
+        ("malformed", *READ_ERRORS, "invalid", "no_quorum"),
     ),
     (
         "get",
@@ -172,7 +187,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/v1/collections/{c}/documents/{id}",
         "Read a document, or prove that there is none",
         (200,),
-        (*DOCUMENT_ERRORS, "quota_exceeded", "rate_limited", "not_ready"),
+        (*DOCUMENT_ERRORS, "quota_exceeded", "rate_limited", "audit_backlog", "not_ready"),
     ),
     (
         "delete",

@@ -7,6 +7,7 @@ from typing import Any, Final, override
 
 from dataplane.documents.values import Json, parse_json_document
 from dataplane.gateways.answers import Answer
+from dataplane.gateways.auditing import Seen
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem
@@ -242,7 +243,9 @@ class DataService(stubs.DataServiceServicer):
         )
         self._context.admission.enter(caller, "read")
         self._context.admission.leave(caller)
-        async with self._context.feeds.open(caller, asked) as feed:
+        with self._context.reporter.reading(Seen("changes.read")):
+            opened = self._context.feeds.open(caller, asked)
+        async with opened as feed:
             yield pb.WatchResponse(place=str(feed.place))
             async for place, events in feed:
                 changes = [_change(event) for event in events]

@@ -21,6 +21,7 @@ from dataplane.gateways.answers import (
     result_body,
     result_problem,
 )
+from dataplane.gateways.auditing import Seen
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import Context
 from dataplane.gateways.errors import error_fields
@@ -132,6 +133,13 @@ async def delete(
 
 async def read(context: Context, caller: Caller, place: Place, reading: Reading) -> Answer:
     """Return a document at the consistency asked for."""
+    with context.reporter.reading(Seen("document.read", *place)) as reading_of:
+        answer = await _read(context, caller, place, reading)
+        reading_of.version_from(answer.facts)
+        return answer
+
+
+async def _read(context: Context, caller: Caller, place: Place, reading: Reading) -> Answer:
     collection, document_id = place
     caller.require("documents:read", collection)
     check_readable_name(collection)

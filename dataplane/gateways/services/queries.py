@@ -6,6 +6,7 @@ from typing import Any, Final
 from dataplane.documents.commands import Barrier, decode_result, encode_op
 from dataplane.documents.values import Json, check_readable_name
 from dataplane.gateways.answers import Answer, result_problem
+from dataplane.gateways.auditing import seen_question
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem, error_fields
@@ -21,11 +22,18 @@ async def query(
     context: Context, caller: Caller, collection: str, body: Json, *, after: int = 0
 ) -> Answer:
     """Answer a query; strong ones run here once this node caught up (decisions 0003 and 0009)."""
+    with context.reporter.reading(seen_question("document.query", collection, body)):
+        return await _query(context, caller, collection, body, after=after)
+
+
+async def _query(
+    context: Context, caller: Caller, collection: str, body: Json, *, after: int
+) -> Answer:
     caller.require("documents:read", collection)
     check_readable_name(collection)
     consistency = _consistency(body)
     parsed = parse_query(collection, body)
-    await _reach(context, after, consistency)
+    await reach(context, after, consistency)
     steps = query_steps(context.state.view, parsed)
     page, sequence = await context.turns.run(_placed(context, steps))
     answer: dict[str, Any] = {
@@ -42,13 +50,20 @@ async def aggregate(
     context: Context, caller: Caller, collection: str, body: Json, *, after: int = 0
 ) -> Answer:
     """Run a pipeline; every collection that it reads must be open to the caller."""
+    with context.reporter.reading(seen_question("document.aggregate", collection, body)):
+        return await _aggregate(context, caller, collection, body, after=after)
+
+
+async def _aggregate(
+    context: Context, caller: Caller, collection: str, body: Json, *, after: int
+) -> Answer:
     caller.require("documents:read", collection)
     check_readable_name(collection)
     consistency = _consistency(body)
     parsed = parse_aggregate(collection, body)
     for name in parsed.reads:
         caller.require("documents:read", name)
-    await _reach(context, after, consistency)
+    await reach(context, after, consistency)
     steps = aggregate_steps(context.state.view, parsed)
     result, sequence = await context.turns.run(_placed(context, steps))
     answer: dict[str, Any] = {"documents": result.documents, "scanned": result.scanned}
@@ -64,7 +79,7 @@ def _consistency(body: dict[str, Any]) -> str:
     return consistency
 
 
-async def _reach(context: Context, after: int, consistency: str) -> None:
+async def reach(context: Context, after: int, consistency: str) -> None:
     """Wait until this node's state holds what the caller must see."""
     if consistency == "strong":
         await catch_up(context)

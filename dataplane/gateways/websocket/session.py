@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, override
 
 from dataplane.documents.values import parse_json_document
 from dataplane.gateways.answers import Answer
+from dataplane.gateways.auditing import Seen
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import LAG_HEADER, Context
 from dataplane.gateways.errors import Problem
@@ -178,7 +179,8 @@ class ApiSession(Session):
         )
         self._context.admission.enter(caller, "read")
         self._context.admission.leave(caller)
-        feed = self._context.feeds.open(caller, asked)
+        with self._context.reporter.reading(Seen("changes.read")):
+            feed = self._context.feeds.open(caller, asked)
         self._stream(frame.id, self._changes(frame.id, feed), feed)
         self._connection.send(plain_frame(frame.id, "subscribed", place=str(feed.place)))
 

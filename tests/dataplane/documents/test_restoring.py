@@ -322,7 +322,7 @@ def test_two_replicas_agree_on_every_step(source):
 
 def test_every_kind_of_row_is_said_to_be_restored_or_not():
     """A new kind of replicated row must be put in `CONTENT`, or here."""
-    own = {b"M", b"G", b"I", b"X", b"K", b"N", b"Q", b"S", b"W", b"U", b"Z", b"E", b"R"}
+    own = {b"M", b"G", b"I", b"X", b"K", b"N", b"Q", b"S", b"W", b"U", b"Z", b"E", b"R", b"A"}
     kinds = {
         value
         for name, value in vars(tables).items()
