@@ -109,6 +109,31 @@ def bulk(collection: str, operations: Sequence[Json]) -> Call:
     return Call("POST", f"{collection_path(collection)}/bulk", body, write=True)
 
 
+def indexes(collection: str) -> Call:
+    """List indexes."""
+    return Call("GET", f"{collection_path(collection)}/indexes")
+
+
+def index_put(collection: str, name: str, definition: Json) -> Call:
+    """Make an index; options that are None are left out."""
+    body = {option: value for option, value in definition.items() if value is not None}
+    return Call("PUT", _index_path(collection, name), body, write=True)
+
+
+def index_get(collection: str, name: str) -> Call:
+    """Read an index."""
+    return Call("GET", _index_path(collection, name))
+
+
+def index_drop(collection: str, name: str) -> Call:
+    """Drop an index."""
+    return Call("DELETE", _index_path(collection, name), write=True)
+
+
+def _index_path(collection: str, name: str) -> str:
+    return f"{collection_path(collection)}/indexes/{_segment(name)}"
+
+
 def transact(operations: Sequence[Json]) -> Call:
     """Do all operations or none."""
     return Call("POST", "/api/v1/transactions", {"operations": list(operations)}, write=True)

@@ -291,6 +291,42 @@ class Client:
         """Drop a collection and all it holds."""
         self._run(Call("DELETE", calls.collection_path(collection), write=True))
 
+    def indexes(self, collection: str) -> list[dict[str, Any]]:
+        """Return the indexes of a collection, with how far they are built."""
+        found: list[dict[str, Any]] = self._run(calls.indexes(collection))["indexes"]
+        return found
+
+    def index_put(
+        self,
+        collection: str,
+        name: str,
+        fields: dict[str, int],
+        *,
+        unique: bool | None = None,
+        sparse: bool | None = None,
+        partial: Json | None = None,
+        expire_after_s: int | None = None,
+    ) -> dict[str, Any]:
+        """Make an index on fields, in their order; it is built in the background."""
+        definition = {
+            "fields": fields,
+            "unique": unique,
+            "sparse": sparse,
+            "partial": partial,
+            "expire_after_s": expire_after_s,
+        }
+        stored: dict[str, Any] = self._run(calls.index_put(collection, name, definition))
+        return stored
+
+    def index_get(self, collection: str, name: str) -> dict[str, Any]:
+        """Return one index."""
+        found: dict[str, Any] = self._run(calls.index_get(collection, name))
+        return found
+
+    def index_drop(self, collection: str, name: str) -> None:
+        """Drop an index."""
+        self._run(calls.index_drop(collection, name))
+
     def keys(self) -> list[dict[str, Any]]:
         """Return the cluster's API keys."""
         found: list[dict[str, Any]] = self._run(Call("GET", "/api/v1/keys"))["keys"]

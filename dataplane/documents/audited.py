@@ -19,8 +19,11 @@ from dataplane.documents.commands import (
     Create,
     Delete,
     Get,
+    IndexDrop,
+    IndexPut,
     KeyPut,
     KeyRevoke,
+    Maintain,
     Op,
     OpenSession,
     OpResult,
@@ -98,6 +101,21 @@ def _collection_drop(op: CollectionDrop) -> Description:
     return Description("collection.drop", op.name, None, None)
 
 
+def _index_put(op: IndexPut) -> Description:
+    facts = {
+        "fields": [list(field) for field in op.fields],
+        "unique": op.unique,
+        "sparse": op.sparse,
+        "partial": op.partial is not None,
+        "expire_after_s": op.expire_after_s,
+    }
+    return Description("index.put", clip(op.collection), clip(op.name), detail_of(facts))
+
+
+def _index_drop(op: IndexDrop) -> Description:
+    return Description("index.drop", clip(op.collection), clip(op.name), None)
+
+
 def _key_put(op: KeyPut) -> Description:
     facts = {
         "name": op.name,
@@ -162,6 +180,8 @@ def _restore_discard(op: RestoreDiscard) -> Description:
 ADMINISTRATIVE: Final[dict[type[Op], Callable[[Any], Description]]] = {
     CollectionPut: _collection_put,
     CollectionDrop: _collection_drop,
+    IndexPut: _index_put,
+    IndexDrop: _index_drop,
     KeyPut: _key_put,
     KeyRevoke: _key_revoke,
     QuotaPut: _quota_put,
@@ -185,11 +205,11 @@ WRITES: Final[dict[type[Op], str]] = {
 """Recorded at `full` and above."""
 
 UNRECORDED: Final[frozenset[type[Op]]] = frozenset(
-    {OpenSession, Get, Barrier, Seal, ReportCalls, ReportAudit, RestoreRows}
+    {OpenSession, Get, Barrier, Seal, Maintain, ReportCalls, ReportAudit, RestoreRows}
 )
 """Of the gateways themselves; that a document was read is recorded when its gateway reports it.
 
-The rows of a restore are what its beginning announced.
+The rows of a restore are what its beginning announced. Maintenance does what was ordered earlier.
 """
 
 REPORTED_ALWAYS: Final = frozenset({"backup.read", "encryption.rotate"})

@@ -7,6 +7,8 @@ import msgspec
 
 from dataplane.documents.commands import CollectionDrop, CollectionPut
 from dataplane.documents.errors import INVALID, NOT_FOUND, Refusal, invalid
+from dataplane.documents.index_definitions import Definition
+from dataplane.documents.indexes import TTL_NAME, Indexes, Saved
 from dataplane.documents.settings import Settings, settings_of
 from dataplane.documents.tables import (
     COLLECTION,
@@ -38,6 +40,7 @@ class Savepoint(NamedTuple):
     rows: dict[str, CollectionRow | None]
     touched: set[str]
     counts: tuple[int, int, int]
+    indexes: Saved
 
 
 class Collections:
@@ -54,6 +57,8 @@ class Collections:
         }
         self._dropped = [key for key, _ in store.iterate(DROPPED)]
         self._touched: set[str] = set()
+        names = {row.id: name for name, row in self.rows.items()}
+        self.indexes = Indexes(store, meta, names)
 
     def touch(self, name: str, now_us: int) -> CollectionRow:
         """Return a collection that is about to change, creating it when it is new.
@@ -82,7 +87,7 @@ class Collections:
         self._touched.add(name)
         return row
 
-    def put(self, operation: CollectionPut, now_us: int) -> bool:
+    def put(self, batch: Batch, operation: CollectionPut, now_us: int) -> bool:
         """Create a collection or replace its options; say whether it is new.
 
         Raises:
@@ -91,13 +96,34 @@ class Collections:
         if len(operation.options) > OPTIONS_BYTES_MAX:
             raise invalid("/", f"options are over {OPTIONS_BYTES_MAX} bytes")
         options = check_document(operation.options, reserved=False)
-        settings_of(options)
+        seconds = settings_of(options).ttl_s
         check_collection_name(operation.name)
         new = operation.name not in self.rows
         row = self.touch(operation.name, now_us)
+        self._expire_after(batch, operation.name, seconds)
         row.options = options
         row.updated_us = now_us
         return new
+
+    def _expire_after(self, batch: Batch, name: str, seconds: int | None) -> None:
+        """Let documents expire so long after they were last written, or no more."""
+        wanted = None if seconds is None else Definition((), expire_after_s=seconds)
+        known = self.indexes.find(name, TTL_NAME)
+        if known is not None and known.definition != wanted:
+            self.indexes.drop(batch, name, TTL_NAME)
+        if wanted is not None:
+            self.create_index(name, TTL_NAME, wanted)
+
+    def create_index(self, collection: str, name: str, asked: Definition) -> bool:
+        """Make an index; say whether it is new.
+
+        Raises:
+            Refusal: `not_found`, `conflict`, `invalid`.
+        """
+        row = self.rows.get(collection)
+        if row is None or collection in SYSTEM_COLLECTIONS:
+            raise Refusal(NOT_FOUND, "no such collection")
+        return self.indexes.create((collection, row.id, name), asked)
 
     def drop(self, batch: Batch, operation: CollectionDrop) -> int:
         """Forget a collection at once and queue its documents; return the bytes it held.
@@ -111,6 +137,7 @@ class Collections:
         if row is None:
             raise Refusal(NOT_FOUND, "no such collection")
         del self.prefixes[operation.name]
+        self.indexes.drop_all(batch, operation.name)
         self._touched.discard(operation.name)
         self._meta.documents -= row.documents
         self._meta.version_floor = max(self._meta.version_floor, row.version_max)
@@ -120,6 +147,7 @@ class Collections:
     def clear(self, batch: Batch) -> None:
         """Forget every collection, those of the cluster too, and queue all documents."""
         for name, row in sorted(self.rows.items()):
+            self.indexes.drop_all(batch, name)
             self._meta.documents -= row.documents
             self._meta.bytes -= row.bytes
             self._meta.version_floor = max(self._meta.version_floor, row.version_max)
@@ -146,12 +174,13 @@ class Collections:
         found = {name: self.rows.get(name) for name in names}
         rows = {name: row and msgspec.structs.replace(row) for name, row in found.items()}
         counts = meta.bytes, meta.documents, meta.next_collection
-        return Savepoint(rows, set(self._touched), counts)
+        return Savepoint(rows, set(self._touched), counts, self.indexes.save(rows))
 
     def restore(self, savepoint: Savepoint) -> None:
         """Let everything stand as it stood."""
         self._meta.bytes, self._meta.documents, self._meta.next_collection = savepoint.counts
         self._touched = savepoint.touched
+        self.indexes.restore(savepoint.indexes)
         for name, row in savepoint.rows.items():
             if row is not None:
                 self.rows[name] = row
@@ -184,6 +213,7 @@ class Collections:
         for name in sorted(self._touched):
             batch.put(COLLECTION + name.encode(), encode_row(self.rows[name]))
         self._touched.clear()
+        self.indexes.write(batch)
 
     def records(self) -> list[CollectionRecord]:
         """Return every collection in name order."""

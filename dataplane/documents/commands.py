@@ -174,6 +174,31 @@ class CollectionDrop(Operation, frozen=True):
     idempotency: bytes | None = None
 
 
+class IndexPut(Operation, frozen=True):
+    """Make an index of a collection that is there (`index_definitions.Definition`)."""
+
+    collection: str
+    name: str
+    fields: tuple[tuple[str, int], ...]
+    unique: bool = False
+    sparse: bool = False
+    partial: bytes | None = None
+    expire_after_s: int | None = None
+    idempotency: bytes | None = None
+
+
+class IndexDrop(Operation, frozen=True):
+    """Drop an index."""
+
+    collection: str
+    name: str
+    idempotency: bytes | None = None
+
+
+class Maintain(Operation, frozen=True):
+    """Do a larger step of what is left to be done (`maintenance.py`), before this batch."""
+
+
 class KeyPut(Operation, frozen=True):
     """Create or replace an API key record; `hash` is the SHA-256 of the whole token.
 
@@ -325,6 +350,9 @@ type Op = (
     | Seal
     | CollectionPut
     | CollectionDrop
+    | IndexPut
+    | IndexDrop
+    | Maintain
     | KeyPut
     | KeyRevoke
     | QuotaPut
@@ -338,11 +366,12 @@ type Op = (
     | ReportAudit
 )
 
-READ_ONLY: Final = (Get, Barrier, Seal)
+READ_ONLY: Final = (Get, Barrier, Seal, Maintain)
 WHILE_RESTORING: Final = (
     OpenSession,
     Barrier,
     Seal,
+    Maintain,
     KeyPut,
     KeyRevoke,
     QuotaPut,

@@ -22,8 +22,11 @@ from dataplane.documents.commands import (
     Create,
     Delete,
     Get,
+    IndexDrop,
+    IndexPut,
     KeyPut,
     KeyRevoke,
+    Maintain,
     Op,
     OpenSession,
     Patch,
@@ -40,6 +43,7 @@ from dataplane.documents.commands import (
     session_id,
 )
 from dataplane.documents.conflicts import POLICIES, POLICY_OPTION
+from dataplane.documents.settings import TTL_OPTION
 from dataplane.documents.state import StateMachine
 from dataplane.documents.types import Genesis
 from dataplane.documents.values import pack_document
@@ -52,6 +56,8 @@ SESSION: Final = session_id(CLIENT, b"nonce")
 NAMES: Final = ("a", "b", "é", "e\u0301", "ß", "İ", "z", "n", "list", "0")
 NUMBERS: Final = (0, 1, -1, 2**53 + 1, 2**63 - 1, -(2**63), 0.1, -0.0, 1e308, 5e-324, 1.0, 1 / 3)
 TEXTS: Final = ("", "a", "é", "e\u0301", "İstanbul", "\U0001f600", "\x00")
+PATHS: Final = ("n", "a", "b", "list", "a.b", "list.0", "é", "_updated")
+INDEX_NAMES: Final = ("first", "second", "third")
 OPERATORS: Final = ("$set", "$unset", "$inc", "$mul", "$min", "$max", "$push", "$pull", "$addToSet")
 
 
@@ -160,10 +166,29 @@ class LogMaker:
         key = blake3(b"%d" % draw.below(4_000)).digest() if draw.below(2) else None
         return Transact(tuple(steps), key)
 
+    def _index(self) -> Op:
+        draw = self._draw
+        place = draw.pick(("one", "two", "three")), draw.pick(INDEX_NAMES)
+        match draw.below(8):
+            case 0:
+                return Maintain()
+            case 1 | 2:
+                return IndexDrop(*place)
+            case 3:
+                return IndexPut(*place, (("_updated", 1),), expire_after_s=draw.below(600))
+            case _:
+                paths = {draw.pick(PATHS): draw.pick((1, -1)) for _ in range(1 + draw.below(3))}
+                partial = pack_document({draw.pick(NAMES): {"$gt": draw.pick(NUMBERS)}})
+                chosen = draw.pick((None, partial))
+                unique, sparse = draw.below(4) == 0, draw.below(3) == 0
+                return IndexPut(*place, tuple(paths.items()), unique, sparse, chosen)
+
     def _other(self) -> Op:  # noqa: PLR0911 - one of many
         draw = self._draw
         collection = draw.pick(("one", "two", "three"))
-        match draw.below(13):
+        match draw.below(16):
+            case 13 | 14 | 15:
+                return self._index()
             case 8 | 9 | 10 | 11:
                 return self._transaction()
             case 0:
@@ -171,7 +196,8 @@ class LogMaker:
             case 12:
                 return AuditPut(draw.pick(LEVELS), records_max=draw.pick((None, 256)))
             case 1 | 2:
-                options = self._object([(POLICY_OPTION, draw.pick(POLICIES))])
+                ttl = draw.pick((None, None, 300))
+                options = self._object([(POLICY_OPTION, draw.pick(POLICIES)), (TTL_OPTION, ttl)])
                 return CollectionPut(collection, pack_document(options))
             case 3 if self.conflicts:
                 conflict = draw.pick(self.conflicts)

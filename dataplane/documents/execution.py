@@ -22,8 +22,11 @@ from dataplane.documents.commands import (
     Create,
     Delete,
     Get,
+    IndexDrop,
+    IndexPut,
     KeyPut,
     KeyRevoke,
+    Maintain,
     MalformedOperationError,
     Op,
     OpenSession,
@@ -70,6 +73,7 @@ from dataplane.documents.errors import (
     Refusal,
     invalid,
 )
+from dataplane.documents.index_definitions import check_index_name, definition_of
 from dataplane.documents.keys import Keys
 from dataplane.documents.membership import Membership
 from dataplane.documents.operators import apply_update
@@ -112,7 +116,7 @@ class Execution:
         self._collections = collections
         self._keys = keys
         self._accounting = accounting
-        self._writing = Writing(meta, collections, accounting)
+        self.writing = self._writing = Writing(meta, collections, accounting)
         self._membership = membership
         self._restoring = restoring
         self.idempotency_used: list[bytes] = []
@@ -130,6 +134,9 @@ class Execution:
             Seal: self._barrier,
             CollectionPut: self._collection_put,
             CollectionDrop: self._collection_drop,
+            IndexPut: self._index_put,
+            IndexDrop: self._index_drop,
+            Maintain: self._barrier,
             KeyPut: self._key_put,
             KeyRevoke: self._key_revoke,
             QuotaPut: self._quota_put,
@@ -369,11 +376,22 @@ class Execution:
         check_basis(operation)
         return self.document_key(operation)
 
-    def _barrier(self, _batch: Batch, _operation: Barrier | Seal) -> OpResult:
+    def _barrier(self, _batch: Batch, _operation: Barrier | Seal | Maintain) -> OpResult:
         return OpResult(200)
 
-    def _collection_put(self, _batch: Batch, operation: CollectionPut) -> OpResult:
-        new = self._collections.put(operation, self._meta.now_ms * 1000)
+    def _index_put(self, _batch: Batch, operation: IndexPut) -> OpResult:
+        new = self._collections.create_index(
+            operation.collection, operation.name, definition_of(operation)
+        )
+        return OpResult(201 if new else 200, id=operation.name)
+
+    def _index_drop(self, batch: Batch, operation: IndexDrop) -> OpResult:
+        check_index_name(operation.name)
+        self._collections.indexes.drop(batch, operation.collection, operation.name)
+        return OpResult(204, id=operation.name)
+
+    def _collection_put(self, batch: Batch, operation: CollectionPut) -> OpResult:
+        new = self._collections.put(batch, operation, self._meta.now_ms * 1000)
         return OpResult(201 if new else 200, id=operation.name)
 
     def _collection_drop(self, batch: Batch, operation: CollectionDrop) -> OpResult:

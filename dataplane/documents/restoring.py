@@ -25,6 +25,8 @@ from dataplane.documents.errors import (
     Refusal,
     invalid,
 )
+from dataplane.documents.index_restoring import check_index_row, forget_rows, renew_rows
+from dataplane.documents.indexes import INDEXES_MAX
 from dataplane.documents.settings import settings_of
 from dataplane.documents.tables import (
     COLLECTION,
@@ -186,6 +188,7 @@ class Restoring:
         highest = max((known.id for known in row.collections.values()), default=0)
         meta.next_collection = max(meta.next_collection, row.next_collection, highest + 1)
         meta.version_floor = max(meta.version_floor, row.version_floor)
+        renew_rows(batch, meta)
         finished = msgspec.structs.replace(
             row, state=DONE, sequence=meta.applied, at_ms=meta.now_ms, collections={}, last={}
         )
@@ -204,6 +207,7 @@ class Restoring:
             self._collections.sweep_later(batch, name, known.id)
             self._meta.documents -= known.documents
             self._meta.bytes -= known.bytes
+        forget_rows(batch)
         batch.delete(RESTORE)
         self._row, self.is_over = None, True
         return OpResult(204, id=restore.hex())
@@ -247,6 +251,8 @@ class _Part:
                 self._collection(key, value)
             elif key[:1] == DOCUMENT:
                 self._document(key, value)
+            else:
+                self._index(key, value)
             self._last[letter] = key_hash
             entry = hash_entry(key_hash, value)
             self._chains[letter] = blake3(self._chains[letter] + entry).digest()
@@ -289,6 +295,15 @@ class _Part:
         known.bytes += size_bytes
         self.documents += 1
         self.size_bytes += size_bytes
+
+    def _index(self, key: bytes, value: bytes) -> None:
+        known = self._by_id.get(int.from_bytes(key[1 : tables.DOCUMENT_KEY_BYTES], "big"))
+        if known is None or known.is_system:
+            raise invalid("/rows", "an index of no collection: collections come first")
+        known.indexes += 1
+        if known.indexes > INDEXES_MAX:
+            raise invalid("/rows", f"a collection with more than {INDEXES_MAX} indexes")
+        check_index_row(key[tables.DOCUMENT_KEY_BYTES :], value)
 
     def result(self) -> RestoreRow:
         """Return the row that says how far the restore is now."""

@@ -6,11 +6,13 @@ from typing import Final
 
 from dataplane.documents.conflicts import POLICY_OPTION, REJECT, check_options
 from dataplane.documents.errors import Refusal, invalid
+from dataplane.documents.index_definitions import check_seconds
 from dataplane.documents.schemas import Schema, compile_schema
 from dataplane.documents.values import unpack_document
 
 SCHEMA_OPTION: Final = "schema"
 VALIDATION_OPTION: Final = "validation"
+TTL_OPTION: Final = "ttl"
 STRICT: Final = "strict"
 MODERATE: Final = "moderate"
 """Documents that do not fit, because they were there before the schema, may go on not to fit."""
@@ -25,6 +27,8 @@ class Settings:
     policy: str
     schema: Schema | None
     validation: str
+    ttl_s: int | None = None
+    """Seconds after its last write at which a document expires."""
 
     def check(self, body: bytes, old: bytes | None = None) -> None:
         """Refuse a document that does not fit the schema; `old` is what it replaces.
@@ -61,4 +65,8 @@ def settings_of(options: bytes) -> Settings:
         raise invalid(f"/{VALIDATION_OPTION}", f"one of {', '.join(VALIDATIONS)}")
     schema = given.get(SCHEMA_OPTION)
     compiled = None if schema is None else compile_schema(schema)
-    return Settings(str(given.get(POLICY_OPTION, REJECT)), compiled, str(validation))
+    seconds = given.get(TTL_OPTION)
+    if seconds is not None:
+        check_seconds(seconds, f"/{TTL_OPTION}")
+    policy = str(given.get(POLICY_OPTION, REJECT))
+    return Settings(policy, compiled, str(validation), seconds)

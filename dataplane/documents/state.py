@@ -18,6 +18,7 @@ from dataplane.documents.collections import Collections
 from dataplane.documents.commands import (
     READ_ONLY,
     Attributed,
+    Maintain,
     MalformedOperationError,
     Op,
     OpenSession,
@@ -28,6 +29,7 @@ from dataplane.documents.commands import (
 )
 from dataplane.documents.execution import IDEMPOTENCY_MS, Execution
 from dataplane.documents.keys import Keys
+from dataplane.documents.maintenance import STEP, TICK, Budget, Maintenance
 from dataplane.documents.membership import Membership
 from dataplane.documents.replicated import ReplicatedStore
 from dataplane.documents.restoring import Restoring
@@ -88,6 +90,13 @@ class StateMachine(Executor):
             audit=self._audit,
         )
         self.view.audit = AuditLog(store, self._audit.ends)
+        self.maintenance = Maintenance(
+            store,
+            self._meta,
+            self._execution.writing,
+            collections=self._collections,
+            restoring=self._restoring,
+        )
         self._oldest_expiry = _oldest_expiry(store)
         # Gateways hold on to the view, so there is one for the life of the state machine.
         parts = (
@@ -98,6 +107,7 @@ class StateMachine(Executor):
             self._restoring,
         )
         self.view.show(store, self._meta, parts)
+        self.view.maintenance = self.maintenance
         self.view.session_count = len(self._sessions)
         self.view.wake()
 
@@ -118,6 +128,8 @@ class StateMachine(Executor):
         batch = Batch(self._store)
         decoded = [[_decode(data) for data in request.ops] for request in requests]
         self._begin(batch)
+        if self.maintenance.is_due(meta.now_ms):
+            self.maintenance.step(batch, _budget(decoded))
         self._prefetch(batch, decoded)
         results = tuple(
             [
@@ -265,6 +277,11 @@ def _decode(data: bytes) -> Decoded:
         return decode_op(data)
     except MalformedOperationError as error:
         return error
+
+
+def _budget(decoded: list[list[Decoded]]) -> Budget:
+    asked = any(isinstance(op, Maintain) for operations in decoded for op in operations)
+    return TICK if asked else STEP
 
 
 def _oldest_expiry(store: KeyValueStore) -> int | None:

@@ -31,6 +31,10 @@ MEMBERSHIP: Final = b"E"
 RESTORE: Final = b"R"
 AUDIT: Final = b"A"
 """Audit records; `wire.audit.ENDS_KEY` names the row of the ends of their chain."""
+INDEX: Final = b"L"
+INDEX_ENTRY: Final = b"O"
+INDEX_EXPIRY: Final = b"T"
+INDEX_DROPPED: Final = b"Y"
 
 _HEADER: Final = struct.Struct("<QQQ")
 HEADER_BYTES: Final = _HEADER.size
@@ -62,6 +66,7 @@ class MetaRow(Row):
     version_floor: int = 0
     usage_window_ms: int = 3_600_000
     window_start_ms: int = 0
+    next_index: int = 1
 
 
 class MembershipRow(Row):
@@ -88,6 +93,23 @@ class CollectionRow(Row):
     version_max: int
     documents: int = 0
     bytes: int = 0
+
+
+class IndexRow(Row):
+    """One index; of its collection the documents up to the id `place` are in it."""
+
+    id: int
+    created_us: int
+    definition: bytes
+    state: str = "building"
+    place: bytes = b""
+    built: int = 0
+    entries: int = 0
+    bytes: int = 0
+    multikey: int = 0
+    """The fields, as bits, in which some document had several values."""
+    failure: tuple[str, ...] = ()
+    """Why it could not be built, and the ids of the documents that stood in the way."""
 
 
 class KeyRow(Row):
@@ -129,6 +151,7 @@ class RestoredCollection(Row):
     is_system: bool
     documents: int = 0
     bytes: int = 0
+    indexes: int = 0
 
     @property
     def is_whole(self) -> bool:
@@ -252,6 +275,7 @@ _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 decode_meta = msgspec.msgpack.Decoder(MetaRow).decode
 decode_membership = msgspec.msgpack.Decoder(MembershipRow).decode
 decode_collection = msgspec.msgpack.Decoder(CollectionRow).decode
+decode_index = msgspec.msgpack.Decoder(IndexRow).decode
 decode_key = msgspec.msgpack.Decoder(KeyRow).decode
 decode_quota = msgspec.msgpack.Decoder(QuotaRow).decode
 decode_session = msgspec.msgpack.Decoder(SessionRow).decode

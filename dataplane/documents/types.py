@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -219,6 +219,30 @@ class CollectionRecord(msgspec.Struct, frozen=True):
     updated_us: int
     options: bytes
     bytes: int
+
+
+class IndexRecord(msgspec.Struct, frozen=True):
+    """An index as the view returns it; `body` is the definition as JSON has it."""
+
+    id: int
+    name: str
+    fields: tuple[tuple[str, int], ...]
+    unique: bool
+    sparse: bool
+    partial: bytes | None
+    body: dict[str, Any]
+    state: str
+    """"building", "ready" or "failed"."""
+    built: int
+    """Documents looked at by the build, out of `documents`."""
+    documents: int
+    entries: int
+    bytes: int
+    multikey: int
+    """The fields, as bits, in which some document had several values."""
+    failure: tuple[str, ...]
+    """Why it failed, and the ids of the documents that stood in the way."""
+    created_us: int
 
 
 class KeyRecord(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from dataplane.documents.capture import Capture
 from dataplane.documents.changes import Changes
 from dataplane.documents.collections import Collections
 from dataplane.documents.keys import Keys
+from dataplane.documents.maintenance import Maintenance
 from dataplane.documents.proving import prove_document, prove_row
 from dataplane.documents.restoring import Restoring
 from dataplane.documents.settings import Settings
@@ -19,6 +20,7 @@ from dataplane.documents.tables import (
 from dataplane.documents.types import (
     CollectionRecord,
     DocumentRecord,
+    IndexRecord,
     KeyRecord,
     QuotaRecord,
     RestoreRecord,
@@ -34,6 +36,8 @@ class StateView:
     """Reads of one state machine; use it in the thread that applies, between two batches."""
 
     audit: AuditLog
+    maintenance: Maintenance
+    """What is left to be done beside requests."""
 
     def __init__(self) -> None:
         self.watchers: list[Callable[[], None]] = []
@@ -96,7 +100,7 @@ class StateView:
 
     def capture(self) -> Capture:
         """Return the documents as they are now, to be read while the state goes on."""
-        return Capture(self._store, self._collections.prefixes)
+        return Capture(self._store, self._collections)
 
     def collection(self, name: str) -> CollectionRecord | None:
         """Return one collection."""
@@ -109,6 +113,11 @@ class StateView:
     def settings(self, name: str) -> Settings:
         """Return what the options of a collection mean."""
         return self._collections.settings(name)
+
+    def indexes(self, collection: str) -> list[IndexRecord]:
+        """Return the indexes of a collection in name order."""
+        row = self._collections.rows.get(collection)
+        return [] if row is None else self._collections.indexes.records(collection, row.documents)
 
     def key(self, key_id: str) -> KeyRecord | None:
         """Return one API key; a revoked one is absent, an expired one is not."""

@@ -14,6 +14,7 @@ class Writing:
         self._meta = meta
         self._collections = collections
         self._accounting = accounting
+        self._indexes = collections.indexes
 
     def insert(self, batch: Batch, place: tuple[str, str], body: bytes) -> OpResult:
         """Put a document that is not there.
@@ -31,9 +32,11 @@ class Writing:
         now = self._meta.now_ms * 1000
         collection = self._collections.touch(name, now)
         version = collection.floor + 1
+        row = tables.encode_document_row(version, now, now, body)
+        if name in self._indexes.of:
+            self._index(batch, place, (None, row), size)
         collection.version_max = max(collection.version_max, version)
         self._count(collection, documents=1, size=size)
-        row = tables.encode_document_row(version, now, now, body)
         batch.put(self._collections.prefixes[name] + encoded_id, row)
         batch.documents.append(("insert", name, document_id, version, row))
         return OpResult(201, None, document_id, version, now, now)
@@ -58,9 +61,11 @@ class Writing:
         collection = self._collections.touch(name, now)
         old_version, created_us, _ = tables.decode_document_header(old)
         version = old_version + 1
+        row = tables.encode_document_row(version, created_us, now, body)
+        if name in self._indexes.of:
+            self._index(batch, place, (old, row), size)
         collection.version_max = max(collection.version_max, version)
         self._count(collection, documents=0, size=size)
-        row = tables.encode_document_row(version, created_us, now, body)
         batch.put(self._collections.prefixes[name] + document_id.encode(), row)
         batch.documents.append((change, name, document_id, version, row))
         document = body if change == "update" else None
@@ -70,6 +75,8 @@ class Writing:
         """Remove the row that is there."""
         name, document_id = place
         collection = self._collections.touch(name, self._meta.now_ms * 1000)
+        if name in self._indexes.of:
+            self._index(batch, place, (old, None), 0)
         version = tables.decode_document_header(old)[0]
         # The next life of this id, or of any other, starts above: an ETag is never seen twice.
         collection.floor = max(collection.floor, version)
@@ -82,6 +89,22 @@ class Writing:
         """Note that a collection was dropped with all it held."""
         self._meta.bytes -= held_bytes
         batch.documents.append(("drop", name, "", 0, None))
+
+    def _index(
+        self,
+        batch: Batch,
+        place: tuple[str, str],
+        change: tuple[bytes | None, bytes | None],
+        size: int,
+    ) -> None:
+        """Change the indexes of a document that grows by `size`, before anything else changes.
+
+        Raises:
+            Refusal: A value must be unique and is not, cannot be indexed, or there is no room.
+        """
+        edits = self._indexes.prepare(batch, place, *change)
+        self._accounting.check(size + sum([edit.size for edit in edits]))
+        self._indexes.apply(batch, edits)
 
     def _count(self, collection: CollectionRow, *, documents: int, size: int) -> None:
         collection.updated_us = self._meta.now_ms * 1000

@@ -23,6 +23,7 @@ from dataplane.gateways.front import SWITCHES, Front
 from dataplane.gateways.rest.http import HttpServer
 from dataplane.node.encryption import Encryption, open_keyring, open_store
 from dataplane.node.figures import NodeFigures
+from dataplane.node.maintaining import Maintainer
 from dataplane.node.usage import UsageReporter
 from dataplane.ports import Clock, SystemClock
 from dataplane.replication.configuration import member_of
@@ -213,6 +214,8 @@ class Node:
         if self._spec.grpc_port is not None:
             await self._start_rpc(self._spec.grpc_port)
         self._run_beside(self._report_calls())
+        maintainer = Maintainer(self._context, self._state.view, self._clock, self._spec.node_id)
+        self._run_beside(maintainer.run())
         self._run_beside(self._encryption.run())
         self._run_beside(self._context.reporter.run(self._context.submit))
         if self._spec.usage is not None:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple, assert_never
 
 from dataplane.documents.ordering import sort_key
+from dataplane.documents.paths import LONG, MISSING, terminals
 from dataplane.documents.tables import (
     HEADER_BYTES,
     decode_document_header,
@@ -36,8 +37,6 @@ from dataplane.query.nodes import (
     Test,
 )
 from dataplane.query.values import (
-    LONG,
-    MISSING,
     NUMBERS,
     among,
     falling_key,
@@ -46,7 +45,6 @@ from dataplane.query.values import (
     ordered,
     rising_key,
     same_as,
-    terminals,
 )
 from dataplane.query.work import weigh
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any, Final
 
 from dataplane.documents.capture import Capture
+from dataplane.documents.paths import MISSING
 from dataplane.documents.rendering import render_document
 from dataplane.documents.tables import decode_document_row, document_id
 from dataplane.documents.view import StateView
@@ -29,7 +30,7 @@ from dataplane.query.types import (
     QueryPage,
     QueryRequest,
 )
-from dataplane.query.values import MISSING, greatest, least
+from dataplane.query.values import greatest, least
 from dataplane.query.work import Work
 
 type Row = tuple[bytes, bytes]

@@ -6,10 +6,11 @@ from functools import reduce
 from typing import Any, Final, NamedTuple
 
 from dataplane.documents.ordering import sort_key
+from dataplane.documents.paths import MISSING
 from dataplane.documents.values import INT_MAX, INT_MIN
 from dataplane.query.filters import fail
 from dataplane.query.types import QueryTooCostlyError
-from dataplane.query.values import MISSING, NUMBERS, order_key
+from dataplane.query.values import NUMBERS, order_key
 from dataplane.query.work import weigh
 
 type Run = Callable[..., Any]

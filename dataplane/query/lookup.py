@@ -5,12 +5,12 @@ from typing import Any
 
 from dataplane.documents.capture import Capture
 from dataplane.documents.ordering import SortKey, sort_key
+from dataplane.documents.paths import MISSING, terminals
 from dataplane.documents.rendering import render_document
 from dataplane.documents.tables import decode_document_row, document_id
 from dataplane.query.pipeline import Lookup
 from dataplane.query.projection import with_value
 from dataplane.query.types import Document
-from dataplane.query.values import MISSING, terminals
 from dataplane.query.work import Work, weigh
 
 type Batches = Iterator[list[Document]]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from dataplane.query.rows import META
+from dataplane.documents.partial_reading import META
 from dataplane.query.types import Document
 
 type Tree = dict[str, "Tree | None"]

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any, Final, TypedDict
+from typing import Any, Final
 
 import msgspec
 
+from dataplane.documents.partial_reading import META, partial_decoder
+from dataplane.documents.paths import MISSING
 from dataplane.documents.rendering import render_document, timestamp
 from dataplane.documents.tables import (
     HEADER_BYTES,
@@ -17,10 +19,8 @@ from dataplane.documents.tables import (
 from dataplane.documents.values import unpack_document
 from dataplane.query.compiler import SHAPES_MAX, Code
 from dataplane.query.types import Document
-from dataplane.query.values import MISSING
 
 _UNFIT: Final = re.compile(r'[\\"\x00-\x1f]')
-META: Final = ("_id", "_version", "_created", "_updated")
 
 
 class RowShape:
@@ -64,7 +64,7 @@ def document_reader(names: Iterable[str] | None) -> Callable[[bytes, bytes], Doc
     if names is None:
         return lambda key, stored: render_document(decode_document_row(document_id(key), stored))
     own = tuple(sorted(set(names) - set(META)))
-    decode = _partial_decoder(own) if own else lambda _body: {}
+    decode = partial_decoder(own) if own else lambda _body: {}
     meta = [(name, _META_READERS[name]) for name in META if name in set(names)]
     if not meta:
         return lambda _key, stored: decode(stored[HEADER_BYTES:])
@@ -82,15 +82,6 @@ _META_READERS: Final[dict[str, Callable[[bytes, bytes], Any]]] = {
     "_created": lambda _key, stored: timestamp(decode_document_header(stored)[1]),
     "_updated": lambda _key, stored: timestamp(decode_document_header(stored)[2]),
 }
-
-
-@lru_cache(SHAPES_MAX)
-def _partial_decoder(names: tuple[str, ...]) -> Callable[[bytes], Document]:
-    # A typed dict decodes to a plain one, of the named members only.
-    make: Any = TypedDict
-    shape = make("shape", dict.fromkeys(names, Any), total=False)
-    decode: Callable[[bytes], Document] = msgspec.msgpack.Decoder(shape).decode
-    return decode
 
 
 @lru_cache(SHAPES_MAX)

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, assert_never
 
+from dataplane.documents.paths import MISSING
 from dataplane.query.compiler import Code, filter_text
 from dataplane.query.expressions import Expression, expression_text
 from dataplane.query.functions import COMPUTED_BYTES_MAX
@@ -29,7 +30,6 @@ from dataplane.query.pipeline import (
 from dataplane.query.projection import drop, keep, tree_of, with_value, without_value
 from dataplane.query.sorting import Entry, Firsts, entry_text
 from dataplane.query.types import SLICE_BYTES, Document, QueryTooCostlyError
-from dataplane.query.values import MISSING
 from dataplane.query.work import Work, weigh
 
 type Batches = Iterator[list[Document]]

@@ -1,49 +1,12 @@
 """What generated code calls: the parts of tests and sort keys that do not fit one expression."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final, override
 
 from dataplane.documents.ordering import RANK_BOOL, RANK_NULL, RANK_NUMBER, rank, sort_key
+from dataplane.documents.paths import LONG, MISSING, Spend, terminals
 
-type Spend = Callable[[list[Any]], bool]
-"""Counts the looking through a long array as work; it is true, to stand in conditions."""
-
-MISSING: Final = object()
-LONG: Final = 64
-"""Arrays from so many elements on are counted as work."""
 NUMBERS: Final = frozenset({int, float})
-_INDEX_DIGITS_MAX: Final = 7
-
-
-def terminals(value: Any, path: tuple[str, ...], spend: Spend | None = None) -> Iterator[Any]:
-    """Yield what a path leads to inside a value, `MISSING` where an object lacks the name.
-
-    An array on the way leads to the element its index names and into each object it holds.
-    `spend` is told of long ones.
-    """
-    for depth, name in enumerate(path):
-        if type(value) is dict:
-            value = value.get(name, MISSING)
-        elif type(value) is list:
-            if spend is not None and len(value) >= LONG:
-                spend(value)
-            index = index_of(name)
-            if index is not None and index < len(value):
-                yield from terminals(value[index], path[depth + 1 :], spend)
-            for item in value:
-                if type(item) is dict:
-                    yield from terminals(item, path[depth:], spend)
-            return
-        else:
-            yield MISSING
-            return
-    yield value
-
-
-def index_of(name: str) -> int | None:
-    """Return the index of an array that a part of a path names, None when it names none."""
-    plain = name.isascii() and name.isdigit() and len(name) <= _INDEX_DIGITS_MAX
-    return int(name) if plain else None
 
 
 def same_as(operand: Any) -> Callable[[Any], bool]:

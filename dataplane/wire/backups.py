@@ -107,9 +107,10 @@ def decode_record(data: bytes) -> AnyRecord:
 # --- Restoring ------------------------------------------------------------------------------------
 
 COLLECTION: Final = b"C"
-CONTENT: Final = (COLLECTION, b"D")
-"""What the keys of rows begin with that a restore brings back: collections and documents.
+CONTENT: Final = (COLLECTION, b"D", b"L")
+"""What the keys of rows begin with that a restore brings back: collections, documents, indexes.
 
+Of indexes only what they are: their entries are made anew.
 Everything else belongs to the cluster it is of: sessions, members, limits, counts, API keys.
 """
 

@@ -17,6 +17,7 @@ from dataplane.gateways.rest import (
     encryption,
     evidence,
     gateways,
+    indexes,
     members,
     pages,
     queries,
@@ -80,6 +81,7 @@ NAMED: dict[tuple[str, ...], dict[str, tuple[str, Named]]] = {
         "DELETE": ("", cluster.collection_drop),
     },
     ("collections", "*", "documents"): {"POST": ("write", documents.create)},
+    ("collections", "*", "indexes"): {"GET": ("read", indexes.indexes_list)},
     ("collections", "*", "conflicts"): {
         "GET": ("read", recorded("conflict.read", conflicts.conflicts_list))
     },
@@ -95,6 +97,11 @@ PLACED: dict[str, dict[str, tuple[str, Placed]]] = {
         "PUT": ("write", documents.put),
         "PATCH": ("write", documents.patch),
         "DELETE": ("delete", documents.delete),
+    },
+    "indexes": {
+        "GET": ("read", indexes.index_read),
+        "PUT": ("admin", indexes.index_put),
+        "DELETE": ("", indexes.index_drop),
     },
     "conflicts": {
         "GET": ("read", recorded("conflict.read", conflicts.conflict_read)),

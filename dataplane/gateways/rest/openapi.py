@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from dataplane.gateways.errors import TITLES
-from dataplane.gateways.rest.questions import QUESTIONS, json_content
+from dataplane.gateways.rest.questions import INDEX_BODY, QUESTIONS, json_content
 from dataplane.gateways.rest.transactions import TRANSACTION_ANSWER, TRANSACTION_BODY
 from dataplane.gateways.services.reads import CONSISTENCIES
 from dataplane.wire.proofs import Proof
@@ -167,6 +167,28 @@ OPERATIONS: tuple[Operation, ...] = (
     ("get", "/api/v1/collections", "Collections", (200,), ("unauthenticated", "forbidden")),
     ("put", "/api/v1/collections/{c}", "Create a collection", (201, 200), WRITE_ERRORS),
     ("delete", "/api/v1/collections/{c}", "Drop a collection", (204,), DOCUMENT_ERRORS),
+    ("get", "/api/v1/collections/{c}/indexes", "Its indexes", (200,), DOCUMENT_ERRORS),
+    (
+        "get",
+        "/api/v1/collections/{c}/indexes/{name}",
+        "One index, and how far it is built",
+        (200,),
+        DOCUMENT_ERRORS,
+    ),
+    (
+        "put",
+        "/api/v1/collections/{c}/indexes/{name}",
+        "Make an index; it is built in the background",
+        (201, 200),
+        ("malformed", *DOCUMENT_ERRORS, "conflict", "quota_exceeded"),
+    ),
+    (
+        "delete",
+        "/api/v1/collections/{c}/indexes/{name}",
+        "Drop an index",
+        (204,),
+        DOCUMENT_ERRORS,
+    ),
     ("post", "/api/v1/collections/{c}/documents", "Create a document", (201,), WRITE_ERRORS),
     (
         "put",
@@ -318,6 +340,8 @@ def openapi_document(server_url: str) -> dict[str, Any]:
         operation = paths[f"/api/v1/collections/{{c}}/{name}"]["post"]
         operation["requestBody"] = {"required": True, "content": json_content(body)}
         operation["responses"]["200"]["content"] = json_content(answer)
+    index = paths["/api/v1/collections/{c}/indexes/{name}"]["put"]
+    index["requestBody"] = {"required": True, "content": json_content(INDEX_BODY)}
     transact = paths["/api/v1/transactions"]["post"]
     transact["requestBody"] = {"required": True, "content": json_content(TRANSACTION_BODY)}
     transact["responses"]["200"]["content"] = json_content(TRANSACTION_ANSWER)

@@ -88,6 +88,29 @@ AGGREGATE_ANSWER: Final = {
     "required": ["documents", "scanned"],
     "properties": {"documents": _DOCUMENTS, "scanned": {"type": "integer"}, "plan": _PLAN},
 }
+INDEX_BODY: Final = {
+    "type": "object",
+    "required": ["fields"],
+    "additionalProperties": False,
+    "properties": {
+        "fields": {**_ORDER, "minProperties": 1, "description": "dotted paths, in order"},
+        "unique": {"type": "boolean", "default": False},
+        "sparse": {
+            "type": "boolean",
+            "default": False,
+            "description": "leave out documents that have none of the fields",
+        },
+        "partial": {
+            "type": "object",
+            "description": "only documents that fit: $eq $in $gt $gte $lt $lte $exists $type $and",
+        },
+        "expire_after_s": {
+            "type": "integer",
+            "minimum": 0,
+            "description": "remove documents so long after the date in the one field",
+        },
+    },
+}
 QUESTIONS: Final = {
     "query": (QUERY_BODY, QUERY_ANSWER),
     "aggregate": (AGGREGATE_BODY, AGGREGATE_ANSWER),

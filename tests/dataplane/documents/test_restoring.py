@@ -11,10 +11,12 @@ from dataplane.client.backups import BackupReader, Verified
 from dataplane.client.restores import announcement, parts_of
 from dataplane.documents import tables
 from dataplane.documents.commands import (
+    Barrier,
     CollectionDrop,
     CollectionPut,
     Delete,
     Get,
+    IndexPut,
     KeyPut,
     Op,
     OpResult,
@@ -32,6 +34,7 @@ from dataplane.documents.types import Genesis
 from dataplane.documents.values import pack_document
 from dataplane.wire.backups import CONTENT
 from tests.dataplane.client.test_backups import packed, records_of, verify
+from tests.dataplane.documents.index_checks import check_clean
 from tests.proving import NOW_MS, Replicas, Sent
 
 ID = b"r" * 16
@@ -320,9 +323,56 @@ def test_two_replicas_agree_on_every_step(source):
         assert one.machine.root() == other.machine.root()
 
 
+class IndexedSource(Source):
+    """A cluster with indexes, of which one is being built while the backup is taken."""
+
+    def __init__(self) -> None:
+        self.replicas = Replicas()
+        self.replicas.fill(90)
+        self.replicas.do(CollectionPut("planes", pack_document({"ttl": 60})))
+        self.replicas.do(Put("planes", "x", pack_document({"seats": 4})))
+        self.replicas.do(IndexPut("planes", "seats", (("seats", -1),), unique=True))
+        for _ in range(3):
+            self.replicas.do(Barrier())
+        self.replicas.do(IndexPut("airports", "n", (("n", 1),)))
+        self.replicas.do(Barrier())
+        self.file = packed(records_of(self.replicas))
+        self.verified = verify(self.replicas, self.file)
+
+
+@pytest.fixture(scope="module")
+def indexed() -> IndexedSource:
+    return IndexedSource()
+
+
+def test_indexes_come_back_and_are_built_anew_alike_on_nodes_that_restart(indexed):
+    states = [record.state for record in indexed.replicas.machine.view.indexes("airports")]
+    assert states == ["building"]
+    one, other = Target(), Target()
+    for step in [indexed.begin(), *indexed.parts(), RestoreEnd(ID), *([Barrier()] * 8)]:
+        assert one.ask(step) == other.ask(step)
+        other.restart()
+        assert one.machine.root() == other.machine.root()
+    check_clean(one.store)
+    for name, count in (("airports", 1), ("planes", 2)):
+        records = one.machine.view.indexes(name)
+        assert [record.state for record in records] == ["ready"] * count
+    assert one.machine.view.indexes("airports")[0].entries == 90
+
+
+def test_a_discarded_restore_leaves_no_index_behind(indexed):
+    target = Target()
+    load(indexed, target)
+    assert target.ask(RestoreDiscard(ID)).status == 204
+    assert not list(target.store.iterate(b"L"))
+    assert target.ask(Put("planes", "x", pack_document({}))).status == 201
+    assert target.machine.view.indexes("planes") == []
+
+
 def test_every_kind_of_row_is_said_to_be_restored_or_not():
     """A new kind of replicated row must be put in `CONTENT`, or here."""
     own = {b"M", b"G", b"I", b"X", b"K", b"N", b"Q", b"S", b"W", b"U", b"Z", b"E", b"R", b"A"}
+    own |= {b"O", b"T", b"Y"}
     kinds = {
         value
         for name, value in vars(tables).items()

@@ -1,0 +1,380 @@
+"""The indexes of all collections: their definitions, and their entries as documents change.
+
+Everything here is replicated, the entries too, so a copied state brings its indexes along, the
+root covers them, and whether a value is unique is decided alike everywhere.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import msgspec
+
+from dataplane.documents.errors import CONFLICT, INVALID, NOT_FOUND, Refusal
+from dataplane.documents.index_definitions import (
+    Definition,
+    check_definition,
+    decode_definition,
+    definition_body,
+    encode_definition,
+    roots_of,
+)
+from dataplane.documents.index_entries import (
+    INDEX_ID_BYTES,
+    Entries,
+    Shape,
+    entry_id,
+    expiry_of,
+)
+from dataplane.documents.partial_reading import Read, reader_of
+from dataplane.documents.tables import (
+    INDEX,
+    INDEX_DROPPED,
+    INDEX_EXPIRY,
+    Batch,
+    IndexRow,
+    MetaRow,
+    decode_index,
+    encode_row,
+)
+from dataplane.documents.types import IndexRecord
+from dataplane.documents.values import Json
+from dataplane.storage.ports import KeyValueStore
+
+INDEXES_MAX: Final = 16
+"""Of one collection."""
+TTL_NAME: Final = "_ttl"
+"""Of the index that a collection's option `ttl` makes."""
+BUILDING: Final = "building"
+READY: Final = "ready"
+FAILING: Final = "failing"
+FAILED: Final = "failed"
+_NAME_BEHIND: Final = len(INDEX) + 4
+
+
+class Index:
+    """One index of one collection."""
+
+    def __init__(self, collection: str, name: str, row: IndexRow) -> None:
+        self.collection = collection
+        self.name = name
+        self.row = row
+        self.definition = decode_definition(row.definition)
+        self.shape = Shape(row.id, name, self.definition)
+        self.roots = roots_of(self.definition)
+
+    @property
+    def expires(self) -> bool:
+        """Whether documents are removed by it."""
+        return self.definition.expire_after_s is not None and self.row.state in {BUILDING, READY}
+
+    def covers(self, encoded_id: bytes) -> bool:
+        """Say whether a document belongs in it, as far as it is built."""
+        if self.row.state == BUILDING:
+            return encoded_id <= self.row.place
+        return self.row.state == READY
+
+
+@dataclass(slots=True)
+class Edit:
+    """What becomes of one index when one document changes."""
+
+    index: Index
+    rows: dict[bytes, bytes | None] = field(default_factory=dict)
+    multikey: int = 0
+    entries: int = 0
+    size: int = 0
+    failure: tuple[str, ...] = ()
+
+
+class Clash(Refusal):
+    """Another document has a value that must be the only one of its kind."""
+
+    def __init__(self, index: Index, other: str) -> None:
+        pointer = "/" + index.definition.fields[0][0].replace(".", "/")
+        detail = f"index {index.name} is unique, and document {other} has the same value"
+        super().__init__(CONFLICT, detail, errors=((pointer, detail),))
+        self.other = other
+
+
+class Saved(NamedTuple):
+    """The rows of some indexes, and which had changed, before an attempt."""
+
+    rows: list[tuple[Index, IndexRow]]
+    touched: "dict[int, Index]"
+
+
+type Prepared = list[Edit]
+type Rows = dict[bytes, bytes]
+
+
+class Indexes:
+    """All indexes, kept in memory and written when a batch touched them."""
+
+    def __init__(self, store: KeyValueStore, meta: MetaRow, names: dict[int, str]) -> None:
+        """Take up the indexes; `names` are those of the collections by id."""
+        self._store = store
+        self._meta = meta
+        self.of: dict[str, list[Index]] = {}
+        self._readers: dict[str, Read] = {}
+        self._ids: dict[str, int] = {name: number for number, name in names.items()}
+        for key, stored in store.iterate(INDEX):
+            collection = names[int.from_bytes(key[1:_NAME_BEHIND], "big")]
+            self._keep(Index(collection, key[_NAME_BEHIND:].decode(), decode_index(stored)))
+        self.dropped = [key for key, _ in store.iterate(INDEX_DROPPED)]
+        self.is_finished = not self.unfinished()
+        """Whether there is nothing to build or to clear away."""
+        self.due: dict[int, int] = {}
+        """Index id -> a time before which nothing in it expires."""
+        for index in self.all():
+            rows = store.iterate(index.shape.expiry_prefix) if index.expires else ()
+            for key, _ in rows:
+                self.due[index.row.id] = expiry_of(key)[0]
+                break
+        self._touched: dict[int, Index] = {}
+
+    def all(self) -> Iterator[Index]:
+        """Yield every index in the order of collections and of making."""
+        for name in sorted(self.of):
+            yield from self.of[name]
+
+    def unfinished(self) -> list[Index]:
+        """Return what is to be built, or cleared away because it cannot be."""
+        return [index for index in self.all() if index.row.state in {BUILDING, FAILING}]
+
+    def find(self, collection: str, name: str) -> Index | None:
+        """Return one index."""
+        return next((index for index in self.of.get(collection, ()) if index.name == name), None)
+
+    def records(self, collection: str, documents: int) -> list[IndexRecord]:
+        """Return the indexes of a collection of so many documents, in name order."""
+        found = sorted(self.of.get(collection, ()), key=lambda index: index.name)
+        return [_record(index, documents) for index in found]
+
+    # --- Making and dropping --------------------------------------------------------------------
+
+    def create(self, place: tuple[str, int, str], asked: Definition) -> bool:
+        """Make an index of a collection with this id; say whether it is new.
+
+        Raises:
+            Refusal: `conflict`: there is another of this name; `invalid`.
+        """
+        collection, collection_id, name = place
+        if name != TTL_NAME:
+            check_definition(asked)
+        definition = encode_definition(asked)
+        known = self.find(collection, name)
+        if known is not None:
+            if known.row.definition == definition:
+                return False
+            raise Refusal(CONFLICT, f"there is another index {name}: drop it first")
+        if len(self.of.get(collection, ())) >= INDEXES_MAX:
+            raise Refusal(INVALID, f"a collection has at most {INDEXES_MAX} indexes")
+        row = IndexRow(self._meta.next_index, self._meta.now_ms * 1000, definition)
+        self._meta.next_index += 1
+        index = Index(collection, name, row)
+        self._ids[collection] = collection_id
+        self._keep(index)
+        self.touch(index)
+        self.is_finished = False
+        return True
+
+    def drop(self, batch: Batch, collection: str, name: str) -> None:
+        """Forget an index at once and queue its rows.
+
+        Raises:
+            Refusal: There is no such index.
+        """
+        index = self.find(collection, name)
+        if index is None:
+            raise Refusal(NOT_FOUND, "no such index")
+        self.of[collection].remove(index)
+        self._readers.pop(collection, None)
+        if not self.of[collection]:
+            del self.of[collection]
+        self._touched.pop(index.row.id, None)
+        self.due.pop(index.row.id, None)
+        self._meta.bytes -= index.row.bytes
+        batch.delete(self._key(index))
+        key = INDEX_DROPPED + index.row.id.to_bytes(INDEX_ID_BYTES, "big")
+        batch.put(key, b"")
+        self.dropped.append(key)
+
+    def drop_all(self, batch: Batch, collection: str) -> None:
+        """Drop every index of a collection."""
+        for index in list(self.of.get(collection, ())):
+            self.drop(batch, collection, index.name)
+
+    def fail(self, index: Index, failure: tuple[str, ...]) -> None:
+        """Give up building; its rows are removed little by little."""
+        row = index.row
+        self._meta.bytes -= row.bytes
+        row.state, row.failure = FAILING, failure
+        row.entries = row.bytes = row.multikey = 0
+        self.due.pop(row.id, None)
+        self.is_finished = False
+        self.touch(index)
+
+    def touch(self, index: Index) -> None:
+        """Note that the row of an index is to be written."""
+        self._touched[index.row.id] = index
+
+    # --- As documents change --------------------------------------------------------------------
+
+    def prepare(
+        self, batch: Batch, place: tuple[str, str], old: bytes | None, new: bytes | None
+    ) -> Prepared:
+        """Return what becomes of the indexes when a document row is put or removed.
+
+        Raises:
+            Refusal: `conflict`: a unique index has the value; `invalid`: no index could hold it.
+        """
+        collection, document_id = place
+        encoded = document_id.encode()
+        indexes = [index for index in self.of[collection] if index.covers(encoded)]
+        if not indexes:
+            return []
+        read = self._reader(collection)
+        before = None if old is None else read(document_id, old)
+        after = None if new is None else read(document_id, new)
+        edits: Prepared = []
+        for index in indexes:
+            rows = {} if before is None else index.shape.entries(document_id, before).rows
+            edits.append(self._edit(batch, index, document_id, (rows, after)))
+        return edits
+
+    def build(self, batch: Batch, index: Index, document_id: str, row: bytes) -> Edit:
+        """Return what a document that is not in an index yet adds to it."""
+        document = self._reader(index.collection)(document_id, row)
+        return self._edit(batch, index, document_id, ({}, document))
+
+    def _edit(
+        self, batch: Batch, index: Index, document_id: str, change: tuple[Rows, Json | None]
+    ) -> Edit:
+        """Return how an index gets from the rows of a document to those of what it will be."""
+        before, document = change
+        edit = Edit(index)
+        after = Entries({}, 0)
+        try:
+            if document is not None:
+                after = index.shape.entries(document_id, document)
+                _check_unique(batch, index, document_id, after.rows)
+        except Refusal as refusal:
+            # While an index is built nothing is promised of it, and no write refused for it.
+            if index.row.state != BUILDING:
+                raise
+            others = (refusal.other,) if isinstance(refusal, Clash) else ()
+            edit.failure = (refusal.detail, document_id, *others)
+            return edit
+        edit.rows |= {key: None for key in before if key not in after.rows}
+        edit.rows |= {key: row for key, row in after.rows.items() if key not in before}
+        edit.multikey = after.multikey & ~index.row.multikey
+        self._weigh(edit, before)
+        return edit
+
+    @staticmethod
+    def _weigh(edit: Edit, before: Rows) -> None:
+        for key, row in edit.rows.items():
+            is_expiry = key.startswith(INDEX_EXPIRY)
+            size = len(key) + len(before[key] if row is None else row)
+            sign = -1 if row is None else 1
+            edit.size += sign * size
+            edit.entries += 0 if is_expiry else sign
+
+    def apply(self, batch: Batch, prepared: Prepared) -> None:
+        """Do what was prepared."""
+        for edit in prepared:
+            index = edit.index
+            if edit.failure:
+                self.fail(index, edit.failure)
+                continue
+            if not edit.rows and not edit.multikey:
+                continue
+            batch.changes |= edit.rows
+            row = index.row
+            row.entries += edit.entries
+            row.bytes += edit.size
+            row.multikey |= edit.multikey
+            self._meta.bytes += edit.size
+            self.touch(index)
+            if index.expires:
+                self._note_expiry(index, edit)
+
+    def _note_expiry(self, index: Index, edit: Edit) -> None:
+        for key, row in edit.rows.items():
+            if row is not None and key.startswith(INDEX_EXPIRY):
+                at_ms = expiry_of(key)[0]
+                self.due[index.row.id] = min(at_ms, self.due.get(index.row.id, at_ms))
+
+    # --- Beside batches -------------------------------------------------------------------------
+
+    def save(self, collections: Iterable[str]) -> Saved:
+        """Return how the indexes of some collections stand."""
+        rows = [
+            (index, msgspec.structs.replace(index.row))
+            for name in collections
+            for index in self.of.get(name, ())
+        ]
+        return Saved(rows, dict(self._touched))
+
+    def restore(self, saved: Saved) -> None:
+        """Let them stand as they stood."""
+        for index, row in saved.rows:
+            index.row = row
+            if index.expires:
+                self.due[row.id] = 0  # Whether anything is due is found out by looking.
+        self._touched = saved.touched
+
+    def write(self, batch: Batch) -> None:
+        """Put the rows that this batch touched."""
+        for _, index in sorted(self._touched.items()):
+            batch.put(self._key(index), encode_row(index.row))
+        self._touched.clear()
+
+    def _keep(self, index: Index) -> None:
+        self.of.setdefault(index.collection, []).append(index)
+        self.of[index.collection].sort(key=lambda known: known.row.id)
+        self._readers.pop(index.collection, None)
+
+    def _reader(self, collection: str) -> Read:
+        reader = self._readers.get(collection)
+        if reader is None:
+            names = {name for index in self.of[collection] for name in index.roots}
+            reader = self._readers[collection] = reader_of(names)
+        return reader
+
+    def _key(self, index: Index) -> bytes:
+        return INDEX + self._ids[index.collection].to_bytes(4, "big") + index.name.encode()
+
+
+def _check_unique(batch: Batch, index: Index, document_id: str, rows: Rows) -> None:
+    if not index.definition.unique:
+        return
+    fields = len(index.definition.fields)
+    for key in rows:
+        known = batch.get(key)
+        if known is not None:
+            other = entry_id(key, known, fields, is_unique=True).decode()
+            if other != document_id:
+                raise Clash(index, other)
+
+
+def _record(index: Index, documents: int) -> IndexRecord:
+    row, definition = index.row, index.definition
+    return IndexRecord(
+        id=row.id,
+        name=index.name,
+        fields=definition.fields,
+        unique=definition.unique,
+        sparse=definition.sparse,
+        partial=definition.partial,
+        body=definition_body(definition),
+        state=FAILED if row.state == FAILING else row.state,
+        built=row.built,
+        documents=documents,
+        entries=row.entries,
+        bytes=row.bytes,
+        multikey=row.multikey,
+        failure=row.failure,
+        created_us=row.created_us,
+    )

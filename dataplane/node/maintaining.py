@@ -1,0 +1,57 @@
+"""Ordering steps of maintenance while there is any to do and nothing else moves the cluster.
+
+Every batch does a small step by itself. For the rest the primary orders larger ones, one after the
+other, resting as long as each took. The others do so only when nothing was executed for a while,
+each after a time of its own, so that a primary that leaves it undone does not stop it.
+"""
+
+import asyncio
+import contextlib
+from typing import Final
+
+from dataplane.documents.commands import Maintain, encode_op
+from dataplane.documents.view import StateView
+from dataplane.gateways.context import Context
+from dataplane.ports import Clock
+from dataplane.replication.errors import ReplicationError
+
+CHECK_S: Final = 0.5
+PATIENCE: Final = 6
+"""Checks without any batch after which the first of the others steps in."""
+_TICK: Final = encode_op(Maintain())
+
+
+class Maintainer:
+    """The maintenance that one node orders."""
+
+    def __init__(self, context: Context, view: StateView, clock: Clock, node_id: int) -> None:
+        self._context = context
+        self._view = view
+        self._clock = clock
+        self._patience = PATIENCE + 2 * node_id
+        self._quiet_checks = 0
+        self._applied = 0
+
+    async def run(self) -> None:
+        """Look for work for ever; looking costs microseconds."""
+        while True:
+            await asyncio.sleep(CHECK_S)
+            while self.is_called_for():
+                began_ms = self._clock.now_ms()
+                with contextlib.suppress(ReplicationError):
+                    await self._context.submit([_TICK])
+                await asyncio.sleep(max(0.02, (self._clock.now_ms() - began_ms) / 1000))
+                self._quiet_checks = 0
+
+    def is_called_for(self) -> bool:
+        """Say whether this node should order a step now."""
+        if not self._view.maintenance.is_due(self._clock.now_ms()):
+            self._quiet_checks = 0
+            return False
+        status = self._context.cluster.status()
+        if status.primary == status.node_id:
+            return status.ready
+        applied = self._view.stats().applied
+        self._quiet_checks = self._quiet_checks + 1 if applied == self._applied else 0
+        self._applied = applied
+        return status.ready and self._quiet_checks > self._patience

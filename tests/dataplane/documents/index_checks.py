@@ -1,0 +1,123 @@
+"""What the rows of indexes must be, made anew from the documents in a store."""
+
+import msgspec
+
+from dataplane.documents.commands import Op, OpenSession, OpResult, decode_result, encode_op
+from dataplane.documents.commands import session_id as session_of
+from dataplane.documents.index_definitions import decode_definition, roots_of
+from dataplane.documents.index_entries import Shape
+from dataplane.documents.partial_reading import reader_of
+from dataplane.documents.state import StateMachine
+from dataplane.documents.tables import (
+    COLLECTION,
+    DOCUMENT,
+    INDEX,
+    INDEX_ENTRY,
+    INDEX_EXPIRY,
+    META,
+    decode_collection,
+    decode_index,
+    decode_meta,
+)
+from dataplane.documents.types import Genesis
+from dataplane.storage.engine import MemoryStore
+from dataplane.storage.ports import KeyValueStore
+
+CLIENT = b"c" * 32
+START_MS = 1_700_000_000_000
+
+
+class Sent(msgspec.Struct, frozen=True):
+    ops: tuple[bytes, ...]
+    cseq: int
+    ack: int = 0
+    client: bytes = CLIENT
+    session: bytes = session_of(CLIENT, b"n")
+
+
+class Machine:
+    """A state machine that can be ended and opened again between any two batches."""
+
+    def __init__(self, store: KeyValueStore | None = None) -> None:
+        self.store = store or MemoryStore()
+        self.state = StateMachine(self.store, Genesis())
+        self.now_ms = START_MS
+        self.apply(OpenSession(b"n"))
+
+    def apply(self, *ops: Op) -> list[OpResult]:
+        number = self.state.applied
+        sent = Sent(tuple(map(encode_op, ops)), number, max(0, number - 1))
+        answer = self.state.apply(number + 1, self.now_ms, [sent] if ops else []).requests
+        return list(map(decode_result, answer[0].results)) if ops else []
+
+    def reopen(self) -> None:
+        self.state = StateMachine(self.store, Genesis())
+
+    def index(self, collection: str = "c", name: str = "i"):
+        found = [index for index in self.state.view.indexes(collection) if index.name == name]
+        return found[0] if found else None
+
+    def ids(self, collection: str = "c") -> list[str]:
+        return [key.decode() for key, _ in self.state.view.rows(collection)]
+
+
+def settle(machine: Machine) -> None:
+    """Execute empty batches until nothing is left to be done."""
+    while machine.state.maintenance.is_due(machine.now_ms):
+        machine.apply()
+
+
+def check_rows(store: KeyValueStore) -> None:
+    """Compare the entries, counters and totals of a store with what its documents say."""
+    names = {decode_collection(row).id: key[1:] for key, row in store.iterate(COLLECTION)}
+    expected: dict[bytes, bytes] = {}
+    known: set[bytes] = set()
+    total = sum(decode_collection(row).bytes for _, row in store.iterate(COLLECTION))
+    for key, packed in store.iterate(INDEX):
+        assert int.from_bytes(key[1:5], "big") in names
+        row = decode_index(packed)
+        known.add(row.id.to_bytes(4, "big"))
+        total += row.bytes
+        if row.state in {"failing", "failed"}:
+            assert (row.entries, row.bytes) == (0, 0)
+            assert row.failure
+            continue
+        definition = decode_definition(row.definition)
+        shape, read = Shape(row.id, key[5:].decode(), definition), reader_of(roots_of(definition))
+        own: dict[bytes, bytes] = {}
+        for document_key, stored in store.iterate(DOCUMENT + key[1:5]):
+            if row.state == "ready" or document_key[5:] <= row.place:
+                document_id = document_key[5:].decode()
+                rows, multikey = shape.entries(document_id, read(document_id, stored))
+                assert not rows.keys() & own.keys(), "unique"
+                assert multikey | row.multikey == row.multikey
+                own |= rows
+        entries = [entry for entry in own if entry.startswith(INDEX_ENTRY)]
+        assert (row.entries, row.bytes) == (
+            len(entries),
+            sum(len(entry) + len(value) for entry, value in own.items()),
+        ), (key, row)
+        expected |= own
+    found = {
+        key: value
+        for prefix in (INDEX_ENTRY, INDEX_EXPIRY)
+        for key, value in store.iterate(prefix)
+        if key[1:5] in known
+    }
+    failing = {
+        decode_index(row).id.to_bytes(4, "big")
+        for _, row in store.iterate(INDEX)
+        if decode_index(row).state == "failing"
+    }
+    assert {key: value for key, value in found.items() if key[1:5] not in failing} == expected
+    stored_meta = store.get(META)
+    assert stored_meta is not None
+    assert decode_meta(stored_meta).bytes == total
+
+
+def check_clean(store: KeyValueStore) -> None:
+    """Compare like `check_rows`, and see that nothing of dropped indexes is left."""
+    check_rows(store)
+    ids = {decode_index(row).id.to_bytes(4, "big") for _, row in store.iterate(INDEX)}
+    for prefix in (INDEX_ENTRY, INDEX_EXPIRY):
+        assert {key[1:5] for key, _ in store.iterate(prefix)} <= ids
