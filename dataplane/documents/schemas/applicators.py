@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from dataplane.documents.schemas.keywords import SchemaError, whole_number
-from dataplane.documents.schemas.run import Check, Marks, Node, Run
+from dataplane.documents.schemas.run import Check, Marks, Node, Run, Search
 from dataplane.documents.values import Json
 
 BRANCHES_MAX: Final = 200
@@ -22,7 +22,7 @@ class Nodes(Protocol):
         """Return the node that a reference leads to."""
         ...
 
-    def pattern(self, text: Any, pointer: str) -> Callable[[str], Any]:
+    def pattern(self, text: Any, pointer: str) -> Search:
         """Return the search for a pattern."""
         ...
 
@@ -160,8 +160,7 @@ class _Named:
         """Return the schemas for a member."""
         found = [self.names[name]] if name in self.names else []
         for search, node in self.patterns:
-            run.read(name)
-            if len(name) <= PATTERN_TEXT_MAX and search(name) is not None:
+            if len(name) <= PATTERN_TEXT_MAX and search(name, run):
                 found.append(node)
         return found
 
@@ -300,10 +299,9 @@ def _pattern(nodes: Nodes, schema: Json, pointer: str) -> Check:
     def check(value: Any, run: Run, _marks: Marks | None) -> bool:
         if type(value) is not str:
             return True
-        run.read(value)
         if len(value) > PATTERN_TEXT_MAX:
             return run.fail(f"must have at most {PATTERN_TEXT_MAX} characters for its pattern")
-        return search(value) is not None or run.fail("does not match the pattern")
+        return search(value, run) or run.fail("does not match the pattern")
 
     return check
 

@@ -14,7 +14,7 @@ import re2  # type: ignore[import-untyped]  # The wheel carries no stubs.
 from dataplane.documents.errors import INVALID, Refusal
 from dataplane.documents.schemas import applicators
 from dataplane.documents.schemas.keywords import PLAIN, SchemaError
-from dataplane.documents.schemas.run import Fault, Marks, Node, Run, TooCostlyError
+from dataplane.documents.schemas.run import Fault, Marks, Node, Run, Search, TooCostlyError
 from dataplane.documents.values import Json, escape_pointer, unpack_document
 
 NODES_MAX: Final = 2_000
@@ -22,6 +22,8 @@ LEVELS_MAX: Final = 64
 PATTERNS_MAX: Final = 64
 PATTERN_LENGTH_MAX: Final = 500
 PATTERN_MEMORY_BYTES: Final = 128 * 1024
+PATTERN_STEPS_PER_UNIT: Final = 256
+"""At worst a pattern is tried at every character with each step of its program."""
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 UNSUPPORTED: Final = ("$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor")
 _DATA: Final = frozenset({"enum", "const", "default", "examples"})
@@ -184,7 +186,7 @@ class Compiler:
         self._edges[parent].append(pointer)
         return node
 
-    def pattern(self, text: Any, pointer: str) -> Callable[[str], Any]:
+    def pattern(self, text: Any, pointer: str) -> Search:
         """Return the search for a pattern, in time linear in the text.
 
         Raises:
@@ -199,9 +201,16 @@ class Compiler:
         settings.max_mem = PATTERN_MEMORY_BYTES
         settings.log_errors = False
         try:
-            search: Callable[[str], Any] = re2.compile(text, settings).search
+            compiled = re2.compile(text, settings)
         except re2.error as error:
             raise SchemaError("not a pattern in RE2 syntax", pointer) from error
+        find: Callable[[str], Any] = compiled.search
+        steps = int(compiled.programsize)
+
+        def search(value: str, run: Run) -> bool:
+            run.spend(1 + len(value) * steps // PATTERN_STEPS_PER_UNIT)
+            return find(value) is not None
+
         return search
 
     def _at(self, pointer: str, place: str) -> Any:

@@ -75,6 +75,8 @@ class Run:
         return False
 
 
+type Search = Callable[[str, Run], bool]
+"""Whether a pattern is found in a text; the work is counted."""
 type Check = Callable[[Any, Run, Marks | None], bool]
 
 
