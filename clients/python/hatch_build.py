@@ -26,6 +26,8 @@ RENAMED: Final = {
 }
 LEFT_OUT: Final = {
     "dataplane.client.__main__": "the command line of the package is aerolith_cli",
+    "dataplane.client.audit_command": "the command line of the package is aerolith_cli",
+    "dataplane.client.backup_command": "the command line of the package is aerolith_cli",
     "dataplane.client.evidence_command": "the command line of the package is aerolith_cli",
     "dataplane.client.key_providers": "keeps the keys of nodes",
     "dataplane.client.local": "starts node processes",

@@ -18,7 +18,8 @@ from dataplane.client.attempts import (
     import_batches,
 )
 from dataplane.client.calls import Call, Json
-from dataplane.client.errors import ApiError, ClusterUnreachableError
+from dataplane.client.errors import ApiError, ClientError, ClusterUnreachableError
+from dataplane.client.feed import SILENCE_S, Feed
 from dataplane.client.following import learning
 from dataplane.client.nodes import Nodes
 from dataplane.client.reading import ProvenRead
@@ -47,6 +48,7 @@ class AsyncClient:
         self._nodes = Nodes(urls, token, anchor=anchor, follow=follow)
         self._anchor = anchor
         self._http = httpx.AsyncClient(timeout=timeout_s, trust_env=False)
+        self._stream_timeout = httpx.Timeout(timeout_s, read=SILENCE_S)
 
     async def __aenter__(self) -> Self:
         return self
@@ -95,6 +97,31 @@ class AsyncClient:
                     response = await self._http.request(**request)
                 except (httpx.HTTPError, httpx.InvalidURL):
                     response = None
+
+    @contextlib.asynccontextmanager
+    async def _stream(self, call: Call) -> AsyncIterator[tuple[Attempts, httpx.Response]]:
+        """Open an answer that is read little by little, at a node that gives one."""
+        attempts = Attempts(self._nodes, call, None)
+        await self._learn()
+        for pause_s in attempts.pauses():
+            if pause_s:
+                await asyncio.sleep(pause_s)
+            asked = self._http.stream(**attempts.request(), timeout=self._stream_timeout)
+            try:
+                async with asked as response:
+                    if response.is_success:
+                        attempts.streams(response)
+                        yield attempts, response
+                        return
+                    await response.aread()
+                    attempts.answered(response)
+            except httpx.HTTPError as error:
+                if attempts.is_done:
+                    attempts.broke_off()
+                    raise
+                attempts.failed(error)
+            await self._learn()
+        raise attempts.give_up()
 
     # --- Documents ------------------------------------------------------------------------------
 
@@ -244,6 +271,34 @@ class AsyncClient:
         for batch in import_batches(documents):
             for result in await self.bulk(collection, batch):
                 yield result
+
+    async def changes(
+        self,
+        *,
+        after: str | int | None = None,
+        collections: Sequence[str] = (),
+        filter: Json | None = None,  # noqa: A002 - as in queries
+        documents: bool = True,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield changes of documents as they are executed, for ever; each with its `place`.
+
+        It begins behind `after`, a `place` or a sequence (0: the beginning), otherwise now. When a
+        node falls away it goes on at another one: nothing is left out or told twice.
+
+        Raises:
+            ApiError: `resync_required`: what came behind the place is not known any more.
+        """
+        feed = Feed(after=after, collections=collections, filter=filter, documents=documents)
+        while True:
+            try:
+                async with self._stream(feed.call()) as (attempts, response):
+                    async for chunk in response.aiter_bytes():
+                        for change in feed.take(chunk):
+                            yield change
+                    attempts.broke_off()
+            except (ClientError, httpx.HTTPError) as error:
+                feed.interrupted(error)
+            await asyncio.sleep(feed.retry_s)
 
     # --- Conflicts ------------------------------------------------------------------------------
 

@@ -105,6 +105,16 @@ class Attempts:
             self._nodes.served(self._url)
             self.is_done = True
 
+    def streams(self, response: httpx.Response) -> None:
+        """Take the head of an answer whose body comes little by little."""
+        self._nodes.answered(response.headers)
+        self._nodes.served(self._url)
+        self.is_done = True
+
+    def broke_off(self) -> None:
+        """Take that an answer did not come to its end."""
+        self._nodes.left(self._url)
+
     def failed(self, error: httpx.HTTPError) -> None:
         """Take that a node did not answer."""
         self._last = error

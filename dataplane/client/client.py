@@ -18,7 +18,8 @@ from dataplane.client.attempts import (
     import_batches,
 )
 from dataplane.client.calls import Call, Json
-from dataplane.client.errors import ApiError, ClusterUnreachableError
+from dataplane.client.errors import ApiError, ClientError, ClusterUnreachableError
+from dataplane.client.feed import SILENCE_S, Feed
 from dataplane.client.following import learning
 from dataplane.client.nodes import Nodes
 from dataplane.client.reading import ProvenRead
@@ -48,6 +49,7 @@ class Client:
         self._nodes = Nodes(urls, token, anchor=anchor, follow=follow)
         self._anchor = anchor
         self._http = httpx.Client(timeout=timeout_s, trust_env=False)
+        self._stream_timeout = httpx.Timeout(timeout_s, read=SILENCE_S)
 
     def __enter__(self) -> Self:
         return self
@@ -96,6 +98,31 @@ class Client:
                     response = self._http.request(**request)
                 except (httpx.HTTPError, httpx.InvalidURL):
                     response = None
+
+    @contextlib.contextmanager
+    def _stream(self, call: Call) -> Iterator[tuple[Attempts, httpx.Response]]:
+        """Open an answer that is read little by little, at a node that gives one."""
+        attempts = Attempts(self._nodes, call, None)
+        self._learn()
+        for pause_s in attempts.pauses():
+            if pause_s:
+                time.sleep(pause_s)
+            asked = self._http.stream(**attempts.request(), timeout=self._stream_timeout)
+            try:
+                with asked as response:
+                    if response.is_success:
+                        attempts.streams(response)
+                        yield attempts, response
+                        return
+                    response.read()
+                    attempts.answered(response)
+            except httpx.HTTPError as error:
+                if attempts.is_done:
+                    attempts.broke_off()
+                    raise
+                attempts.failed(error)
+            self._learn()
+        raise attempts.give_up()
 
     # --- Documents ------------------------------------------------------------------------------
 
@@ -243,6 +270,33 @@ class Client:
         """
         for batch in import_batches(documents):
             yield from self.bulk(collection, batch)
+
+    def changes(
+        self,
+        *,
+        after: str | int | None = None,
+        collections: Sequence[str] = (),
+        filter: Json | None = None,  # noqa: A002 - as in queries
+        documents: bool = True,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield changes of documents as they are executed, for ever; each with its `place`.
+
+        It begins behind `after`, a `place` or a sequence (0: the beginning), otherwise now. When a
+        node falls away it goes on at another one: nothing is left out or told twice.
+
+        Raises:
+            ApiError: `resync_required`: what came behind the place is not known any more.
+        """
+        feed = Feed(after=after, collections=collections, filter=filter, documents=documents)
+        while True:
+            try:
+                with self._stream(feed.call()) as (attempts, response):
+                    for chunk in response.iter_bytes():
+                        yield from feed.take(chunk)
+                    attempts.broke_off()
+            except (ClientError, httpx.HTTPError) as error:
+                feed.interrupted(error)
+            time.sleep(feed.retry_s)
 
     # --- Conflicts ------------------------------------------------------------------------------
 

@@ -113,6 +113,11 @@ class Nodes:
         """Take that a node did what it was asked; it is asked first from now on."""
         self._first = url
 
+    def left(self, url: str) -> None:
+        """Take that a node failed in the midst of an answer: another one is asked first."""
+        self.lost()
+        self._first = next((other for other in self.urls if other != url), url)
+
     def lost(self) -> None:
         """Take that a node did not answer."""
         self._heard.lost = True

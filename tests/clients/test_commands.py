@@ -21,6 +21,7 @@ def settled(lines: list[str], node) -> str:
     text = text.replace(node.urls[0].rpartition(":")[2], "PORT").replace(node.cluster_id, "CLUSTER")
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
     text = re.sub(r"seal [0-9a-f]{64}", "seal ROOT", text)
+    text = re.sub(r'"place":"\d+-0","sequence":\d+', '"place":"PLACE","sequence":N', text)
     return re.sub(r"(sequence\s+|yes +)\d+", r"\1N", text)
 
 
@@ -52,6 +53,10 @@ def test_documents_from_the_shell(at_node, node, home, snapshot):
     assert cli("query", "orders", "--filter", '{"lines": {"$gt": 2}}', "--limit", "0") == 0
     total = '[{"$group": {"_id": null, "total": {"$sum": "$lines"}}}]'
     assert cli("aggregate", "orders", total) == 0
+    together = '[{"op": "check", "collection": "orders", "id": "o-18", "filter": {"lines": %d}}]'
+    assert cli("transact", together % 1) == 0
+    assert cli("transact", together % 7) == exits.CONFLICT
+    assert cli("watch", "orders", "--after", "0", "--limit", "2", "--brief") == 0
     assert cli("get", "orders", "o-18", "--proof") == 0
     cli.transcript[-3:] = ["  (the answer, with its proof)", "= 0", ""]
     (home / "answer.json").write_text(cli.out)

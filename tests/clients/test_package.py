@@ -1,11 +1,15 @@
 """The package `aerolith`: what is in it, and that it works where the repository is not."""
 
+import ast
 import json
 import shutil
+import sys
 import tarfile
+import tomllib
 import zipfile
 
 import pytest
+from packaging.requirements import Requirement
 
 from dataplane.client.anchors import dump_anchor
 from tests.clients.packaging import (
@@ -88,6 +92,28 @@ def test_a_source_distribution_gives_the_same_wheel_without_the_repository(wheel
     (project,) = (tmp_path / "unpacked").iterdir()
     again = build_wheel(project, tmp_path / "again")
     assert contents(again) == contents(wheel)
+
+
+def test_the_package_declares_all_that_it_imports():
+    declared = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    groups = [declared["dependencies"], *declared["optional-dependencies"].values()]
+    known = {Requirement(text).name for group in groups for text in group}
+    imported = {
+        name.split(".")[0]
+        for path in build_hook().modules(PROJECT).values()
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in names_of(node)
+    }
+    ours = {"dataplane", "aerolith_cli"}
+    names = {"nacl": "PyNaCl"}
+    foreign = {names.get(name, name) for name in imported - sys.stdlib_module_names - ours}
+    assert foreign == known
+
+
+def names_of(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.ImportFrom):
+        return [node.module or ""]
+    return [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
 
 
 def test_a_client_that_imports_more_of_the_data_plane_is_not_packaged(tmp_path):

@@ -1,7 +1,7 @@
 /** The change feed: server-sent events, resumed at the last place, at this node or another. */
 
 import { parse } from "./json.js";
-import { isPassing, pause, type Transport } from "./transport.js";
+import { isPassing, pause, problemIn, type Transport } from "./transport.js";
 import type { Document } from "./types.js";
 
 export interface ChangesOptions {
@@ -57,6 +57,7 @@ export async function* changes(
       );
       isConnected = true;
       for await (const event of events(response, watch)) {
+        if (event.isEnd) throw problemIn(503, event.data ?? "");
         place = event.id ?? place;
         retryMs = event.retryMs ?? retryMs;
         if (event.data !== undefined && place !== undefined) {
@@ -120,6 +121,8 @@ interface ServerEvent {
   readonly id?: string;
   readonly data?: string;
   readonly retryMs?: number;
+  /** The node ends the feed; the data say why. */
+  readonly isEnd: boolean;
 }
 
 /** Cuts a stream into events, as the HTML standard says. */
@@ -127,10 +130,11 @@ async function* events(response: Response, watch: Watch): AsyncGenerator<ServerE
   if (response.body === null) return;
   const decoder = new TextDecoder();
   let held = "";
+  // Both ends of a line end may come apart: they are made one before blocks are cut.
   for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
     watch.heard();
-    held += decoder.decode(chunk, { stream: true });
-    const blocks = held.split(/\r?\n\r?\n/);
+    held = (held + decoder.decode(chunk, { stream: true })).replaceAll("\r\n", "\n");
+    const blocks = held.split("\n\n");
     held = blocks.pop() ?? "";
     if (held.length > EVENT_CHARS_MAX) throw new RangeError("an event is too long");
     for (const block of blocks) yield eventOf(block);
@@ -140,17 +144,20 @@ async function* events(response: Response, watch: Watch): AsyncGenerator<ServerE
 function eventOf(block: string): ServerEvent {
   let id: string | undefined;
   let retryMs: number | undefined;
+  let isEnd = false;
   const data: string[] = [];
-  for (const line of block.split(/\r?\n/)) {
+  for (const line of block.split("\n")) {
     const colon = line.indexOf(":");
     if (colon <= 0) continue;
     const value = line.slice(colon + 1).replace(/^ /, "");
     const name = line.slice(0, colon);
     if (name === "data") data.push(value);
     else if (name === "id") id = value;
+    else if (name === "event") isEnd = value === "end";
     else if (name === "retry" && /^\d{1,6}$/.test(value)) retryMs = Number(value);
   }
   return {
+    isEnd,
     ...(id === undefined ? {} : { id }),
     ...(data.length === 0 ? {} : { data: data.join("\n") }),
     ...(retryMs === undefined ? {} : { retryMs }),

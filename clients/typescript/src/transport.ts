@@ -137,19 +137,26 @@ class Busy extends ApiError {
 }
 
 async function problemOf(response: Response): Promise<ApiError> {
+  const problem = problemIn(response.status, await response.text(), response.statusText);
+  const wait = response.headers.get("retry-after") ?? "";
+  return problem instanceof Busy && /^\d+$/.test(wait)
+    ? new Busy(problem, Number(wait) * 1_000)
+    : problem;
+}
+
+/** Returns the error in the body of an answer, or in the last event of a feed. */
+export function problemIn(status: number, text: string, title = ""): ApiError {
   let fields: { [name: string]: Json } = {};
   try {
-    const body = parse(await response.text());
+    const body = parse(text);
     if (body !== null && typeof body === "object" && !Array.isArray(body)) fields = body;
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
   }
   const code = String(fields["code"] ?? "unknown") as ErrorCode | "unknown";
-  const detail = String(fields["detail"] ?? response.statusText);
-  const problem = new ApiError(response.status, code, detail, fields);
-  if (!REPEATABLE.has(code)) return problem;
-  const wait = response.headers.get("retry-after") ?? "";
-  return new Busy(problem, /^\d+$/.test(wait) ? Number(wait) * 1_000 : PAUSE_MS);
+  const told = typeof fields["status"] === "number" ? fields["status"] : status;
+  const problem = new ApiError(told, code, String(fields["detail"] ?? title), fields);
+  return REPEATABLE.has(code) ? new Busy(problem, PAUSE_MS) : problem;
 }
 
 /** Whether an error goes by itself: the network, a node that is away or not ready. */

@@ -72,3 +72,19 @@ test("a place that is no longer known is an error, not an endless repetition", a
   });
   assert.equal(gone.seen.length, 1);
 });
+
+test("an end that the node explains is told, and one that passes is not", async () => {
+  const end = (code: string): string => `event: end\ndata: {"status":403,"code":"${code}"}\n\n`;
+  const answers = [`id: 0\n\n${end("not_ready")}`, `id: 1-0\r\ndata: {"sequence":1}\r\n\r`];
+  const ending = await serve((_incoming, outgoing) => {
+    outgoing.writeHead(200, { "content-type": "text/event-stream" });
+    outgoing.write(`retry: 10\n${answers.shift() ?? ""}`);
+    setImmediate(() => outgoing.end(`\n${end("forbidden")}`));
+  });
+  const feed = connect([ending.url]).changes();
+  assert.deepEqual(await feed.next(), { done: false, value: { place: "1-0", sequence: 1 } });
+  await assert.rejects(feed.next(), (error) => {
+    assert.ok(error instanceof ApiError);
+    return error.code === "forbidden" && error.status === 403;
+  });
+});

@@ -102,9 +102,10 @@ def test_from_a_token_to_a_cluster_and_back(portal, run, tmp_path):
     assert json.loads(run("status", "--json"))["nodes"]["quorum"] == 3
     proven_in_both_ways(run, tmp_path)
     keys_live_and_die(run, tmp_path)
+    a_backup_brings_back(run)
 
     operations = json.loads(run("operations", "list", "--json"))
-    assert [row["kind"] for row in operations] == ["scale", "create"]
+    assert [row["kind"] for row in operations][-2:] == ["scale", "create"]
     run("operations", "watch", operations[0]["id"])
     assert "succeeded" in run("operations", "show", operations[0]["id"])
     run("operations", "cancel", operations[0]["id"], code=4)
@@ -119,6 +120,15 @@ def proven_in_both_ways(run, folder) -> None:
     (folder / "answer.json").write_text(run("get", "orders", "o-2", "--proof"))
     (folder / "anchor.json").write_text(run("anchor"))
     assert "PROVEN." in run("verify", "answer.json", "--anchor", "anchor.json")
+
+
+def a_backup_brings_back(run) -> None:
+    backup = run("backups", "create", "--note", "before the mistake").strip()
+    assert json.loads(run("backups", "list", "--json"))[0]["status"] == "stored"
+    run("collections", "drop", "orders", "--yes")
+    run("backups", "restore", backup, "--in-place", code=2)
+    run("backups", "restore", backup, "--in-place", "--yes")
+    assert json.loads(run("get", "orders", "o-2"))["lines"] == 5
 
 
 def keys_live_and_die(run, folder) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from aerolith_cli import (
     accounts,
+    backups,
     clusters,
     collections,
     documents,
@@ -39,6 +40,7 @@ keys.add_to(app)
 collections.add_to(app)
 documents.add_to(app)
 transfers.add_to(app)
+backups.add_to(app)
 proofs.add_to(app)
 
 

@@ -1,6 +1,5 @@
 """Clusters: create, look at, resize, delete."""
 
-import sys
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -15,6 +14,7 @@ from aerolith_cli.options import (
     LimitOption,
     WaitFlag,
     YesFlag,
+    confirm,
     examples,
 )
 from aerolith_cli.portal import Portal
@@ -107,7 +107,7 @@ def create(
         path = f"{session.org(portal)}/clusters"
         price = portal.write("POST", f"{path}/estimate", {"plan": plan, "nodes": nodes})
         _tell_price(price)
-        _confirm(f"Create {name}?", yes=yes)
+        confirm(f"Create {name}?", yes=yes)
         body = {
             "name": name,
             "plan": plan,
@@ -137,16 +137,6 @@ def _tell_price(price: dict[str, Any]) -> None:
         output.note(f"That is {_money(difference)} a month more than now.")
 
 
-def _confirm(question: str, *, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise CommandError(
-            "there is no terminal to ask", code=USAGE, hint="--yes answers beforehand."
-        )
-    typer.confirm(question, abort=True, err=True)
-
-
 @commands.command(epilog=examples("aerolith clusters scale shop --nodes 7"))
 def scale(
     context: typer.Context,
@@ -163,7 +153,7 @@ def scale(
         found = session.find_cluster(portal, cluster)
         path = f"{session.org(portal)}/clusters/{found['id']}"
         _tell_price(portal.write("POST", f"{path}/estimate", {"nodes": nodes}))
-        _confirm(f"Change {found['name']} from {found['desired']['nodes']} to {nodes}?", yes=yes)
+        confirm(f"Change {found['name']} from {found['desired']['nodes']} to {nodes}?", yes=yes)
         answer = portal.write("POST", f"{path}/scale", {"nodes": nodes})
         accepted(session, portal, answer, wait=wait, as_json=as_json)
 
@@ -190,7 +180,7 @@ def delete(
     with session.portal() as portal:
         found = _find(session, portal, cluster, deleted=permanent)
         what = "Delete for good" if permanent else "Move to the recycle bin:"
-        _confirm(f"{what} {found['name']} ({found['id']})?", yes=yes)
+        confirm(f"{what} {found['name']} ({found['id']})?", yes=yes)
         answer = portal.write(
             "DELETE",
             f"{session.org(portal)}/clusters/{found['id']}",

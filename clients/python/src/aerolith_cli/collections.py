@@ -5,9 +5,9 @@ from typing import Annotated, Any, Final
 import typer
 
 from aerolith_cli import output
-from aerolith_cli.exits import NOT_FOUND, USAGE, CommandError
+from aerolith_cli.exits import NOT_FOUND, CommandError
 from aerolith_cli.inputs import read_object
-from aerolith_cli.options import Collection, JsonFlag, YesFlag, examples
+from aerolith_cli.options import Collection, JsonFlag, YesFlag, confirm, examples
 from aerolith_cli.session import session_of
 
 commands = typer.Typer(no_args_is_help=True, help="Collections of the cluster in use.")
@@ -56,13 +56,9 @@ def create(
 def drop(context: typer.Context, collection: Collection, *, yes: YesFlag = False) -> None:
     """Drop a collection and all it holds."""
     with session_of(context).documents() as client:
-        if not yes:
-            found: list[dict[str, Any]] = client.collections()
-            count = next((row["documents"] for row in found if row["name"] == collection), 0)
-            if not output.is_terminal():
-                hint = "--yes answers beforehand."
-                raise CommandError("there is no terminal to ask", code=USAGE, hint=hint)
-            typer.confirm(f"Drop {collection} with {count} documents?", abort=True, err=True)
+        found: list[dict[str, Any]] = client.collections()
+        count = next((row["documents"] for row in found if row["name"] == collection), 0)
+        confirm(f"Drop {collection} with {count} documents?", yes=yes)
         client.collection_drop(collection)
     output.note(f"dropped {collection}")
 

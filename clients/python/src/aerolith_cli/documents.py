@@ -1,6 +1,7 @@
 """Documents: read, write, ask; straight to the nodes of the cluster."""
 
 import itertools
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -156,6 +157,45 @@ def aggregate(
         output.json_line(document)
 
 
+def transact(
+    context: typer.Context,
+    operations: Annotated[
+        str, typer.Argument(metavar="JSON", help="A list; @file reads a file, - the input.")
+    ],
+    *,
+    key: Named = None,
+) -> None:
+    """Do operations on documents of any collections: all of them, or none."""
+    wanted = read_objects("the operations", operations)
+    with session_of(context).documents() as client:
+        output.json_value(client.transact(wanted, idempotency_key=key))
+
+
+def watch(
+    context: typer.Context,
+    collection: Annotated[list[str] | None, typer.Argument(help="Only these.")] = None,
+    *,
+    after: Annotated[
+        str | None, typer.Option(help="Begin behind this place; 0 is the beginning; else now.")
+    ] = None,
+    wanted: Annotated[str | None, typer.Option("--filter", "-f", metavar="JSON")] = None,
+    brief: Annotated[bool, typer.Option("--brief", help="Without the documents.")] = False,
+    limit: Annotated[int, typer.Option(min=0, help="End after so many; 0: never.")] = 0,
+) -> None:
+    """Print changes as they are executed, one JSON line each, until you interrupt it.
+
+    Each has a `place`: --after goes on behind it. When a node falls away, another one goes on.
+    """
+    fitting = None if wanted is None else read_object("--filter", wanted)
+    with session_of(context).documents() as client:
+        feed = client.changes(
+            after=after, collections=collection or (), filter=fitting, documents=not brief
+        )
+        for change in itertools.islice(feed, limit or None):
+            output.json_line(change)
+            sys.stdout.flush()
+
+
 def status(context: typer.Context, *, as_json: JsonFlag = False) -> None:
     """Show the nodes of the cluster as one of them sees the others."""
     with session_of(context).documents() as client:
@@ -212,4 +252,12 @@ def add_to(app: typer.Typer) -> None:
             'aerolith aggregate airports \'[{"$group": {"_id": "$country", "n": {"$sum": 1}}}]\''
         )
     )(aggregate)
+    app.command(epilog=examples("aerolith transact @transfer.json --idempotency-key t-17"))(
+        transact
+    )
+    app.command(
+        epilog=examples(
+            "aerolith watch orders", "aerolith watch orders --after 0 --filter '{\"paid\": true}'"
+        )
+    )(watch)
     app.command()(status)

@@ -10,7 +10,6 @@ from aerolith_cli import output, profiles
 from aerolith_cli.exits import USAGE, CommandError
 from aerolith_cli.options import JsonFlag, LimitOption, examples
 from aerolith_cli.session import session_of
-from dataplane.client.keys import SCOPES
 
 commands = typer.Typer(no_args_is_help=True, help="API keys of the cluster in use.")
 DAYS_MAX: Final = 3_650
@@ -46,7 +45,8 @@ def create(
     name: Annotated[str, typer.Argument(help="What it is for.")],
     *,
     scope: Annotated[
-        list[str] | None, typer.Option(help=f"One of {', '.join(SCOPES)}; may be repeated.")
+        list[str] | None,
+        typer.Option(help="As documents:read; may be repeated; otherwise what a program needs."),
     ] = None,
     collection: Annotated[
         list[str] | None, typer.Option(help="Name or pattern; may be repeated; otherwise all.")

@@ -1,9 +1,12 @@
-"""Options that many commands share."""
+"""Options and questions that many commands share."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from aerolith_cli.exits import USAGE, CommandError
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -28,6 +31,20 @@ Consistency = Annotated[
 AnchorFile = Annotated[
     Path, typer.Option("--anchor", help="The cluster's trust anchor: see `aerolith anchor`.")
 ]
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something that matters, unless that was answered beforehand.
+
+    Raises:
+        CommandError: There is nobody to ask.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        hint = "--yes answers beforehand."
+        raise CommandError("there is no terminal to ask", code=USAGE, hint=hint)
+    typer.confirm(question, abort=True, err=True)
 
 
 def examples(*lines: str) -> str:

@@ -154,6 +154,13 @@ class Session:
                 "the stored key does not work", code=NOT_ALLOWED, hint=hint
             ) from error
 
+    def nodes_and_key(self) -> tuple[tuple[str, ...], str]:
+        """Return the addresses and the key, for work that needs more than documents."""
+        if self.urls:
+            return self.urls, self._given_key()
+        target = self.target()
+        return target.urls, target.key.token
+
     def target(self) -> Target:
         """Return the addresses of the cluster in use, and a key for it."""
         with self.portal() as portal:
