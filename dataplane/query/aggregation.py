@@ -1,17 +1,17 @@
 """Runs an aggregation over one moment of the state, in slices like a query."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from dataplane.documents.capture import Capture
 from dataplane.documents.view import StateView
+from dataplane.query.access import Access, Wanted
 from dataplane.query.compiler import Code, compiled_count
 from dataplane.query.executor import (
     DEFAULT_LIMITS,
     Scan,
     compile_scan,
-    find_rows,
     finish,
     scan_function,
 )
@@ -20,7 +20,6 @@ from dataplane.query.grouping import group_lines, group_results
 from dataplane.query.lookup import lookup_step
 from dataplane.query.nodes import Every, Node, roots
 from dataplane.query.pipeline import Group, Match, Sort, Stage, needed_names
-from dataplane.query.planner import plan_filter
 from dataplane.query.requests import AggregateRequest, AggregateResult
 from dataplane.query.rows import RowShape, document_reader
 from dataplane.query.stages import Batches, Stages, wanted_of
@@ -81,10 +80,11 @@ class _Run:
         left = list(request.stages)
         self._where = _leading_filter(left)
         self._reverse = _leading_direction(left) == -1
-        self._plan = plan_filter(self._where)
-        self._rows = find_rows(capture, request.collection, self._plan, reverse=self._reverse)
-        self._names = needed_names(tuple(left))
         wanted = wanted_of(left)
+        asked = Wanted(direction=-1 if self._reverse else 1, count=wanted)
+        self._access = Access(capture, (request.collection, self._where), asked, self._work)
+        self._rows: Iterator[tuple[bytes, bytes]] = iter(())
+        self._names = needed_names(tuple(left))
         batch = self._work.batch
         self._wanted = batch if wanted is None else min(wanted, batch)
         self._batches = self._first(left)
@@ -95,6 +95,7 @@ class _Run:
 
     def result(self) -> Generator[None, None, AggregateResult]:
         """Return the documents that the last stage gives."""
+        self._rows = yield from self._access.rows()
         documents: list[Document] = []
         room = PAGE_BYTES_MAX
         for batch in self._batches:
@@ -139,12 +140,10 @@ class _Run:
         yield from group_results(group, groups, self._work.batch)
 
     def _explain(self, returned: int) -> dict[str, Any]:
-        keys = self._work.documents if self._plan.ids is None else len(self._plan.ids)
         return {
-            **self._plan.describe(),
+            **self._access.describe(self._work.documents),
             "order": "id_order",
             "fields": None if self._names is None else sorted(self._names | roots(self._where)),
-            "keys_examined": keys,
             "documents_examined": self._work.documents,
             "memory_bytes": self._work.memory_bytes,
             "returned": returned,

@@ -5,7 +5,6 @@ get their turn, and goes on with the same moment's documents, whatever was writt
 loop over the rows of a slice, with the filter and the sort key in it, is one compiled function.
 """
 
-import itertools
 import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Final
@@ -15,10 +14,12 @@ from dataplane.documents.paths import MISSING
 from dataplane.documents.rendering import render_document
 from dataplane.documents.tables import decode_document_row, document_id
 from dataplane.documents.view import StateView
+from dataplane.query.access import Access, Wanted
 from dataplane.query.compiler import Code, compiled_count, filter_text
 from dataplane.query.cursor import Place, decode_cursor, encode_cursor
 from dataplane.query.nodes import Node, roots
-from dataplane.query.planner import Plan, id_direction, plan_filter
+from dataplane.query.ordered import OrderedRead
+from dataplane.query.planner import id_direction
 from dataplane.query.projection import Projection
 from dataplane.query.rows import RowShape
 from dataplane.query.sorting import Entry, Firsts, Order, entry_of, entry_text
@@ -39,6 +40,9 @@ type Scan = Callable[..., tuple[list[Any], int, int, bool]]
 """Rows, what `Work.slice` gives, and more -> found, documents, bytes, whether at the end."""
 
 DEFAULT_LIMITS: Final = Limits()
+WALK_MIN: Final = 2_000
+"""So many documents are looked at in the order of an index, whatever the collection."""
+WALK_STEP: Final = 16
 
 
 def run_query(
@@ -126,11 +130,22 @@ class _Run:
         self._started = time.perf_counter()
         self._capture = capture
         self._request = request
-        self._plan = plan_filter(request.where)
         self._direction = id_direction(request)
         self._after = decode_cursor(request)
         self._work = Work(limits, "/filter", weight=request.weight)
-        self._rows = self._find()
+        wanted = Wanted(
+            order=() if self._direction is not None else request.sort,
+            direction=self._direction,
+            count=self._wanted,
+            behind=self._after,
+        )
+        place = request.collection, request.where
+        self._access = Access(capture, place, wanted, self._work)
+        self._rows: Iterator[Row] = iter(())
+        # An order of the index may turn out to be too far from the filter.
+        count = capture.count(request.collection)
+        walk = max(WALK_MIN, count // 4)
+        self._walk_max = walk if count + 2 * walk < limits.documents else limits.documents
         compiled = compiled_count()
         order = None if self._direction is not None else request.sort
         self._scan = compile_scan(request.where, order=order)
@@ -138,7 +153,8 @@ class _Run:
 
     def page(self) -> Generator[None, None, QueryPage]:
         """Return the page that the request asks for."""
-        found = yield from (self._sorted() if self._direction is None else self._streamed())
+        self._rows = yield from self._access.rows()
+        found = yield from self._found()
         documents, place = yield from self._render(found)
         return QueryPage(
             documents=documents,
@@ -152,20 +168,16 @@ class _Run:
         """One more than the page takes, to know whether there is another."""
         return self._request.offset + self._request.limit + 1
 
-    def _find(self) -> Iterator[Row]:
-        """Return the rows that the plan leads to."""
-        plan, reverse = self._plan, self._direction == -1
-        collection = self._request.collection
-        if self._after is None or self._direction is None:
-            return find_rows(self._capture, collection, plan, reverse=reverse)
-        place = self._after.id
-        rows = find_rows(
-            self._capture, collection, plan.behind(place, reverse=reverse), reverse=reverse
-        )
-        first = next(rows, None)
-        if first is None or document_id(first[0]) == place:
-            return rows
-        return itertools.chain((first,), rows)
+    def _found(self) -> Generator[None, None, Iterator[Row]]:
+        """Return the matches that make the page, in order."""
+        if self._direction is not None:
+            return (yield from self._streamed())
+        if self._access.ordered is not None:
+            walked = yield from self._walked(self._access.ordered)
+            if walked is not None:
+                return walked
+            self._access.give_up_order()
+        return (yield from self._sorted())
 
     def _streamed(self) -> Generator[None, None, Iterator[Row]]:
         """Collect matches in id order until there are enough for a page."""
@@ -188,10 +200,7 @@ class _Run:
     def _sorted(self) -> Generator[None, None, Iterator[Row]]:
         """Keep the first matches in sort order; their rows are read again at the end."""
         firsts = Firsts(self._wanted, self._work, "/sort")
-        behind: Entry | None = None
-        if self._after is not None:
-            key = self._capture.key(self._request.collection, self._after.id)
-            behind = entry_of(self._after.values, self._request.sort, key)
+        behind = self._behind()
         ended = False
         while not ended:
             entries, count, size, ended = self._scan(
@@ -202,6 +211,44 @@ class _Run:
             if self._work.due():
                 yield
         return map(self._stored, firsts.done()[self._request.offset :])
+
+    def _walked(self, read: OrderedRead) -> Generator[None, None, Iterator[Row] | None]:
+        """Keep the first matches of an index that has the order, up to where no other can come.
+
+        None: so few documents fit the filter that looking at all of them is better.
+        """
+        firsts = Firsts(self._wanted, self._work, "/sort")
+        behind = self._behind()
+        matched = 0
+        reached: bytes | None = None
+        while True:
+            count = min(self._work.batch, max(WALK_STEP, self._wanted - matched))
+            rows, first, last = read.read(count)
+            # Whatever comes in another group sorts behind all that were found.
+            if not rows or (reached is not None and first != reached):
+                break
+            if reached is None and self._work.documents > self._walk_max:
+                return None
+            left, ended = iter(rows), False
+            while not ended:
+                entries, count, size, ended = self._scan(
+                    left, *self._work.slice(), behind, firsts.bound
+                )
+                self._work.examined(count, size)
+                firsts.add(entries)
+                matched += len(entries)
+            if reached is None and matched >= self._wanted:
+                reached = last
+            if self._work.due():
+                yield
+        return map(self._stored, firsts.done()[self._request.offset :])
+
+    def _behind(self) -> Entry | None:
+        """Return the entry of the place to go on from."""
+        if self._after is None:
+            return None
+        key = self._capture.key(self._request.collection, self._after.id)
+        return entry_of(self._after.values, self._request.sort, key)
 
     def _stored(self, entry: Entry) -> Row:
         key: bytes = entry[-1]
@@ -239,24 +286,13 @@ class _Run:
 
     def _explain(self, returned: int) -> dict[str, Any]:
         order = "top_k" if self._direction is None else "id_order"
-        keys = self._work.documents if self._plan.ids is None else len(self._plan.ids)
+        if self._access.ordered is not None:
+            order = "index_order"
         return {
-            **self._plan.describe(),
+            **self._access.describe(self._work.documents),
             "order": order,
-            "keys_examined": keys,
             "documents_examined": self._work.documents,
             "returned": returned,
             "compiled": "new" if self._is_new_shape else "cached",
             "time_ms": round((time.perf_counter() - self._started) * 1000, 3),
         }
-
-
-def find_rows(
-    capture: Capture, collection: str, plan: Plan, *, reverse: bool = False
-) -> Iterator[Row]:
-    """Return the rows that a plan leads to, in id order or reverse."""
-    if plan.ids is None:
-        return capture.rows(collection, low=plan.low, high=plan.high, reverse=reverse)
-    ids = reversed(plan.ids) if reverse else plan.ids
-    found = ((name, capture.row(collection, name)) for name in ids)
-    return ((capture.key(collection, name), stored) for name, stored in found if stored is not None)

@@ -1,8 +1,10 @@
 """How to find the candidates of a filter: by id, in a range of ids, or everywhere."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from dataplane.documents.capture import Capture
 from dataplane.query.nodes import Among, Condition, Equal, Every, Node, Ordered, Test
 from dataplane.query.types import QueryRequest
 
@@ -73,3 +75,14 @@ def _id_tests(where: Node) -> list[Test]:
             return [test]
         case _:
             return []
+
+
+def find_rows(
+    capture: Capture, collection: str, plan: Plan, *, reverse: bool = False
+) -> Iterator[tuple[bytes, bytes]]:
+    """Return the rows that a plan leads to, in id order or reverse."""
+    if plan.ids is None:
+        return capture.rows(collection, low=plan.low, high=plan.high, reverse=reverse)
+    ids = reversed(plan.ids) if reverse else plan.ids
+    found = ((name, capture.row(collection, name)) for name in ids)
+    return ((capture.key(collection, name), stored) for name, stored in found if stored is not None)

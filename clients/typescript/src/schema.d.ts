@@ -681,15 +681,24 @@ export interface paths {
                         "application/json": {
                             documents: Record<string, unknown>[];
                             plan?: {
+                                bounds?: Record<string, unknown>[];
+                                /** @enum {string} */
+                                choice?: "new" | "cached";
                                 /** @enum {string} */
                                 compiled?: "new" | "cached";
                                 documents_examined?: number;
+                                index?: string;
+                                indexes?: Record<string, unknown>[];
                                 keys_examined?: number;
                                 /** @enum {string} */
-                                order?: "id_order" | "top_k";
+                                order?: "id_order" | "index_order" | "top_k";
+                                rejected?: {
+                                    index?: string;
+                                    reason?: string;
+                                }[];
                                 returned?: number;
                                 /** @enum {string} */
-                                stage?: "id_lookup" | "id_range" | "collection_scan";
+                                stage?: "id_lookup" | "id_range" | "index_scan" | "index_union" | "collection_scan";
                                 time_ms?: number;
                             };
                             scanned: number;
@@ -2228,15 +2237,24 @@ export interface paths {
                             documents: Record<string, unknown>[];
                             next: string | null;
                             plan?: {
+                                bounds?: Record<string, unknown>[];
+                                /** @enum {string} */
+                                choice?: "new" | "cached";
                                 /** @enum {string} */
                                 compiled?: "new" | "cached";
                                 documents_examined?: number;
+                                index?: string;
+                                indexes?: Record<string, unknown>[];
                                 keys_examined?: number;
                                 /** @enum {string} */
-                                order?: "id_order" | "top_k";
+                                order?: "id_order" | "index_order" | "top_k";
+                                rejected?: {
+                                    index?: string;
+                                    reason?: string;
+                                }[];
                                 returned?: number;
                                 /** @enum {string} */
-                                stage?: "id_lookup" | "id_range" | "collection_scan";
+                                stage?: "id_lookup" | "id_range" | "index_scan" | "index_union" | "collection_scan";
                                 time_ms?: number;
                             };
                             scanned: number;

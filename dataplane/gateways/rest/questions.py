@@ -21,11 +21,23 @@ _ORDER: Final = {
     "additionalProperties": {"type": "integer", "enum": [1, -1]},
     "description": "dotted paths, the most significant first; ties go by _id",
 }
+PLAN_STAGES: Final = ("id_lookup", "id_range", "index_scan", "index_union", "collection_scan")
 _PLAN: Final = {
     "type": "object",
     "properties": {
-        "stage": {"type": "string", "enum": ["id_lookup", "id_range", "collection_scan"]},
-        "order": {"type": "string", "enum": ["id_order", "top_k"]},
+        "stage": {"type": "string", "enum": list(PLAN_STAGES)},
+        "order": {"type": "string", "enum": ["id_order", "index_order", "top_k"]},
+        "index": {"type": "string"},
+        "indexes": {"type": "array", "items": {"type": "object"}},
+        "bounds": {"type": "array", "items": {"type": "object"}},
+        "choice": {"type": "string", "enum": ["new", "cached"]},
+        "rejected": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"index": {"type": "string"}, "reason": {"type": "string"}},
+            },
+        },
         "keys_examined": {"type": "integer"},
         "documents_examined": {"type": "integer"},
         "returned": {"type": "integer"},
