@@ -2,7 +2,7 @@
 
 from dataplane.client.aio import AsyncClient
 from dataplane.client.anchors import TrustAnchor
-from dataplane.client.audit import ProvenAudit, verify_audit
+from dataplane.client.audit import ProvenAudit, verify_audit, verify_erasure
 from dataplane.client.client import Client
 from dataplane.client.errors import (
     AnchorError,
@@ -40,6 +40,7 @@ __all__ = [
     "TrustAnchor",
     "verify_answer",
     "verify_audit",
+    "verify_erasure",
     "verify_evidence",
     "verify_proof",
 ]

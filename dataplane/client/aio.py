@@ -438,6 +438,37 @@ class AsyncClient:
         stored: dict[str, Any] = await self._run(calls.audit_put(settings))
         return stored
 
+    async def compliance(self) -> dict[str, Any]:
+        """Return the compliance modes: which are on, what each enforces and would change."""
+        found: dict[str, Any] = await self._run(Call("GET", "/api/v1/compliance"))
+        return found
+
+    # --- Persons --------------------------------------------------------------------------------
+
+    async def subject_export(self, subject: str | int) -> AsyncIterator[dict[str, Any]]:
+        """Yield everything that is stored of a person: `collection` and `document`."""
+        after: str | None = None
+        while True:
+            page = await self._run(calls.subject_export(subject, after))
+            for found in page["documents"]:
+                yield found
+            after = page["next"]
+            if after is None:
+                return
+
+    async def subject_erase(
+        self, subject: str | int, *, erasure: str | None = None
+    ) -> dict[str, Any]:
+        """Remove everything that is stored of a person; return the receipt.
+
+        An erasure that was interrupted goes on when its id is given.
+        """
+        while True:
+            done: dict[str, Any] = await self._run(calls.subject_erase(subject, erasure))
+            if done["is_over"]:
+                return done
+            erasure = done["erasure"]
+
     # --- The cluster ----------------------------------------------------------------------------
 
     async def stats(self) -> dict[str, Any]:

@@ -195,6 +195,46 @@ def verify_audit(lines: Iterable[bytes], anchor: TrustAnchor) -> ProvenAudit:
     return checker.finish(proof, anchor)
 
 
+def verify_erasure(
+    receipt: dict[str, Any], lines: Iterable[bytes], subject: str | int, anchor: TrustAnchor
+) -> ProvenAudit:
+    """Check the receipt of an erasure: that it is on record, of this person, with these counts.
+
+    `lines` are of the audit log, from the receipt's `record` on, with their proof.
+
+    Raises:
+        ProofError: Names the first check that failed.
+    """
+    seen: list[dict[str, Any]] = []
+    wanted = (receipt.get("record"), receipt.get("erasure"), "subject.erase")
+
+    def watched() -> Iterator[bytes]:
+        for line in lines:
+            parts = _parts([line])
+            seen.extend(
+                part
+                for part in parts
+                if (part.get("index"), part.get("id"), part.get("action")) == wanted
+            )
+            yield line
+
+    proven = verify_audit(watched(), anchor)
+    if not seen:
+        raise ProofError("is_absent", "the audit log has no such erasure")
+    facts = msgspec.json.decode(str(seen[0].get("detail")), type=dict[str, Any])
+    told = {
+        "subject": receipt.get("subject_hash"),
+        "salt": receipt.get("salt"),
+        "removed": receipt.get("removed"),
+    }
+    if facts != told:
+        raise ProofError("other_row", "the receipt says something else than the record")
+    head = b"AEROL1|SUBJECT|" + bytes.fromhex(facts["salt"])
+    if blake3(head + _encode(subject)).hexdigest() != facts["subject"]:
+        raise ProofError("other_document", "the erasure was of somebody else")
+    return proven
+
+
 def _parts(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     """Yield records and at last the proof, whichever way they were written."""
     for line in lines:

@@ -186,6 +186,16 @@ def audit_put(settings: Json) -> Call:
     return Call("PUT", "/api/v1/audit", body, write=True)
 
 
+def subject_export(subject: str | int, after: str | None) -> Call:
+    """Ask for a page of what is stored of a person."""
+    return Call("POST", "/api/v1/subjects/export", {"subject": subject, "after": after})
+
+
+def subject_erase(subject: str | int, erasure: str | None) -> Call:
+    """Remove some of what is stored of a person."""
+    return Call("POST", "/api/v1/subjects/erase", {"subject": subject, "erasure": erasure})
+
+
 def problem_of(response: httpx.Response) -> ApiError:
     """Return the error of an unsuccessful response."""
     try:

@@ -433,6 +433,34 @@ class Client:
         stored: dict[str, Any] = self._run(calls.audit_put(settings))
         return stored
 
+    def compliance(self) -> dict[str, Any]:
+        """Return the compliance modes: which are on, what each enforces and would change."""
+        found: dict[str, Any] = self._run(Call("GET", "/api/v1/compliance"))
+        return found
+
+    # --- Persons --------------------------------------------------------------------------------
+
+    def subject_export(self, subject: str | int) -> Iterator[dict[str, Any]]:
+        """Yield everything that is stored of a person: `collection` and `document`."""
+        after: str | None = None
+        while True:
+            page = self._run(calls.subject_export(subject, after))
+            yield from page["documents"]
+            after = page["next"]
+            if after is None:
+                return
+
+    def subject_erase(self, subject: str | int, *, erasure: str | None = None) -> dict[str, Any]:
+        """Remove everything that is stored of a person; return the receipt.
+
+        An erasure that was interrupted goes on when its id is given.
+        """
+        while True:
+            done: dict[str, Any] = self._run(calls.subject_erase(subject, erasure))
+            if done["is_over"]:
+                return done
+            erasure = done["erasure"]
+
     # --- The cluster ----------------------------------------------------------------------------
 
     def stats(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from nacl import bindings
 
 from dataplane.client.calls import Call
 from dataplane.client.spec import MemberSpec
+from dataplane.wire.compliance import modes_payload
 from dataplane.wire.membership import Member, NextMembers, encode_next, order_payload
 
 
@@ -32,6 +33,23 @@ def reconfigure(cluster_id: str, *, epoch: int, members: Iterable[MemberSpec], s
         "sig": base64.b64encode(signature).decode(),
     }
     return Call("PUT", "/api/v1/members", body, write=True)
+
+
+def modes_put(cluster_id: str, *, revision: int, modes: Iterable[str], seed: bytes) -> Call:
+    """Return the call that leaves these compliance modes on; turning one off needs the signature.
+
+    `revision` is that of the present modes, so that the signature is good once.
+    """
+    wanted = tuple(sorted(set(modes)))
+    payload = modes_payload(bytes.fromhex(cluster_id), revision, wanted)
+    _, secret_key = bindings.crypto_sign_seed_keypair(seed)
+    signature = bindings.crypto_sign(payload, secret_key)[: bindings.crypto_sign_BYTES]
+    body = {
+        "modes": list(wanted),
+        "revision": revision,
+        "sig": base64.b64encode(signature).decode(),
+    }
+    return Call("PUT", "/api/v1/compliance", body, write=True)
 
 
 def _member(spec: MemberSpec) -> Member:

@@ -10,8 +10,15 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from blake3 import blake3
 
-from dataplane.documents.commands import (
+from dataplane.documents.audit_commands import (
     AuditPut,
+    CompliancePut,
+    EraseBegin,
+    EraseEnd,
+    EraseStep,
+    ReportAudit,
+)
+from dataplane.documents.commands import (
     Barrier,
     Check,
     CollectionDrop,
@@ -31,7 +38,6 @@ from dataplane.documents.commands import (
     Put,
     QuotaPut,
     Reconfigure,
-    ReportAudit,
     ReportCalls,
     Resolve,
     RestoreBegin,
@@ -159,6 +165,20 @@ def _audit_put(op: AuditPut) -> Description:
     return Description("audit.put", None, None, detail_of(given))
 
 
+def _compliance_put(op: CompliancePut) -> Description:
+    facts = {"modes": [clip(mode) for mode in op.modes], "signed": bool(op.sig)}
+    return Description("compliance.put", None, None, detail_of(facts))
+
+
+def _erase_begin(op: EraseBegin) -> Description:
+    facts = {"subject": op.subject.hex(), "salt": op.salt.hex()}
+    return Description("subject.erase_begin", None, clip(op.id.hex()), detail_of(facts))
+
+
+def _erase_end(op: EraseEnd) -> Description:
+    return Description("subject.erase", None, clip(op.id.hex()), None)
+
+
 def _restore_begin(op: RestoreBegin) -> Description:
     facts = {
         "cluster": op.source_cluster,
@@ -187,6 +207,9 @@ ADMINISTRATIVE: Final[dict[type[Op], Callable[[Any], Description]]] = {
     QuotaPut: _quota_put,
     Reconfigure: _reconfigure,
     AuditPut: _audit_put,
+    CompliancePut: _compliance_put,
+    EraseBegin: _erase_begin,
+    EraseEnd: _erase_end,
     RestoreBegin: _restore_begin,
     RestoreEnd: _restore_end,
     RestoreDiscard: _restore_discard,
@@ -201,6 +224,7 @@ WRITES: Final[dict[type[Op], str]] = {
     Delete: "document.delete",
     Resolve: "conflict.resolve",
     Transact: "transaction",
+    EraseStep: "subject.erase_step",
 }
 """Recorded at `full` and above."""
 
@@ -271,13 +295,17 @@ def _describe(operation: Op, result: OpResult) -> Description:
     if administrative is not None:
         found: Description = administrative(operation)
         collection = None if found.collection is None else clip(found.collection)
-        return Description(
-            found.action, collection, None if found.id is None else clip(found.id), found.detail
-        )
+        # Only the state knows what an erasure came to, so its result says it.
+        detail = result.detail if isinstance(operation, EraseEnd) else found.detail
+        document_id = None if found.id is None else clip(found.id)
+        return Description(found.action, collection, document_id, detail)
     action = WRITES[type(operation)]
     if isinstance(operation, Resolve):
         facts = detail_of({"conflict": clip(operation.conflict), "take": clip(operation.take)})
         return Description(action, clip(operation.collection), result.id, facts)
+    if isinstance(operation, EraseStep):
+        facts = detail_of({"removed": result.version})
+        return Description(action, clip(operation.collection), operation.id.hex(), facts)
     if isinstance(operation, Transact):
         steps = [_step_facts(step) for step in operation.steps]
         return Description(action, None, None, detail_of({"steps": steps}))

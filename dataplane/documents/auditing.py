@@ -13,8 +13,12 @@ from typing import Final
 import msgspec
 
 from dataplane.documents import audited
+from dataplane.documents.audit_commands import AuditPut, ReportAudit
 from dataplane.documents.audited import FORENSIC, REPORTED_ALWAYS, Place, accounts_of
-from dataplane.documents.commands import AuditPut, Op, OpResult, ReportAudit
+from dataplane.documents.commands import (
+    Op,
+    OpResult,
+)
 from dataplane.documents.errors import AUDIT_FULL, Refusal, invalid
 from dataplane.documents.membership import Membership
 from dataplane.documents.tables import AUDIT, Batch, MetaRow, number_key
@@ -68,7 +72,7 @@ class Audit:
     """The chain of one state: settings and ends in memory, records in the store."""
 
     def __init__(self, store: KeyValueStore, meta: MetaRow, membership: Membership) -> None:
-        self._store = store
+        self.store = store
         self._meta = meta
         self._membership = membership
         stored = store.get(ENDS_KEY)
@@ -231,7 +235,7 @@ class Audit:
         """Forget some records that need not be kept. Called at the start of every batch."""
         if not self._is_over(self._oldest_ms):
             return
-        rows = islice(self._store.iterate(AUDIT), FORGOTTEN_ROWS_PER_BATCH + 1)
+        rows = islice(self.store.iterate(AUDIT), FORGOTTEN_ROWS_PER_BATCH + 1)
         for gone, (key, value) in enumerate(rows):
             row = decode_audit(value)
             self._oldest_ms = row.records[-1].at_ms
@@ -253,7 +257,7 @@ class Audit:
 
     def _row_end_ms(self) -> int | None:
         """Return the time of the last record of the oldest row."""
-        rows: Iterable[tuple[bytes, bytes]] = self._store.iterate(AUDIT)
+        rows: Iterable[tuple[bytes, bytes]] = self.store.iterate(AUDIT)
         for _, value in rows:
             return decode_audit(value).records[-1].at_ms
         return None

@@ -5,17 +5,21 @@ from typing import Final, NamedTuple
 import msgspec
 from blake3 import blake3
 
+from dataplane.documents.audit_commands import (
+    AuditPut,
+    CompliancePut,
+    EraseBegin,
+    EraseEnd,
+    EraseStep,
+    ReportAudit,
+)
+from dataplane.documents.operation import Operation
+
 OP_BYTES_MAX: Final = 1_200_000
 """A 1 MiB document plus its envelope; longer operations are refused before they are ordered."""
 
 SESSION_ID_BYTES: Final = 8
 ACTOR_CHARS_MAX: Final = 200
-
-
-class Operation(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False, tag=True
-):
-    """Base of everything that can be ordered; the tag is the class name."""
 
 
 class OpenSession(Operation, frozen=True):
@@ -293,39 +297,6 @@ class RestoreDiscard(Operation, frozen=True):
     id: bytes
 
 
-class AuditPut(Operation, frozen=True):
-    """Set what is recorded and how long it is kept; None leaves a setting as it is."""
-
-    level: str | None = None
-    retention_ms: int | None = None
-    records_max: int | None = None
-    idempotency: bytes | None = None
-
-
-class AuditEvent(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What a gateway saw that is not in the log: a read, or an order that it refused itself."""
-
-    actor: str
-    action: str
-    collection: str | None
-    id: str | None
-    status: int
-    code: str | None
-    version: int | None
-    count: int
-    detail: str | None
-
-
-class ReportAudit(Operation, frozen=True):
-    """Record what one gateway saw since its last report, in the order in which it saw it.
-
-    Its idempotency key lets the gateway send it again until it knows that it was recorded.
-    """
-
-    events: tuple[AuditEvent, ...]
-    idempotency: bytes | None = None
-
-
 class By(Operation, frozen=True):
     """An operation with the id of the API key that asked for it.
 
@@ -364,6 +335,10 @@ type Op = (
     | RestoreDiscard
     | AuditPut
     | ReportAudit
+    | CompliancePut
+    | EraseBegin
+    | EraseStep
+    | EraseEnd
 )
 
 READ_ONLY: Final = (Get, Barrier, Seal, Maintain)
@@ -379,6 +354,7 @@ WHILE_RESTORING: Final = (
     Reconfigure,
     AuditPut,
     ReportAudit,
+    CompliancePut,
     RestoreBegin,
     RestoreRows,
     RestoreEnd,

@@ -20,6 +20,7 @@ from dataplane.documents.errors import (
 )
 from dataplane.documents.merging import Field, merge_documents, pack_fields, unpack_fields
 from dataplane.documents.operators import apply_update
+from dataplane.documents.subjects import check_subject_option
 from dataplane.documents.values import (
     DOCUMENT_BYTES_MAX,
     Json,
@@ -53,6 +54,7 @@ def check_options(options: Json) -> None:
     """
     if options.get(POLICY_OPTION, REJECT) not in POLICIES:
         raise invalid(f"/{POLICY_OPTION}", f"one of {', '.join(POLICIES)}")
+    check_subject_option(options)
 
 
 @dataclass(frozen=True, slots=True)

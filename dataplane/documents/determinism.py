@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 from blake3 import blake3
 
+from dataplane.documents.audit_commands import AuditPut
 from dataplane.documents.commands import (
-    AuditPut,
     Barrier,
     Check,
     CollectionDrop,

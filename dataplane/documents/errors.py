@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from dataplane.wire.compliance import MODES, code_of
+
 MALFORMED: Final = "malformed"
 NOT_FOUND: Final = "not_found"
 FORBIDDEN: Final = "forbidden"
@@ -14,6 +16,8 @@ STORAGE_QUOTA_EXCEEDED: Final = "storage_quota_exceeded"
 RESTORE_MISMATCH: Final = "restore_mismatch"
 RESTORING: Final = "restoring"
 AUDIT_FULL: Final = "audit_full"
+
+COMPLIANCE_CODES: Final = tuple(map(code_of, MODES))
 
 STATUS: Final = {
     MALFORMED: 400,
@@ -28,6 +32,7 @@ STATUS: Final = {
     RESTORE_MISMATCH: 409,
     RESTORING: 503,
     AUDIT_FULL: 507,
+    **dict.fromkeys(COMPLIANCE_CODES, 409),
 }
 
 

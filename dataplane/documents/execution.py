@@ -8,13 +8,20 @@ from blake3 import blake3
 
 from dataplane.documents import tables
 from dataplane.documents.accounting import Accounting
+from dataplane.documents.audit_commands import (
+    AuditPut,
+    CompliancePut,
+    EraseBegin,
+    EraseEnd,
+    EraseStep,
+    ReportAudit,
+)
 from dataplane.documents.audited import places_of
 from dataplane.documents.auditing import FULL_DETAIL, Audit, Digests
 from dataplane.documents.collections import Collections
 from dataplane.documents.commands import (
     WHILE_RESTORING,
     Attributed,
-    AuditPut,
     Barrier,
     Check,
     CollectionDrop,
@@ -35,7 +42,6 @@ from dataplane.documents.commands import (
     Put,
     QuotaPut,
     Reconfigure,
-    ReportAudit,
     ReportCalls,
     Resolve,
     RestoreBegin,
@@ -49,6 +55,7 @@ from dataplane.documents.commands import (
     encode_op,
     encode_result,
 )
+from dataplane.documents.compliance import Compliance
 from dataplane.documents.conflicts import (
     CONFLICTS,
     Verdict,
@@ -60,6 +67,7 @@ from dataplane.documents.conflicts import (
     record_body,
     record_id,
 )
+from dataplane.documents.erasing import Erasing
 from dataplane.documents.errors import (
     AUDIT_FULL,
     CONFLICT,
@@ -110,13 +118,18 @@ class Execution:
         membership: Membership,
         restoring: Restoring,
         audit: Audit,
+        compliance: Compliance,
     ) -> None:
         self._meta = meta
         self._audit = audit
+        self._compliance = compliance
         self._collections = collections
         self._keys = keys
         self._accounting = accounting
         self.writing = self._writing = Writing(meta, collections, accounting)
+        self.erasing = Erasing(
+            audit.store, meta, collections=collections, writing=self._writing, audit=audit
+        )
         self._membership = membership
         self._restoring = restoring
         self.idempotency_used: list[bytes] = []
@@ -148,6 +161,10 @@ class Execution:
             RestoreDiscard: self._restore_discard,
             AuditPut: self._audit_put,
             ReportAudit: self._report_audit,
+            CompliancePut: compliance.put,
+            EraseBegin: self.erasing.begin,
+            EraseStep: self.erasing.step,
+            EraseEnd: self.erasing.end,
         }
         self._transactions = Transactions(collections, self._handlers)
 
@@ -226,6 +243,8 @@ class Execution:
             detail = "the cluster is being restored; nothing can be read or written until then"
             return OpResult(STATUS[RESTORING], RESTORING, detail=detail)
         try:
+            if self._compliance.row.modes:
+                self._compliance.check(operation)
             return self._handlers[type(operation)](batch, operation)
         except Refusal as refusal:
             return self._refused(batch, operation, refusal)

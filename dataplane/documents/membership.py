@@ -36,6 +36,16 @@ class Membership:
         row = self._row
         return Configuration(row.epoch, row.base, row.members, row.ends_at, row.next_members)
 
+    @property
+    def cluster_id(self) -> bytes:
+        """The id of the cluster."""
+        return self._row.cluster_id
+
+    def is_signed(self, payload: bytes, signature: bytes) -> bool:
+        """Whether the control plane of this cluster signed something; without one nobody did."""
+        key = self._row.admin_key
+        return bool(key) and self._verifier.verify(key, payload, signature)
+
     def gateway_of(self, client: bytes) -> int | None:
         """Return the member whose gateway signs with this key, None when no member's does."""
         members = (*self._row.members, *self._row.next_members)
@@ -57,7 +67,7 @@ class Membership:
         """
         row = self._row
         payload = order_payload(row.cluster_id, order.order)
-        if not row.admin_key or not self._verifier.verify(row.admin_key, payload, order.sig):
+        if not self.is_signed(payload, order.sig):
             raise Refusal(FORBIDDEN, "the order is not signed by the control plane of this cluster")
         try:
             following = decode_next(order.order)

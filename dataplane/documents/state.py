@@ -27,6 +27,7 @@ from dataplane.documents.commands import (
     decode_op,
     encode_result,
 )
+from dataplane.documents.compliance import Compliance
 from dataplane.documents.execution import IDEMPOTENCY_MS, Execution
 from dataplane.documents.keys import Keys
 from dataplane.documents.maintenance import STEP, TICK, Budget, Maintenance
@@ -80,6 +81,13 @@ class StateMachine(Executor):
         self._changes = Changes(store, self._meta.applied)
         self._restoring = Restoring(store, self._meta, self._collections, self._accounting)
         self._audit = Audit(store, self._meta, self._membership)
+        self._compliance = Compliance(
+            store,
+            self._meta,
+            audit=self._audit,
+            collections=self._collections,
+            membership=self._membership,
+        )
         self._execution = Execution(
             self._meta,
             collections=self._collections,
@@ -88,7 +96,10 @@ class StateMachine(Executor):
             membership=self._membership,
             restoring=self._restoring,
             audit=self._audit,
+            compliance=self._compliance,
         )
+        self.view.compliance = self._compliance
+        self.view.erasing = self._execution.erasing
         self.view.audit = AuditLog(store, self._audit.ends)
         self.maintenance = Maintenance(
             store,

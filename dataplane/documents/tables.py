@@ -29,6 +29,8 @@ USAGE_WINDOW: Final = b"U"
 STORAGE_WINDOW: Final = b"Z"
 MEMBERSHIP: Final = b"E"
 RESTORE: Final = b"R"
+COMPLIANCE: Final = b"P"
+ERASURE: Final = b"V"
 AUDIT: Final = b"A"
 """Audit records; `wire.audit.ENDS_KEY` names the row of the ends of their chain."""
 INDEX: Final = b"L"
@@ -110,6 +112,24 @@ class IndexRow(Row):
     """The fields, as bits, in which some document had several values."""
     failure: tuple[str, ...] = ()
     """Why it could not be built, and the ids of the documents that stood in the way."""
+
+
+class ComplianceRow(Row):
+    """The compliance modes that are on, and how often they were changed."""
+
+    modes: tuple[str, ...] = ()
+    revision: int = 0
+
+
+class ErasureRow(Row):
+    """An erasure of a person: `record` is the index of its audit record once it is over."""
+
+    subject: bytes
+    salt: bytes
+    started_ms: int
+    removed: tuple[tuple[str, int], ...] = ()
+    record: int | None = None
+    sequence: int | None = None
 
 
 class KeyRow(Row):
@@ -274,6 +294,8 @@ class Attempt(Batch):
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 decode_meta = msgspec.msgpack.Decoder(MetaRow).decode
 decode_membership = msgspec.msgpack.Decoder(MembershipRow).decode
+decode_compliance = msgspec.msgpack.Decoder(ComplianceRow).decode
+decode_erasure = msgspec.msgpack.Decoder(ErasureRow).decode
 decode_collection = msgspec.msgpack.Decoder(CollectionRow).decode
 decode_index = msgspec.msgpack.Decoder(IndexRow).decode
 decode_key = msgspec.msgpack.Decoder(KeyRow).decode

@@ -7,6 +7,8 @@ from dataplane.documents.audit_view import AuditLog
 from dataplane.documents.capture import Capture
 from dataplane.documents.changes import Changes
 from dataplane.documents.collections import Collections
+from dataplane.documents.compliance import Compliance
+from dataplane.documents.erasing import Erasing
 from dataplane.documents.keys import Keys
 from dataplane.documents.maintenance import Maintenance
 from dataplane.documents.proving import prove_document, prove_row
@@ -38,6 +40,8 @@ class StateView:
     audit: AuditLog
     maintenance: Maintenance
     """What is left to be done beside requests."""
+    compliance: Compliance
+    erasing: Erasing
 
     def __init__(self) -> None:
         self.watchers: list[Callable[[], None]] = []

@@ -15,12 +15,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from blake3 import blake3
 
+from dataplane.documents.audit_commands import AuditEvent, ReportAudit
 from dataplane.documents.audit_view import AuditLog
 from dataplane.documents.audited import REPORTED_ALWAYS
 from dataplane.documents.auditing import EVENTS_MAX
 from dataplane.documents.commands import (
-    AuditEvent,
-    ReportAudit,
     attribute,
     decode_result,
     encode_op,

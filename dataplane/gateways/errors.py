@@ -7,6 +7,7 @@ from dataplane.client.errors import BackupError
 from dataplane.documents.errors import Refusal
 from dataplane.query.types import QueryError
 from dataplane.replication.errors import NoQuorumError, NotReadyError, OverloadedError
+from dataplane.wire.compliance import MODES, code_of
 
 TITLES: Final = {
     "malformed": (400, "The request is not well formed"),
@@ -15,6 +16,7 @@ TITLES: Final = {
     "not_found": (404, "There is nothing here"),
     "method_not_allowed": (405, "The path does not know this method"),
     "timeout": (408, "The request took too long to arrive"),
+    **{code_of(mode): (409, f"The compliance mode {mode} does not allow this") for mode in MODES},
     "conflict": (409, "The request conflicts with what is there"),
     "resync_required": (410, "What happened after this place is not known here"),
     "overrun": (410, "The reader is too slow"),

@@ -12,6 +12,7 @@ from dataplane.gateways.rest import (
     backups,
     changes,
     cluster,
+    compliance,
     conflicts,
     documents,
     encryption,
@@ -23,6 +24,7 @@ from dataplane.gateways.rest import (
     queries,
     rejections,
     restores,
+    subjects,
     transactions,
 )
 from dataplane.gateways.rest.audit import recorded
@@ -49,6 +51,12 @@ PLAIN: dict[tuple[str, ...], dict[str, tuple[str, Plain]]] = {
         "GET": ("", recorded("audit.read", audit.audit_list)),
         "PUT": ("", audit.audit_put),
     },
+    ("compliance",): {
+        "GET": ("", compliance.compliance_show),
+        "PUT": ("", compliance.compliance_put),
+    },
+    ("subjects", "export"): {"POST": ("query", subjects.subject_export)},
+    ("subjects", "erase"): {"POST": ("delete", subjects.subject_erase)},
     ("evidence",): {"GET": ("", evidence.evidence_list)},
     ("gateways",): {"GET": ("", gateways.gateways_list)},
     ("changes",): {"GET": ("read", recorded("changes.read", changes.changes))},
@@ -88,6 +96,7 @@ NAMED: dict[tuple[str, ...], dict[str, tuple[str, Named]]] = {
     ("collections", "*", "bulk"): {"POST": ("write", documents.bulk)},
     ("collections", "*", "query"): {"POST": ("query", queries.query)},
     ("collections", "*", "aggregate"): {"POST": ("query", queries.aggregate)},
+    ("erasures", "*"): {"GET": ("", subjects.erasure_show)},
     ("keys", "*"): {"PUT": ("", cluster.key_put), "DELETE": ("", cluster.key_revoke)},
 }
 

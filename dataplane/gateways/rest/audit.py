@@ -7,8 +7,8 @@ from typing import Any, Concatenate, Final
 
 import msgspec
 
+from dataplane.documents.audit_commands import AuditPut
 from dataplane.documents.audit_view import AuditPage, AuditQuestion, Linked
-from dataplane.documents.commands import AuditPut
 from dataplane.documents.proving import prove_row
 from dataplane.gateways.auditing import Seen
 from dataplane.gateways.auth import Caller

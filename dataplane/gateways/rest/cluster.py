@@ -17,6 +17,7 @@ from dataplane.documents.commands import (
 )
 from dataplane.documents.conflicts import POLICY_OPTION
 from dataplane.documents.settings import SCHEMA_OPTION, TTL_OPTION, VALIDATION_OPTION, settings_of
+from dataplane.documents.subjects import SUBJECT_OPTION
 from dataplane.documents.values import check_collection_name, pack_document
 from dataplane.gateways.answers import collection_body, key_body, result_problem
 from dataplane.gateways.auth import Caller
@@ -28,7 +29,9 @@ from dataplane.gateways.rest.responses import answer_response, json_response
 from dataplane.gateways.services import cluster, schemas
 from dataplane.gateways.services.queries import catch_up
 
-COLLECTION_OPTIONS = frozenset({POLICY_OPTION, SCHEMA_OPTION, VALIDATION_OPTION, TTL_OPTION})
+COLLECTION_OPTIONS = frozenset(
+    {POLICY_OPTION, SCHEMA_OPTION, SUBJECT_OPTION, TTL_OPTION, VALIDATION_OPTION}
+)
 
 
 class KeyBody(msgspec.Struct, forbid_unknown_fields=True):

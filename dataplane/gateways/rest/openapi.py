@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from dataplane.documents.errors import COMPLIANCE_CODES
 from dataplane.gateways.errors import TITLES
 from dataplane.gateways.rest.questions import INDEX_BODY, QUESTIONS, json_content
 from dataplane.gateways.rest.transactions import TRANSACTION_ANSWER, TRANSACTION_BODY
@@ -94,6 +95,7 @@ RESTORE_ERRORS = (
     "too_large",
     "unsupported_media_type",
 )
+ERASE_ERRORS = (*QUERY_ERRORS, "conflict")
 
 OPERATIONS: tuple[Operation, ...] = (
     ("get", "/health", "Is the process alive", (200,), ()),
@@ -129,6 +131,23 @@ OPERATIONS: tuple[Operation, ...] = (
         (200,),
         ("malformed", *READ_ERRORS, "invalid", "no_quorum"),
     ),
+    ("get", "/api/v1/compliance", "Compliance modes", (200,), READ_ERRORS),
+    (
+        "put",
+        "/api/v1/compliance",
+        "Set which compliance modes are on",
+        (200,),
+        ("malformed", *READ_ERRORS, "conflict", "invalid", *COMPLIANCE_CODES, "no_quorum"),
+    ),
+    ("post", "/api/v1/subjects/export", "What is stored of a person", (200,), QUERY_ERRORS),
+    (
+        "post",
+        "/api/v1/subjects/erase",
+        "Remove what is stored of a person",
+        (200, 202),
+        ERASE_ERRORS,
+    ),
+    ("get", "/api/v1/erasures/{id}", "An erasure", (200,), (*READ_ERRORS, "not_found")),
     (
         "get",
         "/api/v1/evidence",

@@ -7,10 +7,9 @@ import pytest
 from blake3 import blake3
 
 from dataplane.documents import audited, auditing
+from dataplane.documents.audit_commands import AuditEvent, AuditPut, ReportAudit
 from dataplane.documents.audit_view import AuditQuestion, Linked
 from dataplane.documents.commands import (
-    AuditEvent,
-    AuditPut,
     Check,
     CollectionDrop,
     CollectionPut,
@@ -22,7 +21,6 @@ from dataplane.documents.commands import (
     OpResult,
     Patch,
     Put,
-    ReportAudit,
     Transact,
     attribute,
     decode_op,

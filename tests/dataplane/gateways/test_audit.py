@@ -7,7 +7,10 @@ import pytest
 
 from dataplane.client import AsyncClient, Client, ProofError, TrustAnchor, verify_audit
 from dataplane.client.__main__ import main
-from dataplane.documents.commands import ReportAudit, decode_op
+from dataplane.documents.audit_commands import ReportAudit
+from dataplane.documents.commands import (
+    decode_op,
+)
 from dataplane.gateways.auditing import AuditReporter, Seen
 from dataplane.gateways.auth import CALLING
 from dataplane.gateways.errors import Problem

@@ -1,0 +1,213 @@
+"""What is stored of a person, over all collections: to be handed out, or to be removed."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final, NamedTuple
+
+from dataplane.documents.audit_commands import EraseBegin, EraseEnd, EraseStep
+from dataplane.documents.commands import (
+    Op,
+    OpResult,
+    decode_result,
+    encode_op,
+)
+from dataplane.documents.conflicts import CONFLICTS
+from dataplane.documents.erasing import STEP_IDS_MAX
+from dataplane.documents.subjects import (
+    SALT_BYTES,
+    SUBJECT_CHARS_MAX,
+    Subject,
+    subject_hash,
+    subjects_at,
+)
+from dataplane.documents.tables import HEADER_BYTES, decode_document_row
+from dataplane.documents.values import unpack_document
+from dataplane.gateways.answers import Answer, record_body, result_problem
+from dataplane.gateways.auditing import Seen
+from dataplane.gateways.auth import Caller
+from dataplane.gateways.context import Context
+from dataplane.gateways.errors import Problem, error_fields
+from dataplane.gateways.services.queries import reach
+from dataplane.query import parse_query, query_steps
+
+PAGE: Final = 200
+STEPS_PER_CALL: Final = 20
+CONFLICTS_EXAMINED_MAX: Final = 10_000
+_SIDES: Final = ("mine", "theirs", "base")
+
+
+class Part(NamedTuple):
+    """Some documents of one collection, and the cursor of the rest."""
+
+    collection: str
+    documents: list[dict[str, Any]]
+    next: str | None
+
+
+def check_subject(subject: object) -> Subject:
+    """Return what names a person.
+
+    Raises:
+        Problem: `invalid`.
+    """
+    is_text = isinstance(subject, str) and 0 < len(subject) <= SUBJECT_CHARS_MAX
+    if is_text or (type(subject) is int and -(2**63) <= subject < 2**63):
+        assert isinstance(subject, str | int)
+        return subject
+    fault = ("/subject", f"a text of 1 to {SUBJECT_CHARS_MAX} characters, or a whole number")
+    raise Problem("invalid", "subject is what names the person", error_fields((fault,)))
+
+
+def _places(context: Context, caller: Caller, scope: str) -> list[tuple[str, str]]:
+    """Return the collections that name persons, with the field; the key must cover them all."""
+    fields = context.state.view.erasing.fields()
+    if not fields:
+        detail = "no collection has the option subject, which says what field names a person"
+        raise Problem("invalid", detail)
+    for name in fields:
+        caller.require(scope, name)
+    return list(fields.items())
+
+
+async def export(context: Context, caller: Caller, subject: Subject, after: str | None) -> Answer:
+    """Return a page of what is stored of a person, and where the next one begins."""
+    with context.reporter.reading(Seen("subject.export")):
+        places = _places(context, caller, "documents:read")
+        collection, _, cursor = (after or "").partition("/")
+        names = [name for name, _ in places]
+        if after and collection not in names:
+            raise Problem("invalid", "after is the next of the page before")
+        await reach(context, 0, "strong")
+        at = names.index(collection) if after else 0
+        name, field = places[at]
+        part = await _page(context, name, field, subject, cursor or None)
+        found = [{"collection": name, "document": document} for document in part.documents]
+        following = f"{name}/{part.next}" if part.next else None
+        if following is None:
+            kept = [body for _, body in _conflicts(context, name, field, subject)]
+            found += [{"collection": CONFLICTS, "document": document} for document in kept]
+            following = f"{names[at + 1]}/" if at + 1 < len(names) else None
+        facts = context.position(context.cluster.executed)
+        return Answer(200, {"documents": found, "next": following, "collections": names}, facts)
+
+
+async def _page(  # noqa: PLR0917 - the parts of one question
+    context: Context, collection: str, field: str, subject: Subject, cursor: str | None
+) -> Part:
+    question = {"filter": {field: subject}, "limit": PAGE, "after": cursor}
+    steps = query_steps(context.state.view, parse_query(collection, question))
+    page = await context.turns.run(steps)
+    return Part(collection, page.documents, page.next)
+
+
+def _conflicts(
+    context: Context, collection: str, field: str, subject: Subject
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the kept conflicts of a collection of which a side names the person."""
+    prefix = f"{collection}.".encode()
+    rows = context.state.view.rows(CONFLICTS, start=f"{collection}.")
+    for key, row in islice(rows, CONFLICTS_EXAMINED_MAX):
+        if not key.startswith(prefix):
+            return
+        record = unpack_document(row[HEADER_BYTES:])
+        if any(subject in subjects_at(record.get(side), field) for side in _SIDES):
+            yield key.decode(), record_body(decode_document_row(key.decode(), row))
+
+
+async def _ordered(context: Context, op: Op) -> OpResult:
+    submitted = await context.submit([encode_op(op)])
+    result = decode_result(submitted.results[0])
+    if result.status >= 400:
+        raise result_problem(result)
+    return result
+
+
+async def erase(context: Context, caller: Caller, subject: Subject, erasure: str | None) -> Answer:
+    """Remove what is stored of a person: begin, or go on with an erasure that was begun.
+
+    202 when there is more to do than one call does: ask again with its id.
+    """
+    caller.require("cluster:admin")
+    places = _places(context, caller, "documents:write")
+    own = await _begin(context, subject, erasure)
+    row = context.state.view.erasing.rows.get(own)
+    if row is not None and row.record is not None:
+        return receipt(context, own)
+    await reach(context, 0, "strong")
+    left = STEPS_PER_CALL
+    for name, field in places:
+        left = await _erase_collection(context, own, (name, field, subject), left)
+        if left <= 0:
+            return Answer(202, progress(context, own), context.position(context.cluster.executed))
+    await _ordered(context, EraseEnd(own))
+    return receipt(context, own)
+
+
+async def _begin(context: Context, subject: Subject, erasure: str | None) -> bytes:
+    if erasure is None:
+        own, salt = context.random_bytes(16), context.random_bytes(SALT_BYTES)
+    else:
+        own = _id_of(erasure)
+        known = context.state.view.erasing.rows.get(own)
+        if known is None:
+            raise Problem("not_found", f"no erasure {erasure}")
+        salt = known.salt
+    await _ordered(context, EraseBegin(own, subject_hash(salt, subject), salt))
+    return own
+
+
+async def _erase_collection(
+    context: Context, own: bytes, what: tuple[str, str, Subject], left: int
+) -> int:
+    """Remove what one collection has of a person; return how many steps are left to this call."""
+    name, field, subject = what
+    cursor: str | None = None
+    while left > 0:
+        part = await _page(context, name, field, subject, cursor)
+        ids = tuple(document["_id"] for document in part.documents)
+        if ids:
+            await _ordered(context, EraseStep(own, name, ids))
+            left -= 1
+        cursor = part.next
+        if cursor is None:
+            break
+    kept = islice(_conflicts(context, name, field, subject), STEP_IDS_MAX)
+    conflicts = tuple(conflict for conflict, _ in kept)
+    if conflicts and left > 0:
+        await _ordered(context, EraseStep(own, CONFLICTS, conflicts))
+        left -= 1 if len(conflicts) < STEP_IDS_MAX else left
+    return left
+
+
+def _id_of(erasure: str) -> bytes:
+    try:
+        return bytes.fromhex(erasure)
+    except ValueError as error:
+        raise Problem("not_found", f"no erasure {erasure}") from error
+
+
+def progress(context: Context, own: bytes) -> dict[str, Any]:
+    """Return how far an erasure is."""
+    row = context.state.view.erasing.rows.get(own)
+    if row is None:
+        raise Problem("not_found", f"no erasure {own.hex()}")
+    return {
+        "erasure": own.hex(),
+        "subject_hash": row.subject.hex(),
+        "salt": row.salt.hex(),
+        "removed": dict(row.removed),
+        "is_over": row.record is not None,
+        "sequence": row.sequence,
+        "record": row.record,
+    }
+
+
+def receipt(context: Context, own: bytes) -> Answer:
+    """Return what an erasure came to; `record` is its place in the audit log, which proves it."""
+    return Answer(200, progress(context, own), context.position(context.cluster.executed))
+
+
+def erasure_show(context: Context, caller: Caller, erasure: str) -> Answer:
+    """Return how far an erasure is, or what it came to."""
+    caller.require("cluster:admin")
+    return receipt(context, _id_of(erasure))
