@@ -443,6 +443,11 @@ class AsyncClient:
         found: dict[str, Any] = await self._run(Call("GET", "/api/v1/compliance"))
         return found
 
+    async def compliance_put(self, **order: Any) -> dict[str, Any]:
+        """Set which modes are on (`modes`), or see what that would change (`dry_run=True`)."""
+        done: dict[str, Any] = await self._run(Call("PUT", "/api/v1/compliance", order, write=True))
+        return done
+
     # --- Persons --------------------------------------------------------------------------------
 
     async def subject_export(self, subject: str | int) -> AsyncIterator[dict[str, Any]]:

@@ -185,7 +185,7 @@ def verify_audit(lines: Iterable[bytes], anchor: TrustAnchor) -> ProvenAudit:
         if proof is not None:
             raise ProofError("malformed", "something follows the proof")
         if "proof" in part:
-            proof = _proof_in(part["proof"])
+            proof = proof_of_audit(part["proof"])
         elif "index" in part:
             checker.take(part)
         else:
@@ -260,7 +260,12 @@ def _index_of(record: dict[str, Any]) -> int:
     return index if isinstance(index, int) else 0
 
 
-def _proof_in(value: object) -> AuditProof:
+def proof_of_audit(value: object) -> AuditProof:
+    """Return the proof in a decoded JSON value.
+
+    Raises:
+        ProofError: `malformed`.
+    """
     try:
         return msgspec.convert(value, AuditProof)
     except (msgspec.ValidationError, RecursionError) as error:

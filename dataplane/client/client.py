@@ -438,6 +438,11 @@ class Client:
         found: dict[str, Any] = self._run(Call("GET", "/api/v1/compliance"))
         return found
 
+    def compliance_put(self, **order: Any) -> dict[str, Any]:
+        """Set which modes are on (`modes`), or see what that would change (`dry_run=True`)."""
+        done: dict[str, Any] = self._run(Call("PUT", "/api/v1/compliance", order, write=True))
+        return done
+
     # --- Persons --------------------------------------------------------------------------------
 
     def subject_export(self, subject: str | int) -> Iterator[dict[str, Any]]:

@@ -236,6 +236,9 @@ UNRECORDED: Final[frozenset[type[Op]]] = frozenset(
 The rows of a restore are what its beginning announced. Maintenance does what was ordered earlier.
 """
 
+VERSIONED: Final = ("document.", "conflict.")
+"""How actions begin whose results have the version of a document."""
+
 REPORTED_ALWAYS: Final = frozenset({"backup.read", "encryption.rotate"})
 """What gateways do without an order, and report at every level."""
 

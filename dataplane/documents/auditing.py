@@ -14,7 +14,7 @@ import msgspec
 
 from dataplane.documents import audited
 from dataplane.documents.audit_commands import AuditPut, ReportAudit
-from dataplane.documents.audited import FORENSIC, REPORTED_ALWAYS, Place, accounts_of
+from dataplane.documents.audited import FORENSIC, REPORTED_ALWAYS, VERSIONED, Place, accounts_of
 from dataplane.documents.commands import (
     Op,
     OpResult,
@@ -129,7 +129,8 @@ class Audit:
                 id=what.id,
                 status=outcome.status,
                 code=outcome.code,
-                version=outcome.version,
+                # Other results use the field for numbers of their own.
+                version=outcome.version if what.action.startswith(VERSIONED) else None,
                 before=None if place is None else before.get(place),
                 after=None if place is None else after.get(place),
                 count=1,

@@ -4,6 +4,7 @@ from django.urls import path
 
 from portal.clusters import views
 from portal.clusters.accountability import views as accountability
+from portal.clusters.auditing import views as auditing
 from portal.clusters.chaos import views as chaos
 
 app_name = "clusters"
@@ -34,6 +35,10 @@ urlpatterns = [
         accountability.proof_download,
         name="evidence-proof",
     ),
+    path(f"{ONE}audit/", auditing.audit_page, name="audit"),
+    path(f"{ONE}audit/log.ndjson", auditing.audit_download, name="audit-download"),
+    path(f"{ONE}audit/settings/", auditing.audit_settings_view, name="audit-settings"),
+    path(f"{ONE}compliance/", auditing.compliance_view, name="compliance"),
     path(f"{ONE}chaos/", chaos.chaos_page, name="chaos"),
     path(f"{ONE}chaos/revert/", chaos.revert_view, name="chaos-revert"),
     path(f"{ONE}chaos/<uuid:experiment_id>/", chaos.experiment_page, name="experiment"),

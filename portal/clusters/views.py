@@ -13,6 +13,7 @@ from dataplane.client.anchors import dump_anchor
 from portal.access.guards import require
 from portal.access.types import Access
 from portal.clusters import services
+from portal.clusters.auditing.views import compliance_context
 from portal.clusters.connections import node_urls
 from portal.clusters.forms import ClusterForm, KeyForm
 from portal.clusters.models import Cluster, Operation
@@ -222,7 +223,9 @@ def operation_page(request: HttpRequest, slug: str, operation_id: UUID) -> HttpR
 def settings_page(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpResponse:
     """Name, restart, deletion."""
     access = require(request, "clusters:read")
-    context = cluster_context(cluster_get(cluster_id), access, clock.now(), tab="settings")
+    cluster = cluster_get(cluster_id)
+    context = cluster_context(cluster, access, clock.now(), tab="settings")
+    context |= compliance_context(cluster, access)
     return render(request, "clusters/settings.html", context)
 
 

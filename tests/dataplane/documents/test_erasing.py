@@ -74,6 +74,7 @@ def test_the_end_is_recorded_with_a_hash_and_what_was_removed(driver: Driver):
     page = driver.machine.view.audit.page(AuditQuestion(10, is_newest_first=True))
     record = page.records[0].record
     assert (record.action, record.index, record.id) == ("subject.erase", ended.version, ID.hex())
+    assert record.version is None, "that is of documents"
     facts = json.loads(record.detail or "")
     assert facts["removed"] == {"orders": 2}
     assert facts["subject"] == subject_hash(SALT, "ada@example.org").hex()

@@ -1,0 +1,209 @@
+"""Asking a cluster for its audit log and its compliance modes, and changing what they say."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+import msgspec
+from django.db import transaction
+
+from dataplane.client.audit import AuditChecker, ProvenAudit, proof_of_audit
+from dataplane.client.errors import ApiError, ClientError, ClusterUnreachableError, ProofError
+from dataplane.client.keys import key_id_of
+from dataplane.client.membership import modes_put
+from portal.access.types import Access
+from portal.clusters.connections import admin_client, admin_key, trust_anchor
+from portal.clusters.errors import ClusterUnreachable, NameNotConfirmed, UnableToChangeCluster
+from portal.clusters.models import ApiKey, Cluster
+from portal.clusters.operations.opening import cluster_record
+from portal.core.crypto import unseal
+from portal.core.errors import Invalid
+
+PAGE_SIZE: Final = 50
+CHECKED_MAX: Final = 20_000
+"""Records that the portal checks by itself; longer logs are downloaded and checked offline."""
+TIMEOUT_S: Final = 4.0
+GLANCE_TIMEOUT_S: Final = 2.0
+CHECK_PAGE: Final = 1_000
+_AWAY: Final = frozenset({"no_quorum", "not_ready", "restoring"})
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSheet:
+    """A page of records, newest first, and the settings of the log."""
+
+    records: list[dict[str, Any]]
+    next_after: str | None
+    chain: dict[str, Any]
+
+
+def log_page(cluster: Cluster, filters: dict[str, str], after: str) -> AuditSheet:
+    """Return a page of what the cluster recorded.
+
+    Raises:
+        ClusterUnreachable: no node answers.
+        Invalid: the cluster does not understand a filter.
+    """
+    wanted = {name: value for name, value in filters.items() if value}
+    with _asking("The log could not be read"), admin_client(cluster, timeout_s=TIMEOUT_S) as client:
+        page = client.audit(
+            **wanted,
+            after=after or None,
+            limit=PAGE_SIZE,
+            order="desc",
+            consistency="session",
+        )
+    names = key_names(cluster)
+    records = [_shown(record, names) for record in page["records"]]
+    return AuditSheet(records, page["next"], page["chain"])
+
+
+def key_names(cluster: Cluster) -> dict[str, str]:
+    """Return what people call the keys of a cluster."""
+    names = dict(ApiKey.objects.filter(cluster=cluster).values_list("key_id", "name"))
+    own = key_id_of(admin_key(cluster)) if cluster.admin_key else None
+    return names if own is None else {**names, own: "this portal"}
+
+
+def _shown(record: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    actor = record["actor"]
+    return {**record, "actor_name": names.get(actor, ""), "is_refused": record["status"] >= 400}
+
+
+def log_lines(cluster: Cluster) -> Iterator[bytes]:
+    """Return the whole log with its proof as lines of JSON, for `verify-audit`; asks at once.
+
+    Raises:
+        ClusterUnreachable: no node answers.
+    """
+    with _asking("The log could not be read"):
+        client = admin_client(cluster)
+        lines = client.audit_export()
+        first = next(lines)
+
+    def rest() -> Iterator[bytes]:
+        with client:
+            yield msgspec.json.encode(first) + b"\n"
+            for line in lines:
+                yield msgspec.json.encode(line) + b"\n"
+
+    return rest()
+
+
+def log_check(cluster: Cluster) -> ProvenAudit:
+    """Check the newest records of the log against the keys that the portal gave the nodes.
+
+    Raises:
+        ProofError: they are not what a quorum signed.
+        ClusterUnreachable: no node answers.
+    """
+    anchor = trust_anchor(cluster)
+    if anchor is None:
+        raise ProofError("missing", "the nodes of the cluster have no keys yet")
+    checker = AuditChecker()
+    with _asking("The log could not be read"), admin_client(cluster) as client:
+        signed = client.audit(limit=1, order="desc", proof=True)
+        chain = signed["chain"]
+        after = max(chain["first"], chain["last"] - CHECKED_MAX + 1) - 1
+        while after < chain["last"]:
+            page = client.audit(after=after, limit=CHECK_PAGE, consistency="session")
+            if not page["records"]:
+                break
+            for record in page["records"]:
+                if record["index"] <= chain["last"]:
+                    checker.take(record)
+            after = page["records"][-1]["index"]
+    return checker.finish(proof_of_audit(signed["proof"]), anchor)
+
+
+def log_settings(access: Access, cluster: Cluster, *, level: str, days: int) -> None:
+    """Change what the cluster records, and for how long it keeps it.
+
+    Raises:
+        Invalid: the cluster refuses; a compliance mode may be the reason.
+        ClusterUnreachable: no quorum took it.
+    """
+    settings = {"level": level, "retention_ms": days * 86_400_000}
+    with _asking("Nothing was changed"), admin_client(cluster, timeout_s=TIMEOUT_S) as client:
+        client.audit_put(**settings)
+    with transaction.atomic():
+        cluster_record(access, "cluster.audit_set", cluster, after={"level": level, "days": days})
+
+
+def modes_show(cluster: Cluster) -> dict[str, Any] | None:
+    """Return the compliance modes of a cluster, None when it does not answer at once."""
+    try:
+        with admin_client(cluster, timeout_s=GLANCE_TIMEOUT_S) as client:
+            return client.compliance()
+    except (ClientError, httpx.HTTPError):
+        return None
+
+
+def modes_preview(cluster: Cluster, modes: Iterable[str]) -> dict[str, Any]:
+    """Return what would change if these modes were on, and no others.
+
+    Raises:
+        Invalid: there is no such mode.
+        ClusterUnreachable: no node answers.
+    """
+    with _asking("Nothing was looked at"), admin_client(cluster, timeout_s=TIMEOUT_S) as client:
+        found: dict[str, Any] = client.compliance_put(modes=list(modes), dry_run=True)
+    own = key_id_of(admin_key(cluster))
+    names = key_names(cluster)
+    longer = [names.get(key, key) for key in found["keys_that_live_longer"] if key != own]
+    return {**found, "keys_that_live_longer": longer}
+
+
+def modes_set(access: Access, cluster: Cluster, *, modes: list[str], confirm: str) -> None:
+    """Set which modes are on; to turn one off the name of the cluster is typed, and this signs.
+
+    Raises:
+        NameNotConfirmed: a mode would be turned off, and the name is not that of the cluster.
+        UnableToChangeCluster: the cluster was made before there were signatures for it.
+        Invalid: the cluster refuses.
+        ClusterUnreachable: no quorum took it.
+    """
+    with _asking("Nothing was changed"), admin_client(cluster, timeout_s=TIMEOUT_S) as client:
+        now = client.compliance()
+        gone = sorted(set(now["modes"]) - set(modes))
+        if gone and confirm != cluster.name:
+            raise NameNotConfirmed(
+                f"To turn off {', '.join(gone)}, type the name of the cluster, {cluster.name}."
+            )
+        if gone and not cluster.control_seed:
+            raise UnableToChangeCluster("This cluster has no key of the control plane.")
+        if gone:
+            seed = unseal(bytes(cluster.control_seed))
+            revision, of = now["revision"], cluster.data_plane_id
+            client.run(modes_put(of, revision=revision, modes=modes, seed=seed))
+        else:
+            client.compliance_put(modes=modes, revision=now["revision"])
+    with transaction.atomic():
+        before: dict[str, object] = {"modes": now["modes"]}
+        after: dict[str, object] = {"modes": sorted(modes)}
+        cluster_record(access, "cluster.compliance_set", cluster, before=before, after=after)
+
+
+class _Asking:
+    """Turns what a client of the data plane raises into what people are told."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ApiError) and error.code not in _AWAY:
+            raise Invalid(f"The cluster refused: {error.detail}", cluster_code=error.code)
+        if isinstance(error, (ApiError, ClusterUnreachableError, httpx.HTTPError)):
+            raise ClusterUnreachable(
+                f"{self._what}: the cluster does not answer at the moment. Look at its nodes, "
+                "then try again.",
+                retry_after=5,
+            ) from error
+
+
+def _asking(what: str) -> _Asking:
+    return _Asking(what)

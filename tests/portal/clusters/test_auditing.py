@@ -1,0 +1,141 @@
+"""The page *Audit* and the compliance card, with a real node behind them."""
+
+import json
+
+import pytest
+
+from dataplane.client import verify_audit
+from portal.audit.models import AuditEvent
+from portal.clusters.auditing import services
+from portal.clusters.models import Cluster
+from portal.core.crypto import seal
+from portal.core.tenancy import tenant_context
+from tests.portal.backups.conftest import cluster_row, nodes
+
+__all__ = ["nodes"]
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def cluster(nodes, acme) -> Cluster:
+    with tenant_context(acme.schema_name):
+        made = cluster_row(nodes)
+        Cluster.objects.update(control_seed=seal(nodes._admin_seed))
+        return made
+
+
+@pytest.fixture
+def home(cluster) -> str:
+    return f"/o/acme/clusters/{cluster.pk}/"
+
+
+@pytest.fixture
+def page(client_for, alice):
+    return client_for(alice)
+
+
+@pytest.fixture
+def client(nodes):
+    from dataplane.client.client import Client
+
+    with Client(nodes.urls, nodes.api_key) as made:
+        yield made
+
+
+def test_the_page_shows_who_did_what_and_filters(page, home, client):
+    client.collection_put("shelves", {})
+    body = page.get(f"{home}audit/?collection=shelves").content.decode()
+    assert "collection.put" in body
+    assert "this portal" in body, "the key of the portal has a name"
+    body = page.get(f"{home}audit/?collection=nothing").content.decode()
+    assert "Nothing fits" in body
+
+
+def test_the_portal_checks_the_log_itself(page, home, client):
+    client.collection_put("shelves", {})
+    body = page.post(f"{home}audit/").content.decode()
+    assert "Complete and unaltered" in body
+
+
+def test_a_log_that_another_cluster_signed_is_not_proven(page, home, cluster, acme, client):
+    client.collection_put("shelves", {})
+    with tenant_context(acme.schema_name):
+        cluster.nodes.update(public_key="11" * 32)
+    body = page.post(f"{home}audit/").content.decode()
+    assert "Not proven" in body
+    assert "Complete and unaltered" not in body
+
+
+def test_the_download_proves_itself_offline(page, home, nodes, client):
+    client.collection_put("shelves", {})
+    answer = page.get(f"{home}audit/log.ndjson")
+    lines = b"".join(answer.streaming_content).splitlines()
+    assert verify_audit(lines, nodes.anchor).is_whole
+    assert answer["Content-Disposition"] == 'attachment; filename="things-audit.ndjson"'
+
+
+def test_the_list_costs_the_same_statements_however_long(
+    page, home, client, django_assert_max_num_queries
+):
+    page.get(f"{home}audit/")
+    for number in range(20):
+        client.collection_put(f"shelf-{number}", {})
+    with django_assert_max_num_queries(20):
+        page.get(f"{home}audit/")
+
+
+def test_what_is_recorded_is_set_by_admins_and_noted_here_too(
+    page, home, client, client_for, bob, acme
+):
+    page.post(f"{home}audit/settings/", {"level": "full", "days": "400"})
+    chain = client.audit(limit=1)["chain"]
+    assert (chain["level"], chain["retention_ms"]) == ("full", 400 * 86_400_000)
+    with tenant_context(acme.schema_name):
+        assert AuditEvent.objects.filter(action="cluster.audit_set").exists()
+    refused = client_for(bob).post(f"{home}audit/settings/", {"level": "basic", "days": "1"})
+    assert refused.status_code in {403, 404}
+    assert client.audit(limit=1)["chain"]["level"] == "full"
+    client.audit_put(level="basic")
+
+
+def test_modes_are_previewed_set_and_turned_off_by_the_control_plane(page, home, client):
+    shown = page.get(f"{home}settings/").content.decode()
+    assert "PCI DSS" in shown
+    preview = page.post(f"{home}compliance/", {"modes": ["sox"], "preview": "1"})
+    assert "basic → full" in preview.content.decode()
+    assert client.compliance()["modes"] == []
+    page.post(f"{home}compliance/", {"modes": ["sox"], "apply": "1"})
+    assert client.compliance()["modes"] == ["sox"]
+    weaker = page.post(f"{home}audit/settings/", {"level": "basic", "days": "1"}, follow=True)
+    assert "sox: the level of the audit log is at least full" in weaker.content.decode()
+    off = page.post(f"{home}compliance/", {"preview": "1"}).content.decode()
+    assert "Turned off: sox" in off
+    page.post(f"{home}compliance/", {"apply": "1", "confirm": "Other"})
+    assert client.compliance()["modes"] == ["sox"]
+    page.post(f"{home}compliance/", {"apply": "1", "confirm": "Things"})
+    assert client.compliance()["modes"] == []
+
+
+def test_a_cluster_that_does_not_answer_is_said_to(page, home, cluster, acme):
+    with tenant_context(acme.schema_name):
+        cluster.nodes.update(http_port=0)
+    assert "does not answer" in page.get(f"{home}audit/").content.decode()
+    assert "does not answer" in page.get(f"{home}settings/").content.decode()
+    answer = page.get(f"{home}audit/log.ndjson")
+    assert answer.status_code == 302
+
+
+def test_a_stranger_sees_nothing(client_for, charlie, home):
+    for path in ("audit/", "audit/log.ndjson"):
+        assert client_for(charlie).get(home + path).status_code == 404
+
+
+def test_what_the_portal_checks_by_itself_is_bounded(cluster, acme, client, monkeypatch):
+    for number in range(5):
+        client.collection_put(f"shelf-{number}", {})
+    monkeypatch.setattr(services, "CHECKED_MAX", 3)
+    with tenant_context(acme.schema_name):
+        proven = services.log_check(cluster)
+    assert (proven.count, proven.is_whole) == (3, False)
+    assert json.dumps(proven.kind)
