@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from blake3 import blake3
 
-from dataplane.documents.audit_commands import AuditPut
+from dataplane.documents.audit_commands import AuditPut, EraseBegin, EraseEnd, EraseStep
 from dataplane.documents.commands import (
     Barrier,
     Check,
@@ -45,6 +45,7 @@ from dataplane.documents.commands import (
 from dataplane.documents.conflicts import POLICIES, POLICY_OPTION
 from dataplane.documents.settings import TTL_OPTION
 from dataplane.documents.state import StateMachine
+from dataplane.documents.subjects import SUBJECT_OPTION, subject_hash
 from dataplane.documents.types import Genesis
 from dataplane.documents.values import pack_document
 from dataplane.storage.engine import MemoryStore
@@ -186,18 +187,20 @@ class LogMaker:
     def _other(self) -> Op:  # noqa: PLR0911 - one of many
         draw = self._draw
         collection = draw.pick(("one", "two", "three"))
-        match draw.below(16):
+        match draw.below(17):
             case 13 | 14 | 15:
                 return self._index()
             case 8 | 9 | 10 | 11:
                 return self._transaction()
             case 0:
                 return CollectionDrop("three")
-            case 12:
-                return AuditPut(draw.pick(LEVELS), records_max=draw.pick((None, 256)))
+            case 12 | 16:
+                return self._regulated()
             case 1 | 2:
                 ttl = draw.pick((None, None, 300))
-                options = self._object([(POLICY_OPTION, draw.pick(POLICIES)), (TTL_OPTION, ttl)])
+                options = self._object(
+                    [(POLICY_OPTION, draw.pick(POLICIES)), (SUBJECT_OPTION, "n"), (TTL_OPTION, ttl)]
+                )
                 return CollectionPut(collection, pack_document(options))
             case 3 if self.conflicts:
                 conflict = draw.pick(self.conflicts)
@@ -213,6 +216,22 @@ class LogMaker:
                 return quota if draw.below(2) else KeyRevoke(f"k{draw.below(5)}")
             case _:
                 return Get(collection, "d1") if draw.below(2) else Barrier()
+
+    def _regulated(self) -> Op:
+        """Draw a setting of the audit log, or a part of an erasure."""
+        draw = self._draw
+        erasure = bytes([draw.below(4)]) * 16
+        match draw.below(6):
+            case 0 | 1:
+                return AuditPut(draw.pick(LEVELS), records_max=draw.pick((None, 256)))
+            case 2:
+                person = subject_hash(erasure, draw.below(3) - 1)
+                return EraseBegin(erasure, person, erasure)
+            case 3:
+                return EraseEnd(erasure)
+            case _:
+                ids = tuple(f"d{number}" for number in range(12))
+                return EraseStep(erasure, draw.pick(("one", "two", "three")), ids)
 
     def operations(self) -> tuple[bytes, ...]:
         """Return the operations of one request."""

@@ -38,6 +38,7 @@ urlpatterns = [
     path(f"{ONE}audit/", auditing.audit_page, name="audit"),
     path(f"{ONE}audit/log.ndjson", auditing.audit_download, name="audit-download"),
     path(f"{ONE}audit/settings/", auditing.audit_settings_view, name="audit-settings"),
+    path(f"{ONE}subjects/", auditing.subjects_page, name="subjects"),
     path(f"{ONE}compliance/", auditing.compliance_view, name="compliance"),
     path(f"{ONE}chaos/", chaos.chaos_page, name="chaos"),
     path(f"{ONE}chaos/revert/", chaos.revert_view, name="chaos-revert"),

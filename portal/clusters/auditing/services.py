@@ -46,7 +46,7 @@ def log_page(cluster: Cluster, filters: dict[str, str], after: str) -> AuditShee
         Invalid: the cluster does not understand a filter.
     """
     wanted = {name: value for name, value in filters.items() if value}
-    with _asking("The log could not be read"), admin_client(cluster, timeout_s=TIMEOUT_S) as client:
+    with asking("The log could not be read"), admin_client(cluster, timeout_s=TIMEOUT_S) as client:
         page = client.audit(
             **wanted,
             after=after or None,
@@ -77,7 +77,7 @@ def log_lines(cluster: Cluster) -> Iterator[bytes]:
     Raises:
         ClusterUnreachable: no node answers.
     """
-    with _asking("The log could not be read"):
+    with asking("The log could not be read"):
         client = admin_client(cluster)
         lines = client.audit_export()
         first = next(lines)
@@ -102,7 +102,7 @@ def log_check(cluster: Cluster) -> ProvenAudit:
     if anchor is None:
         raise ProofError("missing", "the nodes of the cluster have no keys yet")
     checker = AuditChecker()
-    with _asking("The log could not be read"), admin_client(cluster) as client:
+    with asking("The log could not be read"), admin_client(cluster) as client:
         signed = client.audit(limit=1, order="desc", proof=True)
         chain = signed["chain"]
         after = max(chain["first"], chain["last"] - CHECKED_MAX + 1) - 1
@@ -125,7 +125,7 @@ def log_settings(access: Access, cluster: Cluster, *, level: str, days: int) -> 
         ClusterUnreachable: no quorum took it.
     """
     settings = {"level": level, "retention_ms": days * 86_400_000}
-    with _asking("Nothing was changed"), admin_client(cluster, timeout_s=TIMEOUT_S) as client:
+    with asking("Nothing was changed"), admin_client(cluster, timeout_s=TIMEOUT_S) as client:
         client.audit_put(**settings)
     with transaction.atomic():
         cluster_record(access, "cluster.audit_set", cluster, after={"level": level, "days": days})
@@ -147,7 +147,7 @@ def modes_preview(cluster: Cluster, modes: Iterable[str]) -> dict[str, Any]:
         Invalid: there is no such mode.
         ClusterUnreachable: no node answers.
     """
-    with _asking("Nothing was looked at"), admin_client(cluster, timeout_s=TIMEOUT_S) as client:
+    with asking("Nothing was looked at"), admin_client(cluster, timeout_s=TIMEOUT_S) as client:
         found: dict[str, Any] = client.compliance_put(modes=list(modes), dry_run=True)
     own = key_id_of(admin_key(cluster))
     names = key_names(cluster)
@@ -164,7 +164,7 @@ def modes_set(access: Access, cluster: Cluster, *, modes: list[str], confirm: st
         Invalid: the cluster refuses.
         ClusterUnreachable: no quorum took it.
     """
-    with _asking("Nothing was changed"), admin_client(cluster, timeout_s=TIMEOUT_S) as client:
+    with asking("Nothing was changed"), admin_client(cluster, timeout_s=TIMEOUT_S) as client:
         now = client.compliance()
         gone = sorted(set(now["modes"]) - set(modes))
         if gone and confirm != cluster.name:
@@ -185,7 +185,7 @@ def modes_set(access: Access, cluster: Cluster, *, modes: list[str], confirm: st
         cluster_record(access, "cluster.compliance_set", cluster, before=before, after=after)
 
 
-class _Asking:
+class Asking:
     """Turns what a client of the data plane raises into what people are told."""
 
     def __init__(self, what: str) -> None:
@@ -205,5 +205,6 @@ class _Asking:
             ) from error
 
 
-def _asking(what: str) -> _Asking:
-    return _Asking(what)
+def asking(what: str) -> Asking:
+    """Return what turns errors of a cluster into refusals; `what` begins what people are told."""
+    return Asking(what)

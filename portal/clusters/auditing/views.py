@@ -1,5 +1,6 @@
 """The page *Audit* of a cluster, and the compliance modes on its settings page."""
 
+from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
@@ -13,7 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from dataplane.client.errors import ProofError
 from portal.access.guards import require
 from portal.access.types import Access
-from portal.clusters.auditing import services
+from portal.clusters.auditing import services, subjects
 from portal.clusters.auditing.presentation import LEVEL_WORDS, change_words, days, mode_cards
 from portal.clusters.models import Cluster
 from portal.clusters.pages import cluster_context
@@ -152,3 +153,41 @@ def compliance_view(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpRe
         "asked": asked,
     }
     return render(request, "clusters/settings.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+@never_cache
+def subjects_page(
+    request: HttpRequest, slug: str, cluster_id: UUID
+) -> HttpResponse | StreamingHttpResponse:
+    """Export what is stored of a person, or erase it."""
+    access = require(request, "organization:write")
+    cluster = cluster_get(cluster_id)
+    given = request.POST
+    context: dict[str, Any] = {
+        **cluster_context(cluster, access, clock.now(), tab="audit"),
+        "subject": given.get("subject", ""),
+    }
+    if request.method == "POST":
+        try:
+            subject = subjects.subject_of(given.get("subject", "").strip())
+            if "export" in given:
+                return _export(cluster, subjects.subject_lines(access, cluster, subject))
+            context["done"] = subjects.subject_erase(
+                access,
+                cluster,
+                subject=subject,
+                erasure=given.get("erasure", ""),
+                confirm=given.get("confirm", "").strip(),
+            )
+        except PortalError as error:
+            context |= {"problem": error.detail, "erasure": given.get("erasure", "")}
+    return render(request, "clusters/subjects.html", context)
+
+
+def _export(cluster: Cluster, lines: Iterator[bytes]) -> StreamingHttpResponse:
+    return StreamingHttpResponse(
+        lines,
+        content_type="application/x-ndjson",
+        headers={"Content-Disposition": f'attachment; filename="{cluster.slug}-subject.ndjson"'},
+    )

@@ -1,12 +1,13 @@
 """The page *Audit* and the compliance card, with a real node behind them."""
 
 import json
+import re
 
 import pytest
 
 from dataplane.client import verify_audit
 from portal.audit.models import AuditEvent
-from portal.clusters.auditing import services
+from portal.clusters.auditing import services, subjects
 from portal.clusters.models import Cluster
 from portal.core.crypto import seal
 from portal.core.tenancy import tenant_context
@@ -139,3 +140,48 @@ def test_what_the_portal_checks_by_itself_is_bounded(cluster, acme, client, monk
         proven = services.log_check(cluster)
     assert (proven.count, proven.is_whole) == (3, False)
     assert json.dumps(proven.kind)
+
+
+@pytest.fixture
+def persons(client):
+    client.collection_put("orders", {"subject": "who"})
+    for number in range(4):
+        client.put("orders", f"o{number}", {"who": "ada" if number % 2 else "bob"})
+    yield client
+    client.collection_drop("orders")
+
+
+def test_a_person_is_exported_as_a_file(page, home, persons):
+    answer = page.post(f"{home}subjects/", {"subject": "ada", "export": "1"})
+    found = [json.loads(line) for line in b"".join(answer.streaming_content).splitlines()]
+    assert sorted(item["document"]["_id"] for item in found) == ["o1", "o3"]
+
+
+def test_a_person_is_erased_when_the_name_of_the_cluster_is_typed(page, home, persons, acme):
+    asked = {"subject": "ada", "erase": "1"}
+    assert "type the name" in page.post(f"{home}subjects/", asked).content.decode()
+    assert len(list(persons.subject_export("ada"))) == 2
+    body = page.post(f"{home}subjects/", {**asked, "confirm": "Things"}).content.decode()
+    assert "<strong>2</strong> documents of orders" in body
+    assert list(persons.subject_export("ada")) == []
+    with tenant_context(acme.schema_name):
+        (event,) = AuditEvent.objects.filter(action="cluster.subject_erased")
+    assert "ada" not in json.dumps(event.after)
+
+
+def test_an_erasure_that_is_not_over_goes_on_with_its_id(page, home, persons, monkeypatch):
+    monkeypatch.setattr(subjects, "CALLS_PER_REQUEST", 1)
+    many = [{"_id": f"m{number}", "who": "ada"} for number in range(4_100)]
+    assert all(done["status"] == 201 for done in persons.import_documents("orders", many))
+    asked = {"subject": "ada", "erase": "1", "confirm": "Things"}
+    body = page.post(f"{home}subjects/", asked).content.decode()
+    assert "Not over yet" in body
+    erasure = re.search(r'name="erasure" value="([0-9a-f]{32})"', body).group(1)
+    body = page.post(f"{home}subjects/", {**asked, "erasure": erasure}).content.decode()
+    assert "<strong>4102</strong> documents of orders" in body
+    assert list(persons.subject_export("ada")) == []
+
+
+def test_only_admins_export_or_erase(client_for, bob, home, persons):
+    answer = client_for(bob).post(f"{home}subjects/", {"subject": "ada", "export": "1"})
+    assert answer.status_code in {403, 404}
