@@ -96,6 +96,35 @@ def test_errors_say_what_to_do(cli, node, monkeypatch, snapshot):
     snapshot("errors", settled(cli.transcript, node))
 
 
+def test_indexes_from_the_shell(at_node, client, snapshot, node):
+    cli = at_node
+    client.put("flights", "a", {"from": "OSL", "n": 1})
+    client.put("flights", "b", {"from": "OSL", "n": 2})
+    assert cli("indexes", "create", "flights", "by-n", "--field", "n:desc", "--unique") == 0
+    assert cli("indexes", "create", "flights", "only", "--field", "from", "--unique") == (
+        exits.UNSUCCESSFUL
+    )
+    assert cli("put", "flights", "c", '{"n": 2}') == exits.CONFLICT
+    assert cli("indexes", "list", "flights") == 0
+    assert cli("indexes", "drop", "flights", "only", "--yes") == 0
+    assert cli("indexes", "show", "flights", "only") == exits.NOT_FOUND
+    assert cli("indexes", "create", "flights", "x", "--field", "n:up") == exits.USAGE
+    snapshot("indexes", settled(cli.transcript, node))
+
+
+def test_the_audit_log_is_printed_and_proven(at_node, client, node, home):
+    for name in ("audited-a", "audited-b", "audited-c"):
+        client.collection_put(name, {})
+    (home / "anchor.json").write_bytes(dump_anchor(node.anchor))
+    (home / "audit.ndjson").write_text(at_node.ok("audit"))
+    check = ("verify-audit", "audit.ndjson", "--anchor", "anchor.json")
+    assert at_node.ok(*check).startswith("PROVEN.")
+    lines = (home / "audit.ndjson").read_text().splitlines(keepends=True)
+    (home / "audit.ndjson").write_text("".join([*lines[:-3], *lines[-2:]]))
+    assert at_node(*check) == exits.FAILED
+    assert "NOT PROVEN." in at_node.err
+
+
 def test_json_is_for_programs(at_node):
     at_node.ok("put", "machine", "a", '{"n": 1}')
     answer = json.loads(at_node.ok("status", "--json"))

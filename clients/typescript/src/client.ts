@@ -12,6 +12,8 @@ import type {
   Consistency,
   Document,
   Fields,
+  Index,
+  IndexDefinition,
   Page,
   Query,
   TransactionOperation,
@@ -224,6 +226,23 @@ export class Client {
   /** Drops a collection and all it holds. */
   async dropCollection(collection: string): Promise<void> {
     await this.#write("DELETE", path(collection), undefined, {});
+  }
+
+  /** Returns the indexes of a collection, with how far they are built. */
+  async indexes(collection: string): Promise<Index[]> {
+    const place = `${path(collection)}/indexes`;
+    const answer: { indexes: Index[] } = await this.#run({ method: "GET", path: place });
+    return answer.indexes;
+  }
+
+  /** Makes an index on fields, in their order; it is built in the background. */
+  putIndex(collection: string, name: string, definition: IndexDefinition): Promise<Index> {
+    return this.#write("PUT", `${path(collection)}/indexes/${segment(name)}`, definition, {});
+  }
+
+  /** Drops an index. */
+  async dropIndex(collection: string, name: string): Promise<void> {
+    await this.#write("DELETE", `${path(collection)}/indexes/${segment(name)}`, undefined, {});
   }
 
   /** Returns totals and live figures of the node that answers. */

@@ -86,3 +86,23 @@ export interface Collection {
   readonly updated: string;
   readonly options: { readonly [name: string]: Json };
 }
+
+export interface IndexDefinition {
+  /** Dotted paths in order, rising or falling. */
+  readonly fields: { readonly [path: string]: 1 | -1 };
+  readonly unique?: boolean;
+  readonly sparse?: boolean;
+  readonly partial?: object;
+  readonly expire_after_s?: number;
+}
+
+export interface Index extends IndexDefinition {
+  readonly name: string;
+  readonly state: "building" | "ready" | "failed";
+  readonly multikey: readonly string[];
+  readonly entries: number;
+  readonly bytes: number;
+  readonly created: string;
+  readonly progress?: { readonly documents: number; readonly of: number };
+  readonly failure?: { readonly [name: string]: Json };
+}

@@ -114,6 +114,11 @@ test("collections are managed, and the cluster shows itself", async () => {
   await client.putCollection(name, { conflict_policy: "lww" });
   const listed = (await client.collections()).find((one) => one.name === name);
   assert.equal(listed?.options["conflict_policy"], "lww");
+  const index = await client.putIndex(name, "by-n", { fields: { n: -1 }, unique: true });
+  assert.deepEqual([index.name, index.fields, index.unique], ["by-n", { n: -1 }, true]);
+  assert.deepEqual((await client.indexes(name)).map((one) => one.name), ["by-n"]);
+  await client.dropIndex(name, "by-n");
+  assert.deepEqual(await client.indexes(name), []);
   await client.dropCollection(name);
   assert.ok(!(await client.collections()).some((one) => one.name === name));
   assert.equal((await client.nodes())["quorum"], 1);

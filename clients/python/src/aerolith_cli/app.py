@@ -15,6 +15,7 @@ from aerolith_cli import (
     collections,
     documents,
     exits,
+    indexes,
     keys,
     operations,
     output,
@@ -38,6 +39,7 @@ clusters.add_to(app)
 operations.add_to(app)
 keys.add_to(app)
 collections.add_to(app)
+indexes.add_to(app)
 documents.add_to(app)
 transfers.add_to(app)
 backups.add_to(app)
