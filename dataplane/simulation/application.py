@@ -9,9 +9,12 @@ from blake3 import blake3
 from nacl import bindings
 
 from dataplane.documents.commands import (
+    Check,
     Create,
     OpenSession,
+    Put,
     Reconfigure,
+    Transact,
     Update,
     encode_op,
     session_id,
@@ -282,8 +285,11 @@ class Workload:
         """Return an operation on one of a few keys."""
         if not self._documents:
             return b"key-%d" % key
-        if key % 3:
-            increment = msgspec.msgpack.encode({"$inc": {"count": 1}})
-            return encode_op(Update("things", f"id-{key % 4}", increment))
+        place = self.place(key)
+        update = Update(*place, msgspec.msgpack.encode({"$inc": {"count": 1}}))
         document = msgspec.msgpack.encode({"count": 0})
-        return encode_op(Create("things", f"id-{key % 4}", document))
+        if key % 5 == 4:
+            # Fails as a whole as long as there is no such thing.
+            put = Put("others", place[1], document)
+            return encode_op(Transact((put, Check(*place, exists=True), update)))
+        return encode_op(update if key % 3 else Create(*place, document))
