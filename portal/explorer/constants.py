@@ -28,3 +28,5 @@ GUESS_ROWS = 2000
 
 EXPORT_PAGE_COUNT = 500
 EXPORT_COLUMNS_MAX = 500
+SCHEMA_BYTES_MAX = 64 * 1024
+SCHEMA_DRAFT = '{"required": ["name"], "properties": {"name": {"type": "string"}}}'

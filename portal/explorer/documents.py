@@ -67,6 +67,15 @@ def collections_list(client: Client) -> list[Document]:
     return sorted(found, key=lambda item: str(item.get("name", "")))
 
 
+def collection_options(client: Client, collection: str) -> Document:
+    """Answer the options of a collection, none for one that is not there."""
+    for found in client.collections():
+        options = found.get("options")
+        if found.get("name") == collection and isinstance(options, dict):
+            return options
+    return {}
+
+
 def query(client: Client, collection: str, asked: Query) -> Page:
     """Answer one page."""
     body = client.query(

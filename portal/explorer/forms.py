@@ -6,7 +6,13 @@ import msgspec
 from django.http import QueryDict
 
 from portal.core.errors import Invalid
-from portal.explorer.constants import DOCUMENT_BYTES_MAX, PAGE_COUNT, PAGE_COUNT_MAX, QUERY_TEXT_MAX
+from portal.explorer.constants import (
+    DOCUMENT_BYTES_MAX,
+    PAGE_COUNT,
+    PAGE_COUNT_MAX,
+    QUERY_TEXT_MAX,
+    SCHEMA_BYTES_MAX,
+)
 from portal.explorer.documents import Query
 from portal.explorer.errors import UnreadableQuery
 from portal.explorer.types import Document, Json
@@ -46,6 +52,17 @@ def read_document(text: str) -> Document:
         detail = "A document is a JSON object: { … }."
         raise Invalid(errors=[{"pointer": "/document", "detail": detail}])
     return value
+
+
+def read_schema(text: str) -> Document | None:
+    """Read the text of a schema; no text is no schema.
+
+    Raises:
+        Invalid: It is not a JSON object, or too large.
+    """
+    if len(text.encode()) > SCHEMA_BYTES_MAX:
+        raise Invalid(errors=[{"pointer": "/schema", "detail": "larger than 64 KiB"}])
+    return read_document(text) if text.strip() else None
 
 
 def read_collection(text: str) -> str:

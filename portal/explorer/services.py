@@ -1,10 +1,11 @@
 """Changing documents and collections for a user: one call to the cluster, one audit fact."""
 
+from dataplane.client.calls import Call, collection_path
 from portal.access.types import Access
 from portal.audit.services import audit_record
 from portal.clusters.models import Cluster
-from portal.explorer.documents import connected
-from portal.explorer.types import SYSTEM_FIELDS, Document
+from portal.explorer.documents import collection_options, connected
+from portal.explorer.types import SYSTEM_FIELDS, Document, SchemaReport, report_of
 
 
 def document_create(
@@ -58,6 +59,33 @@ def collection_create(access: Access, cluster: Cluster, *, collection: str) -> N
     with connected(cluster) as client:
         client.collection_put(collection, {})
     _audit(access, cluster, "collection.created", collection=collection, document_id=None)
+
+
+def collection_schema_put(
+    access: Access,
+    cluster: Cluster,
+    *,
+    collection: str,
+    schema: Document | None,
+    validation: str,
+    is_trial: bool,
+) -> SchemaReport | None:
+    """Store a schema, or only try it; answer how many documents do not fit.
+
+    Raises:
+        ClusterRefused: It is no schema that the cluster follows: with pointers.
+    """
+    with connected(cluster) as client:
+        kept = collection_options(client, collection)
+        options = {name: kept[name] for name in kept if name not in {"schema", "validation"}}
+        if schema is not None:
+            options |= {"schema": schema, "validation": validation or "strict"}
+        params = {"dry_run": "true"} if is_trial else {}
+        path = collection_path(collection)
+        answer = client.run(Call("PUT", path, options, params=params, write=True))
+    if not is_trial:
+        _audit(access, cluster, "collection.schema_set", collection=collection, document_id=None)
+    return report_of(answer.get("report"))
 
 
 def collection_drop(access: Access, cluster: Cluster, *, collection: str) -> None:

@@ -1,7 +1,7 @@
 """What the explorer passes around: documents, rows of an import, guesses about columns."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 type Document = dict[str, Json]
@@ -42,3 +42,25 @@ class Recipe:
     id_field: str
     # Names rows without an id, the same in every attempt.
     digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaReport:
+    """How the documents of a collection fit a schema."""
+
+    checked: int
+    violating: int
+    complete: bool
+    examples: list[tuple[str, list[tuple[str, str]]]]
+    """(id, faults as pointer and detail)."""
+
+
+def report_of(answer: Any) -> SchemaReport | None:
+    """Answer the report of a cluster, if there is one."""
+    if answer is None:
+        return None
+    examples = [
+        (str(found["_id"]), [(item["pointer"], item["detail"]) for item in found["errors"]])
+        for found in answer["examples"]
+    ]
+    return SchemaReport(answer["checked"], answer["violating"], answer["complete"], examples)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from portal.explorer import import_views, views
+from portal.explorer import import_views, schema_views, views
 
 app_name = "explorer"
 urlpatterns = [
@@ -27,6 +27,7 @@ urlpatterns = [
         views.document_restore_view,
         name="document-restore",
     ),
+    path("c/<slug:collection>/schema/", schema_views.schema_page, name="schema"),
     path("c/<slug:collection>/drop/", views.collection_drop_view, name="collection-drop"),
     path("c/<slug:collection>/export/", import_views.export_view, name="export"),
 ]
