@@ -77,6 +77,7 @@ class Changes:
         self._is_sweeping, self._sweep_from = True, _ROW
         self._total = self._floor_total = 0
         self._marks: deque[Mark] = deque()
+        self._newest: Mark | None = None
         self._load()
 
     def _load(self) -> None:
@@ -87,7 +88,9 @@ class Changes:
             return
         key, last = next(self._store.iterate(_ROW, reverse=True))
         self._floor_total = first.row.total_bytes
-        self._total = _decode(last).total_bytes + len(last)
+        row = _decode(last)
+        self._total = row.total_bytes + len(last)
+        self._newest = Mark(key_numbers(key)[0], self._total, row.at_ms)
         span = key_numbers(key)[0] - first.sequence
         for step in range(1, _MARKS):
             sequence = first.sequence + span * step // _MARKS
@@ -109,8 +112,8 @@ class Changes:
             if not self._is_floor_stored:
                 batch.own[_FLOOR] = self.floor.to_bytes(8, "big")
                 self._is_floor_stored = True
-        if self._marks:
-            self._forget(batch, at_ms)
+        if self._newest is not None:
+            self._forget(batch, at_ms, self._newest)
         if self._is_sweeping:
             self._sweep(batch)
 
@@ -118,6 +121,7 @@ class Changes:
         """Let no reader go on from before this batch: what it changed is not told one by one."""
         self.floor, self._floor_total = sequence, self._total
         self._marks.clear()
+        self._newest = None
         batch.own[_FLOOR] = sequence.to_bytes(8, "big")
         self._is_floor_stored = self._is_sweeping = True
 
@@ -128,14 +132,19 @@ class Changes:
         row = _encode((at_ms, self._total, batch.documents[first:end], groups))
         batch.own[number_key(_ROW, sequence, first)] = row
         self._total += len(row)
+        self._newest = Mark(sequence, self._total, at_ms)
         last = self._marks[-1] if self._marks else Mark(0, self._floor_total, 0)
         enough = (self._total - last.total_bytes) * _MARKS >= self._keep_bytes
         if enough or (at_ms - last.at_ms) * _MARKS >= self._keep_ms:
-            self._marks.append(Mark(sequence, self._total, at_ms))
+            self._marks.append(self._newest)
 
-    def _forget(self, batch: Batch, at_ms: int) -> None:
+    def _forget(self, batch: Batch, at_ms: int, newest: Mark) -> None:
         """Move the floor up; the rows below are removed little by little."""
         floor, horizon = self.floor, at_ms - self._keep_ms
+        if newest.at_ms < horizon:
+            # Nothing was written for so long that nothing is left to tell.
+            self._marks = deque([newest])
+            self._newest = None
         while self._marks and (
             self.held_bytes > self._keep_bytes or self._marks[0].at_ms < horizon
         ):

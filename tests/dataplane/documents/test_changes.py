@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dataplane.documents import changes as module
 from dataplane.documents.changes import Changes, PlacedRow
-from dataplane.documents.commands import CollectionDrop, Create, Delete, Op, Patch, Put
+from dataplane.documents.commands import Barrier, CollectionDrop, Create, Delete, Op, Patch, Put
 from dataplane.documents.state import StateMachine
 from dataplane.documents.tables import Batch, decode_document_row
 from dataplane.documents.values import unpack_document
@@ -161,6 +161,20 @@ def test_rows_are_bounded_in_age(memory: Driver) -> None:
         memory.do(Put("a", "x", doc()))
     oldest = read(memory, changes.floor)[0].row.at_ms
     assert memory.now - 63_000 < oldest <= memory.now - 59_000
+
+
+def test_what_is_old_goes_also_when_nobody_writes(memory: Driver) -> None:
+    changes = kept(memory, keep_ms=60_000)
+    for _ in range(5):
+        memory.do(Put("a", "x", doc()))
+    changes = kept(memory, keep_ms=60_000)
+    memory.now += 61_000
+    for _ in range(3):
+        memory.do(Barrier())
+    assert changes.held_bytes == 0
+    assert list(memory.store.iterate(b"c")) == []
+    memory.do(Put("a", "x", doc()))
+    assert len(read(memory, changes.floor)) == 1
 
 
 def test_a_restart_knows_what_it_holds(memory: Driver) -> None:
