@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from dataplane.gateways.answers import Answer
+from dataplane.gateways.auditing import Seen
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem, problem_of
@@ -32,6 +33,8 @@ async def serve(
     except Exception as error:
         problem = foreseen(error)
         status = problem.status
+        if problem.code == "forbidden" and not problem.is_recorded:
+            context.reporter.note(Seen(f"document.{call_class or 'other'}"), status, problem.code)
         raise problem from error
     else:
         status = answer.status

@@ -3,6 +3,8 @@
 import json
 import time
 
+import grpc
+import httpx
 import pytest
 
 from dataplane.client import AsyncClient, Client, ProofError, TrustAnchor, verify_audit
@@ -14,8 +16,12 @@ from dataplane.documents.commands import (
 from dataplane.gateways.auditing import AuditReporter, Seen
 from dataplane.gateways.auth import CALLING
 from dataplane.gateways.errors import Problem
+from dataplane.gateways.rpc.pb import aerolith_pb2 as pb
+from dataplane.gateways.rpc.pb import aerolith_pb2_grpc as stubs
 from dataplane.wire.audit import AuditRecord, hash_record
 from tests.dataplane.gateways.conftest import problem
+from tests.dataplane.gateways.test_rpc import Bound
+from tests.dataplane.gateways.test_websocket import Talk, opened
 
 
 @pytest.fixture
@@ -105,6 +111,54 @@ def test_at_level_forensic_reads_are_recorded_by_who_read_what(
     assert (missed["id"], missed["status"], missed["code"]) == ("b", 404, "not_found")
     (put,) = newest(api, actor=key_id, action="document.put")
     assert len(put["after"]) == 64
+
+
+def by_websocket(node, token, collection):
+    frame = {"collection": collection, "document_id": "x"}
+    with opened(node, {"Authorization": f"Bearer {token}"}) as socket:
+        talk = Talk(socket)
+        talk.ask(type="put", document={"n": 1}, **frame)
+        talk.ask(type="get", **frame)
+
+
+def by_grpc(node, token, collection):
+    with grpc.insecure_channel(f"127.0.0.1:{node.grpc_ports[0]}") as channel:
+        data = Bound(stubs.DataServiceStub(channel), token)
+        data.Put(pb.PutRequest(collection=collection, id="x", json=b'{"n":1}'))
+        data.Get(pb.GetRequest(collection=collection, id="x"))
+
+
+def by_graphql(node, token, collection):
+    for text in (
+        f'mutation {{ put(collection: "{collection}", id: "x", data: {{n: 1}}) {{ id }} }}',
+        f'query {{ document(collection: "{collection}", id: "x") {{ data }} }}',
+    ):
+        headers = {"Authorization": f"Bearer {token}"}
+        body = {"query": text}
+        answer = httpx.post(f"{node.urls[0]}/graphql", json=body, headers=headers, trust_env=False)
+        assert "errors" not in answer.json()
+
+
+@pytest.mark.parametrize("protocol", [by_websocket, by_grpc, by_graphql])
+def test_every_protocol_says_who_wrote_and_read(
+    node, api, level, make_key, collection, documents, protocol
+):
+    level("forensic")
+    headers, key_id = make_key("documents:read", "documents:write")
+    protocol(node, headers["Authorization"].removeprefix("Bearer "), collection)
+    (read,) = until_recorded(api, collection=collection, action="document.read")
+    (put,) = newest(api, collection=collection, action="document.put")
+    assert (read["actor"], put["actor"]) == (key_id, key_id)
+    assert (read["id"], read["status"], put["status"]) == ("x", 200, 201)
+
+
+def test_what_another_protocol_forbids_is_recorded_too(node, api, make_key, collection):
+    headers, key_id = make_key("documents:read")
+    with opened(node, headers) as socket:
+        frame = {"collection": collection, "document_id": "x", "document": {}}
+        assert Talk(socket).ask(type="put", **frame)["type"] == "error"
+    (record,) = until_recorded(api, actor=key_id)
+    assert (record["action"], record["code"]) == ("document.write", "forbidden")
 
 
 def test_only_auditors_and_administrators_read_the_log(api, make_key):
