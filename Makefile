@@ -39,5 +39,5 @@ bench:  ## Measure a local cluster; options by FLAGS
 	@exec $(PY) -m benchmarks $(FLAGS)
 
 clean: down  ## Stop everything and remove what was made here, data included
-	rm -rf clients/typescript/node_modules clients/typescript/build .venv .venv-second .aerolith .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf clients/typescript/node_modules clients/typescript/build clients/typescript/dist .venv .venv-second .aerolith .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

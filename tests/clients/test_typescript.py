@@ -1,5 +1,6 @@
 """The TypeScript client: types that are current, and its own tests against a real node."""
 
+import fcntl
 import json
 import os
 import re
@@ -16,15 +17,20 @@ NO_NODE = 3
 
 
 def script(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    """Run a step; where there is no Node.js this fails, and says so."""
-    done = subprocess.run(
-        [SCRIPT, *arguments],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """Run a step; where there is no Node.js this fails, and says so.
+
+    One at a time, also in tests that run beside these: each builds in the same folder.
+    """
+    with (PROJECT / "package.json").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(
+            [SCRIPT, *arguments],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if done.returncode == NO_NODE:
         pytest.fail(f"the TypeScript client is NOT TESTED: {done.stderr}")
     return done

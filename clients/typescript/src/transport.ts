@@ -52,14 +52,19 @@ export class Transport {
 
   /** Makes a call; returns the decoded body. */
   async run(call: Call): Promise<Json> {
-    const response = await this.#attempt(call, () => AbortSignal.timeout(this.#timeoutMs));
-    const text = await response.text();
+    const signalOf = (): AbortSignal => AbortSignal.timeout(this.#timeoutMs);
+    // An answer that breaks off is none: reading it to its end is a part of the attempt.
+    const text = await this.#attempt(call, signalOf, (response) => response.text());
     return text === "" ? null : parse(text);
   }
 
   /** Opens a stream; the time to wait is for its head alone. */
   async open(call: Call, signal: AbortSignal): Promise<Response> {
-    return this.#attempt(call, () => signal);
+    return this.#attempt(
+      call,
+      () => signal,
+      (response) => Promise.resolve(response),
+    );
   }
 
   /** Takes that a node failed in the midst of an answer: another is asked first from now on. */
@@ -67,7 +72,11 @@ export class Transport {
     this.#first = (this.#first + 1) % this.#urls.length;
   }
 
-  async #attempt(call: Call, signalOf: () => AbortSignal): Promise<Response> {
+  async #attempt<T>(
+    call: Call,
+    signalOf: () => AbortSignal,
+    take: (response: Response) => Promise<T>,
+  ): Promise<T> {
     const headers = this.#headers(call);
     const body = call.body === undefined ? null : stringify(call.body);
     let last: unknown;
@@ -78,9 +87,9 @@ export class Transport {
       for (let step = 0; step < this.#urls.length; step += 1) {
         const at = (first + step) % this.#urls.length;
         try {
-          const response = await this.#send(at, call, headers, body, signalOf());
+          const taken = await take(await this.#send(at, call, headers, body, signalOf()));
           this.#first = at;
-          return response;
+          return taken;
         } catch (error) {
           if (!mayRepeat(error)) throw error;
           last = error;

@@ -26,6 +26,20 @@ test("a write whose answer is lost is repeated under its key, and done once", as
   assert.equal(again._id, made._id, "the node saw another key than the first door did");
 });
 
+test("an answer that breaks off is asked for again", async () => {
+  const name = fresh("broken");
+  const door = await serve(
+    through((from, to) => {
+      to.writeHead(from.statusCode ?? 500, from.headers);
+      from.once("data", (data: Buffer) => to.write(data.subarray(0, 10), () => to.destroy()));
+    }),
+  );
+  const made = await connect([door.url, ...URLS]).create<{ n: number }>(name, { n: 1 });
+  assert.equal(door.seen.length, 1);
+  const page = await connect().query(name);
+  assert.deepEqual(page.documents, [made]);
+});
+
 test("a node that is not ready is asked again, and its last refusal is told", async () => {
   const busy = await serve(refuse(503, "no_quorum", { "retry-after": "0" }));
   await assert.rejects(connect([busy.url]).put("x", "y", {}), (error) => {
