@@ -46,6 +46,7 @@ class KeySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     collections: tuple[str, ...] = ("*",)
     expires_ms: int | None = None
     requests_per_s: int | None = None
+    kind: str = "key"
 
 
 class GenesisSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

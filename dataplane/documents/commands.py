@@ -206,7 +206,9 @@ class Maintain(Operation, frozen=True):
 class KeyPut(Operation, frozen=True):
     """Create or replace an API key record; `hash` is the SHA-256 of the whole token.
 
-    `requests_per_s` is the key's own limit, below that of the plan.
+    `requests_per_s` is the key's own limit, below that of the plan. Of another `kind`: an issuer
+    signs short-lived tokens with the key whose public half `hash` is, for no more than its scopes
+    and collections; a revocation has the id of such a token, until `expires_ms`.
     """
 
     id: str
@@ -217,6 +219,7 @@ class KeyPut(Operation, frozen=True):
     expires_ms: int | None = None
     idempotency: bytes | None = None
     requests_per_s: int | None = None
+    kind: str = "key"
 
 
 class KeyRevoke(Operation, frozen=True):

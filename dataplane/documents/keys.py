@@ -9,6 +9,10 @@ from dataplane.documents.types import GenesisKey, KeyRecord
 from dataplane.storage.ports import KeyValueStore
 
 KEYS_MAX: Final = 1_000
+REVOCATIONS_MAX: Final = 10_000
+ISSUER: Final = "issuer"
+REVOCATION: Final = "revocation"
+KINDS: Final = ("key", ISSUER, REVOCATION)
 SCOPES_MAX: Final = 16
 PATTERNS_MAX: Final = 64
 TEXT_MAX: Final = 200
@@ -33,8 +37,10 @@ class Keys:
         """
         _check(key)
         old = self.records.get(key.id)
-        if old is None and len(self.records) >= KEYS_MAX:
-            raise Refusal(INVALID, f"a cluster holds at most {KEYS_MAX} keys")
+        if old is not None and old.kind != key.kind:
+            raise invalid("/kind", "a record keeps its kind")
+        if old is None:
+            self._make_room(batch, key.kind, now_us)
         row = KeyRow(
             hash=key.hash,
             name=key.name,
@@ -43,10 +49,23 @@ class Keys:
             expires_ms=key.expires_ms,
             created_us=now_us if old is None else old.created_us,
             requests_per_s=key.requests_per_s,
+            kind=key.kind,
         )
         self.records[key.id] = _record(key.id, row)
         batch.put(KEY + key.id.encode(), encode_row(row))
         return old is None
+
+    def _make_room(self, batch: Batch, kind: str, now_us: int) -> None:
+        """Forget revocations of what has expired anyway, then see whether one more fits."""
+        same = [record for record in self.records.values() if record.kind == kind]
+        if kind == REVOCATION:
+            for record in same:
+                if record.expires_ms is not None and record.expires_ms * 1000 < now_us:
+                    self.revoke(batch, record.id)
+            same = [record for record in same if record.id in self.records]
+        limit = REVOCATIONS_MAX if kind == REVOCATION else KEYS_MAX
+        if len(same) >= limit:
+            raise Refusal(INVALID, f"a cluster holds at most {limit} records of this kind")
 
     def revoke(self, batch: Batch, key_id: str) -> None:
         """Remove a record.
@@ -69,12 +88,17 @@ def _record(key_id: str, row: KeyRow) -> KeyRecord:
         row.expires_ms,
         row.created_us,
         row.requests_per_s,
+        row.kind,
     )
 
 
 def _check(key: KeyPut | GenesisKey) -> None:
     if not 0 < len(key.id) <= TEXT_MAX or not key.id.isascii() or not key.id.isalnum():
         raise invalid("/id", "letters and digits only")
+    if key.kind not in KINDS:
+        raise invalid("/kind", f"one of {', '.join(KINDS)}")
+    if key.kind == REVOCATION and key.expires_ms is None:
+        raise invalid("/expires_ms", "a revocation ends when the token does")
     if len(key.hash) != _HASH_BYTES:
         raise invalid("/hash", "a SHA-256 is needed")
     if len(key.name) > TEXT_MAX:

@@ -142,6 +142,7 @@ class KeyRow(Row):
     expires_ms: int | None
     created_us: int
     requests_per_s: int | None = None
+    kind: str = "key"
 
 
 class QuotaRow(Row):

@@ -184,6 +184,7 @@ class GenesisKey(msgspec.Struct, frozen=True):
     collections: tuple[str, ...] = ("*",)
     expires_ms: int | None = None
     requests_per_s: int | None = None
+    kind: str = "key"
 
 
 class Genesis(msgspec.Struct, frozen=True):
@@ -256,6 +257,8 @@ class KeyRecord(msgspec.Struct, frozen=True):
     expires_ms: int | None
     created_us: int
     requests_per_s: int | None = None
+    kind: str = "key"
+    """What it is: "key", "issuer" or "revocation" (see `commands.KeyPut`)."""
 
 
 class QuotaRecord(msgspec.Struct, frozen=True):

@@ -7,10 +7,12 @@ the two, kept by a bucket that holds `BURST_S` seconds of it. And the calls of t
 
 from typing import Final
 
+from dataplane.client.spec import NodeSpec
 from dataplane.documents.view import StateView
 from dataplane.gateways.auth import CALLING, Caller, authenticate, renew
 from dataplane.gateways.calls import CallMeter, timestamp_ms
 from dataplane.gateways.errors import Problem
+from dataplane.gateways.tokens import Tokens
 from dataplane.ports import Clock
 
 FREE_WHEN_SPENT: Final = frozenset({"delete"})
@@ -53,14 +55,13 @@ class Bucket:
 class Admission:
     """The door of a node."""
 
-    def __init__(
-        self, view: StateView, meter: CallMeter, clock: Clock, *, requests_max: int
-    ) -> None:
+    def __init__(self, spec: NodeSpec, view: StateView, meter: CallMeter, clock: Clock) -> None:
         self._view = view
         self._meter = meter
         self._clock = clock
-        self._requests_max = requests_max
+        self._requests_max = spec.limits.requests_max
         self._under_way: dict[str, int] = {}
+        self._tokens = Tokens(spec.cluster_id, spec.organization)
         self._buckets: dict[str, Bucket] = {}
 
     @property
@@ -74,7 +75,7 @@ class Admission:
         Raises:
             Problem: `unauthenticated`.
         """
-        return authenticate(authorization, self._view, self._clock.now_ms())
+        return authenticate(authorization, self._view, self._clock.now_ms(), tokens=self._tokens)
 
     def renewed(self, caller: Caller) -> Caller:
         """Return the caller of a connection that lasts, as its key is now.

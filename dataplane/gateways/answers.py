@@ -126,6 +126,7 @@ def key_body(record: KeyRecord) -> dict[str, Any]:
         "name": record.name,
         "scopes": record.scopes,
         "collections": record.collections,
+        "kind": record.kind,
         "requests_per_s": record.requests_per_s,
         "expires": None if record.expires_ms is None else timestamp_ms(record.expires_ms),
         "created": timestamp_us(record.created_us),

@@ -11,6 +11,7 @@ from dataplane.client.keys import key_id_of
 from dataplane.documents.types import KeyRecord
 from dataplane.documents.view import StateView
 from dataplane.gateways.errors import Problem
+from dataplane.gateways.tokens import InvalidTokenError, Token, Tokens, check
 
 _REALM = (("WWW-Authenticate", 'Bearer realm="aerolith"'),)
 
@@ -20,9 +21,10 @@ CALLING: Final[ContextVar[str | None]] = ContextVar("calling", default=None)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated key."""
+    """An authenticated key, or a token that stands for one."""
 
     key: KeyRecord
+    token: Token | None = None
 
     def require(self, scope: str, collection: str | None = None) -> None:
         """Refuse unless the key has the scope, and covers the collection when one is named.
@@ -36,31 +38,52 @@ class Caller:
             raise Problem("forbidden", f"the key does not cover the collection {collection}")
 
     def covers(self, collection: str) -> bool:
-        """Whether one of the key's patterns matches the collection."""
-        patterns = self.key.collections
-        return "*" in patterns or any(fnmatchcase(collection, pattern) for pattern in patterns)
+        """Whether one of the key's patterns matches the collection, and its issuer's do."""
+        if self.token is not None and not _covers(self.token.issuer.collections, collection):
+            return False
+        return _covers(self.key.collections, collection)
 
 
-def authenticate(authorization: str | None, view: StateView, now_ms: int) -> Caller:
+def _covers(patterns: tuple[str, ...], collection: str) -> bool:
+    return "*" in patterns or any(fnmatchcase(collection, pattern) for pattern in patterns)
+
+
+def authenticate(
+    authorization: str | None, view: StateView, now_ms: int, *, tokens: Tokens
+) -> Caller:
     """Return the caller of a bearer token.
 
     What its task orders from here on is attributed to it in the audit log.
 
     Raises:
-        Problem: `unauthenticated`; which of the reasons it was is not told.
+        Problem: `unauthenticated`; which of the reasons it was is not told. `forbidden` for a good
+            token of another organization.
     """
     CALLING.set(None)
-    scheme, _, token = (authorization or "").partition(" ")
-    token = token.strip()
-    key_id = key_id_of(token) if scheme.lower() == "bearer" else None
+    scheme, _, text = (authorization or "").partition(" ")
+    text = text.strip()
+    if scheme.lower() != "bearer":
+        raise _stranger()
+    key_id = key_id_of(text)
+    if key_id is None and text.count(".") == 2:
+        try:
+            token = tokens.read(text, view, now_ms)
+        except InvalidTokenError as error:
+            raise _stranger() from error
+        CALLING.set(token.record.id)
+        return Caller(token.record, token)
     record = view.key(key_id) if key_id is not None else None
-    digest = hashlib.sha256(token.encode()).digest()
-    if record is None or not hmac.compare_digest(record.hash, digest):
-        raise Problem("unauthenticated", "the token is missing or not valid", headers=_REALM)
+    digest = hashlib.sha256(text.encode()).digest()
+    if record is None or record.kind != "key" or not hmac.compare_digest(record.hash, digest):
+        raise _stranger()
     if _has_expired(record, view, now_ms):
-        raise Problem("unauthenticated", "the token is missing or not valid", headers=_REALM)
+        raise _stranger()
     CALLING.set(record.id)
     return Caller(record)
+
+
+def _stranger() -> Problem:
+    return Problem("unauthenticated", "the token is missing or not valid", headers=_REALM)
 
 
 def renew(caller: Caller, view: StateView, now_ms: int) -> Caller:
@@ -69,6 +92,17 @@ def renew(caller: Caller, view: StateView, now_ms: int) -> Caller:
     Raises:
         Problem: `unauthenticated`.
     """
+    if caller.token is not None:
+        try:
+            check(caller.token, view, now_ms)
+        except InvalidTokenError as error:
+            detail = "the token has expired or was revoked"
+            raise Problem("unauthenticated", detail, headers=_REALM) from error
+        issuer = view.key(caller.token.issuer.id)
+        if issuer is None or issuer is caller.token.issuer:
+            return caller
+        token = Token(issuer, caller.token.claims)
+        return Caller(token.record, token)
     record = view.key(caller.key.id)
     if record is None or record.hash != caller.key.hash:
         raise Problem("unauthenticated", "the key was revoked", headers=_REALM)

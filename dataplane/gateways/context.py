@@ -46,9 +46,7 @@ class Context:
         self.sign = sign
         self.encryption = encryption
         self.meter = CallMeter(spec.node_id, state.view)
-        self.admission = Admission(
-            state.view, self.meter, clock, requests_max=spec.limits.requests_max
-        )
+        self.admission = Admission(spec, state.view, self.meter, clock)
         self.reporter = AuditReporter(state.view, random_bytes)
         self.turns = Turns()
         self.feeds = Feeds(state.view, is_sound=lambda: cluster.is_sound, now_ms=clock.now_ms)

@@ -61,6 +61,7 @@ def genesis_of(spec: NodeSpec) -> Genesis:
             key.collections,
             key.expires_ms,
             key.requests_per_s,
+            key.kind,
         )
         for key in spec.genesis.keys
     )

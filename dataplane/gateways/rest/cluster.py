@@ -35,7 +35,10 @@ COLLECTION_OPTIONS = frozenset(
 
 
 class KeyBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of PUT /keys/{id}; `hash` is the hex SHA-256 of the whole token."""
+    """The body of PUT /keys/{id}; `hash` is the hex SHA-256 of the whole token.
+
+    Of an issuer it is the public key; of a revocation nothing (see `commands.KeyPut`).
+    """
 
     name: str
     hash: str
@@ -43,6 +46,7 @@ class KeyBody(msgspec.Struct, forbid_unknown_fields=True):
     collections: tuple[str, ...] = ("*",)
     expires_ms: int | None = None
     requests_per_s: int | None = None
+    kind: str = "key"
 
 
 class QuotaBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -130,6 +134,7 @@ async def key_put(context: Context, request: Request, caller: Caller, key_id: st
         body.expires_ms,
         idempotency_of(request, caller),
         body.requests_per_s,
+        body.kind,
     )
     result, sequence = await ordered(context, op)
     record = context.state.view.key(key_id)

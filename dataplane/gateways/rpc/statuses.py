@@ -31,6 +31,8 @@ STATUS_OF: Final = {
     "resync_required": StatusCode.OUT_OF_RANGE,
     "restoring": StatusCode.UNAVAILABLE,
     "restore_mismatch": StatusCode.FAILED_PRECONDITION,
+    "audit_backlog": StatusCode.UNAVAILABLE,
+    "audit_full": StatusCode.RESOURCE_EXHAUSTED,
     "overrun": StatusCode.ABORTED,
     "precondition_failed": StatusCode.FAILED_PRECONDITION,
     "too_large": StatusCode.RESOURCE_EXHAUSTED,

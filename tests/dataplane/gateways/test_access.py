@@ -73,6 +73,7 @@ def test_keys_are_listed_without_hashes(api, make_key):
         "expires",
         "created",
         "requests_per_s",
+        "kind",
     }
 
 

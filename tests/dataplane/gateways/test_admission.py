@@ -27,7 +27,9 @@ def key(name, rate=None):
 def door(clock, *, rate=None, calls=None, requests_max=12):
     quota = QuotaRecord(calls, 0, 10_000, None, 0, rate)
     view = SimpleNamespace(quota=lambda: quota, is_restoring=False)
-    return Admission(view, CallMeter(0, view), clock, requests_max=requests_max)
+    limits = SimpleNamespace(requests_max=requests_max)
+    spec = SimpleNamespace(cluster_id="c", organization="o", limits=limits)
+    return Admission(spec, view, CallMeter(0, view), clock)
 
 
 def refused(admission, caller, call_class="read"):
