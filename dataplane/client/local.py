@@ -78,6 +78,7 @@ class LocalCluster:
         liars: Mapping[int, str] | None = None,
         algorithm: Algorithm | None = None,
         grpc: bool = False,
+        organization: str = "local",
     ) -> None:
         """Write the files of `count` nodes.
 
@@ -100,6 +101,7 @@ class LocalCluster:
             admin_public_key=public_key_of(self._admin_seed),
         )
         self._usage = usage
+        self._organization = organization
         now = dt.datetime.now(dt.UTC)  # noqa: TID251 - certificates carry wall time
         self._authority = create_authority(self.cluster_id, now)
         ports = free_ports(3 * count if grpc else 2 * count)
@@ -164,7 +166,7 @@ class LocalCluster:
         return NodeSpec(
             cluster_id=self.cluster_id,
             cluster_name="local",
-            organization="local",
+            organization=self._organization,
             node_id=index,
             members=self.members,
             data_dir=str(home / "data"),

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from portal.clusters import api
+from portal.clusters import token_api as tokens
 from portal.clusters.accountability.api import EvidenceView
 from portal.clusters.chaos import api as chaos
 
@@ -33,6 +34,13 @@ urlpatterns = [
     path(f"{ONE}/nodes/<int:index>/replace", api.ReplaceView.as_view(), name="api-node-replace"),
     path(f"{ONE}/connection", api.ConnectionView.as_view(), name="api-connection"),
     path(f"{ONE}/connection/anchor", api.AnchorView.as_view(), name="api-anchor"),
+    path(f"{ONE}/token", tokens.TokenView.as_view(), name="api-token"),
+    path(f"{ONE}/token/rotate", tokens.TokenKeyView.as_view(), name="api-token-key"),
+    path(
+        f"{ONE}/token/<slug:token_id>",
+        tokens.TokenRevocationView.as_view(),
+        name="api-token-revocation",
+    ),
     path(f"{ONE}/keys", api.KeysView.as_view(), name="api-keys"),
     path(f"{ONE}/keys/<slug:key_id>", api.KeyView.as_view(), name="api-key"),
     path("operations", api.OperationsView.as_view(), name="api-operations"),

@@ -60,6 +60,9 @@ class Cluster(models.Model):
     authority = models.BinaryField(default=b"")
     # The seed whose signature changes the members; empty in clusters made before there was one.
     control_seed = models.BinaryField(default=b"")
+    # The key that signs tokens of members, and the id under which the cluster knows it.
+    token_seed = models.BinaryField(default=b"")
+    token_issuer = models.CharField(max_length=32, blank=True, default="")
     # The state before sequence 1, the same for every node there will ever be; empty until made.
     genesis = models.JSONField(default=dict)
     # How often the members changed, and the sequence at which they did last.
@@ -141,6 +144,8 @@ class Node(models.Model):
     host = models.CharField(max_length=253, default="")
     peer_port = models.PositiveIntegerField(default=0)
     http_port = models.PositiveIntegerField(default=0)
+    # 0: made before nodes spoke gRPC.
+    grpc_port = models.PositiveIntegerField(default=0)
     public_key = models.CharField(max_length=64, blank=True, default="")
     gateway_public_key = models.CharField(max_length=64, blank=True, default="")
     material = models.BinaryField(default=b"")
@@ -170,6 +175,11 @@ class Node(models.Model):
     def url(self) -> str:
         """Where its gateway answers; empty before it has an address."""
         return f"http://{self.host}:{self.http_port}" if self.http_port else ""
+
+    @property
+    def grpc_address(self) -> str:
+        """Where it speaks gRPC; empty where it does not."""
+        return f"{self.host}:{self.grpc_port}" if self.grpc_port else ""
 
 
 class Evidence(models.Model):

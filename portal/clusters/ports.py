@@ -20,6 +20,8 @@ class Address:
     host: str
     peer_port: int
     http_port: int
+    # 0: the node was placed before nodes spoke gRPC.
+    grpc_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Blueprint:
     material: NodeMaterial = field(repr=False)
     usage_url: str
     usage_token: str = field(repr=False)
+    grpc_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,7 @@ def connection_json(cluster: Cluster) -> dict[str, Any]:
     urls = node_urls(cluster)
     return {
         "endpoints": urls,
+        "grpc": [node.grpc_address for node in cluster.members if node.grpc_port],
         "ready": cluster.status in SERVING,
         "status": cluster.status,
         "authentication": "Authorization: Bearer adk_…",

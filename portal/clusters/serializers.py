@@ -3,9 +3,11 @@
 from rest_framework import serializers
 
 from dataplane.client.keys import SCOPES
+from dataplane.client.tokens import LIFETIME_S
 from portal.clusters.constants import NAME_LENGTH_MAX
 from portal.clusters.keys import COLLECTIONS_COUNT_MAX, DEFAULT_SCOPES
 from portal.clusters.keys import NAME_LENGTH_MAX as KEY_NAME_LENGTH_MAX
+from portal.clusters.tokens import LIFETIME_S_MAX, LIFETIME_S_MIN
 from portal.core.serializers import StrictSerializer
 
 NODES_MAX = 31
@@ -61,6 +63,23 @@ class DeleteInput(StrictSerializer):
 
     confirm = serializers.CharField(max_length=NAME_LENGTH_MAX)
     permanent = serializers.BooleanField(default=False)
+
+
+class TokenInput(StrictSerializer):
+    """A short-lived token to mint."""
+
+    scopes = serializers.ListField(
+        child=serializers.ChoiceField(choices=SCOPES), default=list, max_length=len(SCOPES)
+    )
+    collections = serializers.ListField(
+        child=serializers.CharField(max_length=64),
+        default=["*"],
+        allow_empty=False,
+        max_length=COLLECTIONS_COUNT_MAX,
+    )
+    lifetime_s = serializers.IntegerField(
+        min_value=LIFETIME_S_MIN, max_value=LIFETIME_S_MAX, default=LIFETIME_S
+    )
 
 
 class KeyInput(StrictSerializer):

@@ -80,6 +80,7 @@ def choose(context: Context) -> Outcome:
                 host=addresses[index].host,
                 peer_port=addresses[index].peer_port,
                 http_port=addresses[index].http_port,
+                grpc_port=addresses[index].grpc_port,
                 membership=Membership.LEARNER,
                 joined=joined_now(cluster),
             )

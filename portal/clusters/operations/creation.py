@@ -36,6 +36,7 @@ def allocate(context: Context) -> Outcome:
                     "host": address.host,
                     "peer_port": address.peer_port,
                     "http_port": address.http_port,
+                    "grpc_port": address.grpc_port,
                 },
             )
     return None

@@ -93,6 +93,7 @@ def blueprint_of(cluster: Cluster, node: Node) -> Blueprint:
         material=msgspec.json.decode(unseal(bytes(node.material)), type=NodeMaterial),
         usage_url=f"{_internal_url()}/internal/usage",
         usage_token=unseal(bytes(cluster.usage_token)).decode(),
+        grpc_port=node.grpc_port or None,
     )
 
 

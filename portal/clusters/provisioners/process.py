@@ -25,6 +25,8 @@ HOST: Final = "127.0.0.1"
 # Below the range that systems hand out by themselves, so that no passing connection takes a
 # port while its node is down.
 PORTS: Final = range(20_000, 32_000)
+PORTS_PER_NODE: Final = 3
+"""For its peers, for HTTP and for gRPC."""
 PROGRAM: Final = "dataplane.node"
 BROKEN_PROGRAM: Final = "dataplane.simulation.byzantine.node"
 CODE_DIRECTORY: Final = Path(__file__).resolve().parents[3]
@@ -45,9 +47,10 @@ class ProcessDriver(Driver):
             known = taken.setdefault(cluster, {})
             new = [index for index in indexes if str(index) not in known]
             used = {port for nodes in taken.values() for ports in nodes.values() for port in ports}
-            ports = _free_ports(2 * len(new), used, crc32(cluster.encode()))
+            ports = _free_ports(PORTS_PER_NODE * len(new), used, crc32(cluster.encode()))
             for place, index in enumerate(new):
-                known[str(index)] = ports[2 * place : 2 * place + 2]
+                first = PORTS_PER_NODE * place
+                known[str(index)] = ports[first : first + PORTS_PER_NODE]
         return {index: Address(HOST, *known[str(index)]) for index in indexes}
 
     @override
@@ -73,6 +76,7 @@ class ProcessDriver(Driver):
             genesis=blueprint.genesis,
             usage=UsageSpec(blueprint.usage_url, str(token_file)),
             profile=blueprint.profile,
+            grpc_port=blueprint.grpc_port,
         )
         write_node_files(home, spec, blueprint.authority, blueprint.material)
 
