@@ -142,6 +142,8 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     usage: UsageSpec | None = None
     grpc_port: int | None = None
     """Where this node speaks gRPC; None: nowhere."""
+    otlp_url: str | None = None
+    """Where an OpenTelemetry collector takes spans (OTLP over HTTP); None: they are not told."""
     learner: MemberSpec | None = None
     """This node, when it is not a member of the epoch (yet)."""
     routes: tuple[RouteSpec, ...] = ()

@@ -9,6 +9,7 @@ from dataplane.gateways.auditing import AuditReporter, attributed
 from dataplane.gateways.calls import CallMeter
 from dataplane.gateways.feeds import Feeds
 from dataplane.gateways.ports import Cluster, Encryption, Figures, Reads, State
+from dataplane.gateways.tracing import Spans
 from dataplane.gateways.turns import Turns
 from dataplane.ports import Clock
 from dataplane.replication.submissions import Submitted
@@ -48,6 +49,8 @@ class Context:
         self.meter = CallMeter(spec.node_id, state.view)
         self.admission = Admission(spec, state.view, self.meter, clock)
         self.reporter = AuditReporter(state.view, random_bytes)
+        self.spans: Spans | None = None
+        """Where sampled requests are told, if the specification names a place."""
         self.turns = Turns()
         self.feeds = Feeds(state.view, is_sound=lambda: cluster.is_sound, now_ms=clock.now_ms)
         self.backups_running = 0

@@ -6,6 +6,7 @@ from dataplane.gateways.context import Context
 from dataplane.gateways.graphql.app import PATH, graphql
 from dataplane.gateways.rest.app import RestApp
 from dataplane.gateways.rest.messages import Request, Response
+from dataplane.gateways.tracing import TRACE, trace_of
 from dataplane.gateways.websocket.connection import Connection, handshake
 from dataplane.gateways.websocket.session import ApiSession
 
@@ -26,6 +27,7 @@ class Front:
         if request.path not in SWITCHES:
             return await self._rest(request)
         try:
+            TRACE.set(trace_of(request.headers.get("traceparent")))
             if request.path == PATH:
                 return await graphql(self._context, request)
             return self._websocket(request)

@@ -9,14 +9,20 @@ from dataplane.gateways.auditing import Seen
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem, problem_of
+from dataplane.gateways.tracing import TRACE
 
 log = logging.getLogger(__name__)
 
 
 async def serve(
-    context: Context, caller: Caller, call_class: str, work: Callable[[], Awaitable[Answer]]
+    context: Context,
+    caller: Caller,
+    call_class: str,
+    work: Callable[[], Awaitable[Answer]],
+    *,
+    seen: Seen,
 ) -> Answer:
-    """Let a call in, do it, count it.
+    """Let a call in, do it, count it; `seen` is what it is called in the audit log, and in traces.
 
     Raises:
         Problem: It was refused; `internal` when nobody foresaw why.
@@ -34,13 +40,23 @@ async def serve(
         problem = foreseen(error)
         status = problem.status
         if problem.code == "forbidden" and not problem.is_recorded:
-            context.reporter.note(Seen(f"document.{call_class or 'other'}"), status, problem.code)
+            context.reporter.note(seen, status, problem.code)
         raise problem from error
     else:
         status = answer.status
         return answer
     finally:
-        context.figures.observe(call_class or "admin", status, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        context.figures.observe(call_class or "admin", status, seconds)
+        traced(context, seen.action, status, seconds)
+
+
+def traced(context: Context, name: str, status: int, seconds: float) -> None:
+    """Tell of a finished call if it is part of a sampled trace."""
+    trace, spans = TRACE.get(), context.spans
+    if trace is not None and trace.is_sampled and spans is not None:
+        ended_ms = context.clock.now_ms()
+        spans.record(name, trace, ended_ms=ended_ms, seconds=seconds, status=status)
 
 
 def foreseen(error: Exception) -> Problem:

@@ -39,6 +39,7 @@ from dataplane.storage.ports import Ciphers
 
 if TYPE_CHECKING:
     from dataplane.gateways.rpc.server import RpcServer
+    from dataplane.node.telemetry import OtlpSpans
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,13 @@ def genesis_of(spec: NodeSpec) -> Genesis:
         bytes.fromhex(spec.genesis.admin_public_key or ""),
         spec.genesis.requests_per_s,
     )
+
+
+def _spans(spec: NodeSpec, url: str) -> "OtlpSpans":
+    # Loaded where it is wanted only, as gRPC is.
+    from dataplane.node.telemetry import OtlpSpans  # noqa: PLC0415
+
+    return OtlpSpans(spec, url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +155,7 @@ class Node:
             switches=SWITCHES,
         )
         self._rpc: RpcServer | None = None
+        self._spans: OtlpSpans | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     def _open_disk(self, spec: NodeSpec) -> Keyring | None:
@@ -212,6 +221,9 @@ class Node:
         me = self._spec.me
         await self._driver.start()
         await self._server.start(me.host, me.http_port)
+        if self._spec.otlp_url is not None:
+            self._spans = _spans(self._spec, self._spec.otlp_url)
+            self._context.spans = self._spans
         if self._spec.grpc_port is not None:
             await self._start_rpc(self._spec.grpc_port)
         self._run_beside(self._report_calls())
@@ -284,6 +296,8 @@ class Node:
             drained.create_task(self._server.stop())
             if self._rpc is not None:
                 drained.create_task(self._rpc.stop())
+            if self._spans is not None:
+                drained.create_task(asyncio.to_thread(self._spans.close))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)  # noqa: TID251 - all cancelled

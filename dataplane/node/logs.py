@@ -6,6 +6,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, Final, override
 
+from dataplane.gateways.tracing import TRACE
+
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({})))
 
 
@@ -26,6 +28,9 @@ class JsonFormatter(logging.Formatter):
             **self._fields,
         }
         line.update({k: v for k, v in vars(record).items() if k not in _STANDARD})
+        trace = TRACE.get()
+        if trace is not None:
+            line["trace_id"] = trace.trace_id
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)

@@ -21,6 +21,7 @@ from dataplane.documents.rendering import render_document
 from dataplane.documents.tables import decode_document_row
 from dataplane.documents.values import Json, parse_json_document
 from dataplane.gateways.answers import Answer
+from dataplane.gateways.auditing import Seen
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem
@@ -42,14 +43,16 @@ class Asking:
     caller: Caller
     path: str
 
-    async def serve(self, call_class: str, work: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def serve(
+        self, seen: Seen, call_class: str, work: Callable[[], Awaitable[Answer]]
+    ) -> Answer:
         """Do one field as a call of its own.
 
         Raises:
             GraphQLError: It was refused.
         """
         try:
-            return await serve(self.context, self.caller, call_class, work)
+            return await serve(self.context, self.caller, call_class, work, seen=seen)
         except Problem as problem:
             raise error_of(problem, self.path) from problem
 
@@ -103,7 +106,9 @@ async def _document(_: Any, info: Info, **given: Any) -> Json | None:
                 raise
             return Answer(404)
 
-    body = (await asking.serve("read", work)).body
+    body = (
+        await asking.serve(Seen("document.read", given["collection"], given["id"]), "read", work)
+    ).body
     return None if body is None else document_of(body)
 
 
@@ -117,7 +122,7 @@ async def _documents(_: Any, info: Info, **given: Any) -> Json:
         body = parse_json_document(text_of(asked), bytes_max=queries.BODY_BYTES_MAX)
         return await queries.query(asking.context, asking.caller, collection, body)
 
-    body = (await asking.serve("query", work)).body
+    body = (await asking.serve(Seen("document.query", collection), "query", work)).body
     assert body is not None
     return {**body, "documents": [document_of(found) for found in body["documents"]]}
 
@@ -128,7 +133,7 @@ async def _collections(_: Any, info: Info) -> list[Json]:
     async def work() -> Answer:
         return cluster.collections_list(asking.context, asking.caller)
 
-    body = (await asking.serve("read", work)).body
+    body = (await asking.serve(Seen("collection.read"), "read", work)).body
     assert body is not None
     found: list[Json] = body["collections"]
     return found
@@ -140,7 +145,7 @@ async def _stats(_: Any, info: Info) -> Json:
     async def work() -> Answer:
         return cluster.stats(asking.context, asking.caller)
 
-    body = (await asking.serve("", work)).body
+    body = (await asking.serve(Seen("cluster.stats"), "", work)).body
     assert body is not None
     return {**body, "uptime": body["uptime_s"], "all": body}
 
@@ -158,7 +163,7 @@ async def _create(_: Any, info: Info, **given: Any) -> Json:
             condition=condition,
         )
 
-    body = (await asking.serve("write", work)).body
+    body = (await asking.serve(Seen("document.create", given["collection"]), "write", work)).body
     assert body is not None
     return document_of(body)
 
@@ -171,7 +176,9 @@ async def _put(_: Any, info: Info, **given: Any) -> Json:
         text = text_of(given["data"])
         return await documents.put(asking.context, asking.caller, place, text, condition=condition)
 
-    body = (await asking.serve("write", work)).body
+    body = (
+        await asking.serve(Seen("document.put", given["collection"], given["id"]), "write", work)
+    ).body
     assert body is not None
     return document_of(body)
 
@@ -192,7 +199,9 @@ async def _patch(_: Any, info: Info, **given: Any) -> Json:
             operators=update is not None,
         )
 
-    body = (await asking.serve("write", work)).body
+    body = (
+        await asking.serve(Seen("document.patch", given["collection"], given["id"]), "write", work)
+    ).body
     assert body is not None
     return document_of(body)
 
@@ -204,7 +213,7 @@ async def _delete(_: Any, info: Info, **given: Any) -> bool:
         place, condition = (given["collection"], given["id"]), _condition(asking, given)
         return await documents.delete(asking.context, asking.caller, place, condition)
 
-    await asking.serve("delete", work)
+    await asking.serve(Seen("document.delete", given["collection"], given["id"]), "delete", work)
     return True
 
 
@@ -217,7 +226,7 @@ async def _transact(_: Any, info: Info, **given: Any) -> list[Json]:
         key = given.get("idempotencyKey")
         return await transactions.transact(asking.context, asking.caller, body, idempotency_key=key)
 
-    body = (await asking.serve("write", work)).body
+    body = (await asking.serve(Seen("document.transact"), "write", work)).body
     assert body is not None
     results: list[Json] = body["results"]
     return results
@@ -237,7 +246,9 @@ async def _changes(_: Any, info: Info, **given: Any) -> AsyncIterator[Json]:
         )
         context.admission.enter(asking.caller, "read")
         context.admission.leave(asking.caller)
-        async with context.feeds.open(asking.caller, asked) as feed:
+        with context.reporter.reading(Seen("changes.read")):
+            opened = context.feeds.open(asking.caller, asked)
+        async with opened as feed:
             async for _place, events in feed:
                 for event in events:
                     yield {"changes": _change(event)}

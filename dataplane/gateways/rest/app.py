@@ -30,6 +30,8 @@ from dataplane.gateways.rest import (
 from dataplane.gateways.rest.audit import recorded
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.responses import problem_response
+from dataplane.gateways.serving import traced
+from dataplane.gateways.tracing import TRACE, trace_of
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +133,7 @@ class RestApp:
         began = time.perf_counter()
         call_class, entered = "other", None
         CALLING.set(None)
+        TRACE.set(trace_of(request.headers.get("traceparent")))
         try:
             page = pages.page_for(context, request)
             if page is not None:
@@ -145,11 +148,14 @@ class RestApp:
                 context.admission.leave(entered)
         seconds = time.perf_counter() - began
         context.figures.observe(call_class or "admin", response.status, seconds)
+        if TRACE.get() is not None:
+            traced(context, _shape(request), response.status, seconds)
         told = [name for name, _ in response.headers]
         if SEQUENCE_HEADER not in told and request.path.startswith(PREFIX):
             response.headers.extend(context.position(context.cluster.executed))
         if LAG_HEADER in told:
             response.headers.extend(context.age())
+        response.headers.append(("Server-Timing", f"node;dur={seconds * 1000:.3f}"))
         return response
 
     def failure(self, error: Exception, path: str) -> Response:
@@ -186,6 +192,13 @@ class RestApp:
         named_class, named = _by_method(NAMED[shape], request)
         admission.enter(caller, named_class)
         return named_class, caller, named(context, request, caller, parts[1])
+
+
+def _shape(request: Request) -> str:
+    """Return the method and the path without names: what a span may be called."""
+    parts = request.path.split("/")
+    parts[4::2] = ["*"] * len(parts[4::2])
+    return f"{request.method} {'/'.join(parts)}"
 
 
 def _by_method[H](handlers: dict[str, tuple[str, H]], request: Request) -> tuple[str, H]:

@@ -2,18 +2,25 @@
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from grpc.aio import ServicerContext
 
 from dataplane.gateways.answers import Answer
+from dataplane.gateways.auditing import Seen
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem
 from dataplane.gateways.rpc.statuses import abort
 from dataplane.gateways.serving import foreseen, serve
+from dataplane.gateways.tracing import TRACE, trace_of
 
 log = logging.getLogger(__name__)
+
+DATA: Final = "aerolith.v1.DataService"
+CLUSTER: Final = "aerolith.v1.ClusterService"
+
+_NOUN: Final = {DATA: "document", CLUSTER: "cluster"}
 
 type Call = ServicerContext[Any, Any]
 
@@ -31,9 +38,8 @@ class Calls:
         Raises:
             Problem: `unauthenticated`.
         """
-        given = [value for key, value in call.invocation_metadata() or () if key == "authorization"]
-        text = given[0] if len(given) == 1 and isinstance(given[0], str) else None
-        return self.context.admission.caller_of(text)
+        TRACE.set(trace_of(_metadata(call, "traceparent")))
+        return self.context.admission.caller_of(_metadata(call, "authorization"))
 
     async def answer[M](
         self,
@@ -45,9 +51,10 @@ class Calls:
         render: Callable[[Answer], M],
     ) -> M:
         """Do a call with one answer; a refusal becomes a status."""
+        seen = Seen(f"{_NOUN[self._service]}.{method.lower()}")
         try:
             caller = self.caller_of(call)
-            answer = await serve(self.context, caller, call_class, lambda: work(caller))
+            answer = await serve(self.context, caller, call_class, lambda: work(caller), seen=seen)
             return render(answer)
         except Exception as error:  # noqa: BLE001 - the last line before the client
             await abort(call, foreseen(error), f"{self._service}/{method}")
@@ -61,6 +68,12 @@ class Calls:
                 yield item
         except Exception as error:  # noqa: BLE001 - the last line before the client
             await abort(call, foreseen(error), f"{self._service}/{method}")
+
+
+def _metadata(call: Call, name: str) -> str | None:
+    """Return the one value of a name; None when there is none, or more than one."""
+    given = [value for key, value in call.invocation_metadata() or () if key == name]
+    return given[0] if len(given) == 1 and isinstance(given[0], str) else None
 
 
 def needed(text: str, name: str) -> str:

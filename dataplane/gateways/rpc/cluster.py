@@ -10,7 +10,7 @@ from dataplane.gateways.answers import Answer
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem
-from dataplane.gateways.rpc.calls import Call, Calls
+from dataplane.gateways.rpc.calls import CLUSTER, Call, Calls
 from dataplane.gateways.rpc.pb import aerolith_pb2 as pb
 from dataplane.gateways.rpc.pb import aerolith_pb2_grpc as stubs
 from dataplane.gateways.rpc.statuses import abort, encode
@@ -25,7 +25,7 @@ class ClusterService(stubs.ClusterServiceServicer):
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._calls = Calls(context, "aerolith.v1.ClusterService")
+        self._calls = Calls(context, CLUSTER)
 
     @override
     async def Status(self, request: pb.StatusRequest, context: Call) -> pb.StatusResponse:

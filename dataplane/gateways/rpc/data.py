@@ -18,7 +18,7 @@ from dataplane.gateways.operations import (
     Condition,
     idempotency_name,
 )
-from dataplane.gateways.rpc.calls import Call, Calls, needed
+from dataplane.gateways.rpc.calls import DATA, Call, Calls, needed
 from dataplane.gateways.rpc.pb import aerolith_pb2 as pb
 from dataplane.gateways.rpc.pb import aerolith_pb2_grpc as stubs
 from dataplane.gateways.rpc.statuses import document, encode, position
@@ -39,7 +39,7 @@ class DataService(stubs.DataServiceServicer):
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._calls = Calls(context, "aerolith.v1.DataService")
+        self._calls = Calls(context, DATA)
 
     def _document(self, answer: Answer) -> pb.Document:
         return document(self._context, answer)
@@ -165,6 +165,7 @@ class DataService(stubs.DataServiceServicer):
                 caller,
                 "query",
                 partial(queries.query, ours, caller, request.collection, body, after=after),
+                seen=Seen("document.query", request.collection),
             )
             assert answer.body is not None
             found, cursor = answer.body["documents"], answer.body["next"] or ""

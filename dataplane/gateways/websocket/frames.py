@@ -54,6 +54,7 @@ class Frame(msgspec.Struct, forbid_unknown_fields=True):
     if_none_match: bool = False
     idempotency_key: str | None = None
     subscription: int | str | None = None
+    traceparent: str | None = None
 
 
 _decoder: Final = msgspec.json.Decoder(Frame)

@@ -16,6 +16,7 @@ from dataplane.gateways.operations import Condition, idempotency_name
 from dataplane.gateways.services import cluster, documents, queries, transactions
 from dataplane.gateways.services.reads import Reading, consistency_of
 from dataplane.gateways.serving import foreseen, serve
+from dataplane.gateways.tracing import TRACE, trace_of
 from dataplane.gateways.websocket.connection import MESSAGE_BYTES_MAX, Connection, Session
 from dataplane.gateways.websocket.frames import (
     Frame,
@@ -134,7 +135,7 @@ class ApiSession(Session):
             case _:
                 call_class, work = call_of(self._context, frame, caller)
                 self._in_flight += 1
-                self._tasks.add(self._run(self._call(frame.id, caller, call_class, work)))
+                self._tasks.add(self._run(self._call(frame, caller, call_class, work)))
 
     def _run(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
@@ -142,15 +143,17 @@ class ApiSession(Session):
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _call(self, frame_id: FrameId, caller: Caller, call_class: str, work: Work) -> None:
+    async def _call(self, frame: Frame, caller: Caller, call_class: str, work: Work) -> None:
         try:
-            answer = await serve(self._context, caller, call_class, work)
+            TRACE.set(trace_of(frame.traceparent))
+            seen = Seen(f"document.{frame.type}", frame.collection, frame.document_id)
+            answer = await serve(self._context, caller, call_class, work, seen=seen)
         except Problem as problem:
-            self._connection.send(error_frame(frame_id, problem))
+            self._connection.send(error_frame(frame.id, problem))
         else:
             if any(name == LAG_HEADER for name, _ in answer.facts):
                 answer.facts += self._context.age()
-            self._connection.send(result_frame(frame_id, answer))
+            self._connection.send(result_frame(frame.id, answer))
         finally:
             self._in_flight -= 1
             self._go_on()
