@@ -33,6 +33,7 @@ LEFT_OUT: Final = {
     "dataplane.client.local": "starts node processes",
     "dataplane.client.membership": "orders of the control plane",
     "dataplane.client.provisioning": "makes certificates for nodes",
+    "dataplane.client.tokens": "signs tokens for the portal",
 }
 ALLOWED: Final = re.compile(
     r"(dataplane\.(client|wire)(\..+)?|dataplane\.ports|aerolith_cli(\..+)?"

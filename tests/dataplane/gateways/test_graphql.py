@@ -89,6 +89,20 @@ def test_a_page_has_its_documents_and_the_way_on(ask, collection):
     assert code_of(ask(query, c=collection, f={"n": {"$no": 0}})) == "invalid"
 
 
+@pytest.mark.parametrize("names", [[], ["n"], ["_id"], ["a.b"], ["_version", "n"]])
+def test_a_projected_document_is_still_one(ask, collection, api, documents, names):
+    api.put(f"{documents}/x", json={"n": 1, "a": {"b": 2, "c": 3}})
+    query = """query ($c: String!, $p: [String!]) {
+      documents(collection: $c, projection: $p) { documents { id version created data } } }"""
+    answer = ask(query, c=collection, p=names)
+    if "errors" in answer:
+        assert code_of(answer) == "invalid"
+        return
+    (document,) = answer["data"]["documents"]["documents"]
+    assert (document["id"], document["version"]) == ("x", 1)
+    assert document["created"]
+
+
 def test_the_cluster_tells_of_itself(ask, api, documents, collection):
     api.put(f"{documents}/x", json={})
     answer = ask("{ stats { view quorum version all } collections { name documents } }")["data"]

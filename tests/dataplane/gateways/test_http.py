@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dataplane.gateways.errors import TITLES, Problem
 from dataplane.gateways.rest import http
@@ -405,3 +407,58 @@ async def test_a_head_of_a_stream_has_no_body(connect_to_streams):
     async with asyncio.timeout(DEADLINE_S):
         await reader.readuntil(b"\r\n\r\n")
         assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+
+
+_PIECES = [
+    b"GET / HTTP/1.1\r\n",
+    b"POST /x HTTP/1.1\r\n",
+    b"Host: a\r\n",
+    b"Content-Length: 3\r\n",
+    b"Content-Length: 99999999\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Upgrade: websocket\r\n",
+    b"Connection: Upgrade\r\n",
+    b"Connection: close\r\n",
+    b"Expect: 100-continue\r\n",
+    b"\r\n",
+    b"abc",
+    b"3\r\nabc\r\n",
+    b"0\r\n\r\n",
+    b"\x00\xff",
+]
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.sampled_from(_PIECES) | st.binary(max_size=12), max_size=14),
+    st.integers(min_value=1, max_value=40),
+)
+def test_any_bytes_are_answered_in_http_or_by_closing_and_others_are_served(pieces, size):
+    async def talk():
+        server = HttpServer(
+            Echo(), refuse, body_bytes_max=64, connections_max=4, switches=frozenset({"/x"})
+        )
+        await server.start("127.0.0.1", 0)
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            data = b"".join(pieces)
+            with contextlib.suppress(ConnectionError):
+                for start in range(0, len(data), size):
+                    writer.write(data[start : start + size])
+                    await asyncio.sleep(0)
+                writer.write_eof()
+                async with asyncio.timeout(DEADLINE_S):
+                    told = await reader.read()
+                assert told == b"" or told.startswith(b"HTTP/1.1 ")
+                assert b"HTTP/1.1 500" not in told
+            writer.close()
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(request("/after"))
+            status, _, _ = await answer(reader)
+            writer.close()
+            assert status == 200
+            assert server._held_bytes == 0
+        finally:
+            await server.stop(grace_s=0.1)
+
+    asyncio.run(talk())

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import json
 import socket
 
@@ -282,6 +283,34 @@ def test_a_node_that_stops_says_goodbye(tmp_path):
         with pytest.raises(ConnectionClosed) as caught:
             talk.next()
         assert caught.value.rcvd.code == 1001
+
+
+class Silence:
+    """A connection on which nothing comes."""
+
+    def __init__(self):
+        self.closed = asyncio.get_running_loop().create_future()
+
+    def close(self, code, reason):
+        self.closed.set_result(code)
+
+
+@pytest.mark.parametrize(
+    ("module_name", "limit", "kind", "code"),
+    [
+        ("websocket", "AUTH_S", "ApiSession", 4001),
+        ("graphql", "INIT_S", "GraphSession", 4408),
+    ],
+)
+async def test_who_says_nothing_is_not_waited_for(monkeypatch, module_name, limit, kind, code):
+    sessions = importlib.import_module(f"dataplane.gateways.{module_name}.session")
+    assert getattr(sessions, limit) == 5.0
+    monkeypatch.setattr(sessions, limit, 0.0)
+    connection = Silence()
+    session = getattr(sessions, kind)(None, connection, None)
+    async with asyncio.timeout(20):
+        assert await connection.closed == code
+    session.closed()
 
 
 class Flood:

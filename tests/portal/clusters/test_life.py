@@ -5,10 +5,13 @@ import subprocess
 import sys
 import time
 
+import grpc
 import pytest
 
 from dataplane.client.client import Client
 from dataplane.client.errors import ApiError
+from dataplane.gateways.rpc.pb import aerolith_pb2 as pb
+from dataplane.gateways.rpc.pb import aerolith_pb2_grpc as stubs
 from portal.audit.models import AuditEvent
 from portal.clusters import services
 from portal.clusters.models import Cluster
@@ -60,6 +63,11 @@ def test_a_cluster_is_made_used_and_restarted(acme, alice, access_of, tidy_nodes
             assert client.stats()["calls"]["limit"] == 100_000
         assert cluster.observed["ready"] == 4
         assert {node.state for node in cluster.nodes.all()} == {"ready"}
+
+        for node in cluster.nodes.all():
+            with grpc.insecure_channel(node.grpc_address) as channel:
+                asked = pb.HealthRequest()
+                assert stubs.ClusterServiceStub(channel).Health(asked, timeout=20).ready
 
         # Those that need a client installed are run in tests/clients.
         for snippet in snippets(urls, secret):
