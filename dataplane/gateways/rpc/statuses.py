@@ -2,7 +2,6 @@
 
 from typing import Any, Final, NoReturn
 
-import grpc
 import msgspec
 from grpc import StatusCode
 from grpc.aio import ServicerContext
@@ -20,34 +19,36 @@ from dataplane.gateways.context import (
 from dataplane.gateways.errors import TITLES, Problem
 from dataplane.gateways.rpc.pb import aerolith_pb2 as pb
 
-STATUS_OF: Final = {
-    "malformed": StatusCode.INVALID_ARGUMENT,
-    "unauthenticated": StatusCode.UNAUTHENTICATED,
-    "forbidden": StatusCode.PERMISSION_DENIED,
-    "not_found": StatusCode.NOT_FOUND,
-    "method_not_allowed": StatusCode.UNIMPLEMENTED,
-    "timeout": StatusCode.DEADLINE_EXCEEDED,
-    "conflict": StatusCode.ALREADY_EXISTS,
-    "resync_required": StatusCode.OUT_OF_RANGE,
-    "restoring": StatusCode.UNAVAILABLE,
-    "restore_mismatch": StatusCode.FAILED_PRECONDITION,
-    "audit_backlog": StatusCode.UNAVAILABLE,
-    "audit_full": StatusCode.RESOURCE_EXHAUSTED,
-    "overrun": StatusCode.ABORTED,
-    "precondition_failed": StatusCode.FAILED_PRECONDITION,
-    "too_large": StatusCode.RESOURCE_EXHAUSTED,
-    "unsupported_media_type": StatusCode.UNIMPLEMENTED,
-    "invalid": StatusCode.INVALID_ARGUMENT,
-    "idempotency_key_reused": StatusCode.FAILED_PRECONDITION,
-    "quota_exceeded": StatusCode.RESOURCE_EXHAUSTED,
-    "rate_limited": StatusCode.RESOURCE_EXHAUSTED,
-    "headers_too_large": StatusCode.RESOURCE_EXHAUSTED,
-    "internal": StatusCode.INTERNAL,
-    "no_quorum": StatusCode.UNAVAILABLE,
-    "not_ready": StatusCode.UNAVAILABLE,
-    "storage_quota_exceeded": StatusCode.RESOURCE_EXHAUSTED,
+STATUS_OF_HTTP: Final = {
+    400: StatusCode.INVALID_ARGUMENT,
+    401: StatusCode.UNAUTHENTICATED,
+    403: StatusCode.PERMISSION_DENIED,
+    404: StatusCode.NOT_FOUND,
+    405: StatusCode.UNIMPLEMENTED,
+    408: StatusCode.DEADLINE_EXCEEDED,
+    409: StatusCode.FAILED_PRECONDITION,
+    410: StatusCode.OUT_OF_RANGE,
+    412: StatusCode.FAILED_PRECONDITION,
+    413: StatusCode.RESOURCE_EXHAUSTED,
+    415: StatusCode.UNIMPLEMENTED,
+    422: StatusCode.INVALID_ARGUMENT,
+    429: StatusCode.RESOURCE_EXHAUSTED,
+    431: StatusCode.RESOURCE_EXHAUSTED,
+    500: StatusCode.INTERNAL,
+    503: StatusCode.UNAVAILABLE,
+    507: StatusCode.RESOURCE_EXHAUSTED,
 }
-"""code -> status; `aerolith-code` tells which of the codes of a status it was."""
+_OF_CODE: Final = {
+    "conflict": StatusCode.ALREADY_EXISTS,
+    "idempotency_key_reused": StatusCode.FAILED_PRECONDITION,
+    "overrun": StatusCode.ABORTED,
+}
+
+
+def status_of(code: str) -> StatusCode:
+    """Return the status of a code; `aerolith-code` tells which of the codes of a status it was."""
+    return _OF_CODE.get(code) or STATUS_OF_HTTP[TITLES[code][0]]
+
 
 CODE_KEY: Final = "aerolith-code"
 PROBLEM_KEY: Final = "aerolith-problem-bin"
@@ -60,7 +61,7 @@ encode: Final = msgspec.json.Encoder().encode
 
 async def abort(call: ServicerContext[Any, Any], problem: Problem, instance: str) -> NoReturn:
     """End a call with the status of a problem, and the problem beside it."""
-    status = STATUS_OF.get(problem.code, grpc.StatusCode.UNKNOWN)
+    status = status_of(problem.code)
     body = encode(problem.body(instance))
     if len(body) > PROBLEM_BYTES_MAX:
         short = Problem(problem.code, problem.detail[: PROBLEM_BYTES_MAX // 2])
