@@ -158,7 +158,7 @@ def test_what_another_protocol_forbids_is_recorded_too(node, api, make_key, coll
         frame = {"collection": collection, "document_id": "x", "document": {}}
         assert Talk(socket).ask(type="put", **frame)["type"] == "error"
     (record,) = until_recorded(api, actor=key_id)
-    assert (record["action"], record["code"]) == ("document.write", "forbidden")
+    assert (record["action"], record["code"]) == ("document.put", "forbidden")
 
 
 def test_only_auditors_and_administrators_read_the_log(api, make_key):

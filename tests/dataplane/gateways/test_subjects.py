@@ -21,7 +21,8 @@ def stored(api, collection):
             api.put(f"/collections/{name}/documents/d{number}", json=body)
     yield names
     for name in names:
-        api.delete(f"/collections/{name}")
+        # Dropping them would raise the first version of whatever other tests make.
+        api.put(f"/collections/{name}", json={})
 
 
 def test_everything_of_a_person_is_handed_out(api, node, stored, collection, monkeypatch):
