@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from dataplane.client.anchors import load_anchor_file
-from dataplane.client.backups import BackupReader, chained, verify_backup
+from dataplane.client.archives import ArchiveDirectory, Deciders, fetch_batches
+from dataplane.client.backups import BackupReader, chained, verify_backup, weigh_backup
 from dataplane.client.client import Client
 from dataplane.client.errors import ProofError
 from dataplane.client.restores import (
@@ -24,7 +25,8 @@ from dataplane.client.taking import take_backup
 VERIFY: Final = "verify-backup"
 VERIFY_RESTORE: Final = "verify-restore"
 CERTIFICATE_BYTES_MAX: Final = 16 * 1024 * 1024
-CONNECTED: Final = ("backup", "restore")
+CONNECTED: Final = ("backup", "restore", "archive")
+ROUNDS_MAX: Final = 10_000
 PAUSE_S: Final = 0.05
 TIMEOUT_S: Final = 60.0
 
@@ -47,10 +49,18 @@ def add_to(commands: "argparse._SubParsersAction[Any]") -> None:
         default=[],
         help="an earlier backup: only what changed is fetched; may be repeated, oldest first",
     )
+    archive = commands.add_parser("archive", help="keep what was decided, for `recovery`")
+    archive.add_argument("directory", type=Path, help="where segments are kept")
+    archive.add_argument("--anchor", type=Path, required=True, help="the cluster's trust anchor")
+    archive.add_argument("--after", type=int, default=0, help="begin behind this sequence")
+    archive.add_argument("--every", type=float, help="go on for ever, asking so often (seconds)")
     restore = commands.add_parser("restore", help="fill a cluster with the content of a backup")
     _files(restore, "the backup, with those it builds on before it")
     restore.add_argument("--into-anchor", type=Path, help="of the cluster that is filled")
     restore.add_argument("--replace", action="store_true", help="clear away what it holds")
+    restore.add_argument(
+        "--unsigned", action="store_true", help="of a state that you replayed: nobody signed it"
+    )
     restore.add_argument("--id", help="of a restore that was interrupted (32 hex digits)")
 
 
@@ -94,6 +104,8 @@ def run(options: argparse.Namespace, urls: Sequence[str], token: str) -> int:
     """Take a backup or restore one."""
     if options.command == "backup":
         return _backup(options, urls, token)
+    if options.command == "archive":
+        return _archive(options, urls, token)
     return _restore(options, urls, token)
 
 
@@ -112,7 +124,8 @@ def _restore(options: argparse.Namespace, urls: Sequence[str], token: str) -> in
     anchor = load_anchor_file(options.anchor)
     restore_id = options.id or secrets.token_hex(16)
     with contextlib.ExitStack() as stack:
-        verified = verify_backup(_opened(stack, options.file), anchor)
+        files = _opened(stack, options.file)
+        verified = weigh_backup(files) if options.unsigned else verify_backup(files, anchor)
         sys.stdout.write(f"{verified.in_words()}\nrestore {restore_id}\n")
         readers = [BackupReader(file) for file in _opened(stack, options.file)]
         client = stack.enter_context(Client(urls, token, timeout_s=TIMEOUT_S))
@@ -131,3 +144,17 @@ def _restore(options: argparse.Namespace, urls: Sequence[str], token: str) -> in
             proven = verify_restore(proof, load_anchor_file(options.into_anchor))
             sys.stdout.write(f"PROVEN. {proven.in_words()}\n")
     return 0
+
+
+def _archive(options: argparse.Namespace, urls: Sequence[str], token: str) -> int:
+    directory = ArchiveDirectory(options.directory)
+    deciders = Deciders(load_anchor_file(options.anchor))
+    with Client(urls, token, timeout_s=TIMEOUT_S) as client:
+        while True:
+            last = directory.last or options.after
+            for batches in fetch_batches(client.run, deciders, last, rounds_max=ROUNDS_MAX):
+                directory.add(batches)
+            sys.stdout.write(f"archived up to {directory.last}\n")
+            if options.every is None:
+                return 0
+            time.sleep(options.every)

@@ -208,11 +208,13 @@ def problem_of(response: httpx.Response) -> ApiError:
 
 
 def result_of(response: httpx.Response) -> Any:
-    """Return the decoded body of a response.
+    """Return the decoded body of a response, or the body as it is when it is not JSON.
 
     Raises:
         ApiError: The node refused.
     """
     if not response.is_success:
         raise problem_of(response)
+    if "json" not in response.headers.get("content-type", "json"):
+        return response.content
     return msgspec.json.decode(response.content) if response.content else None

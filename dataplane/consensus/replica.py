@@ -80,10 +80,9 @@ class Replica:
         self._views.restore(recovered)
         restore_ordering(self._state, self._ordering, recovered)
         self._stood_in = self._state.view if self._state.active else None
-        self._recovered = recovered
-        self._started, self._alive_ms = False, 0
-        self._state.epoch_end = recovered.ends_at
-        self._window_from = self._state.stable
+        self._recovered, self._started, self._alive_ms = recovered, False, 0
+        self.decided = self._state.archive  # The newest decided batches, with their proofs.
+        self._state.epoch_end, self._window_from = recovered.ends_at, self._state.stable
 
     # --- What the driver may look at ------------------------------------------------------------
 
@@ -375,7 +374,8 @@ class Replica:
     def hand_over(self, successor: "Replica", now_ms: int) -> None:
         """Give the next epoch's replica the decided batches, for laggards, and what waits."""
         state, its = self._state, successor._state  # noqa: SLF001 - the same class
-        its.archive, its.past = state.archive, dict(state.past)
+        its.archive = successor.decided = state.archive
+        its.past = dict(state.past)
         if its.stable_certificate is None:
             its.past_certificate = state.stable_certificate or state.past_certificate
         for sequence, slot in state.slots.items():

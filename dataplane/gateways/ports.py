@@ -5,6 +5,7 @@ from typing import Protocol
 
 from dataplane.client.spec import Algorithm
 from dataplane.consensus.config import ReplicaConfig
+from dataplane.consensus.state import Archive
 from dataplane.documents.checkpoint_views import CheckpointViews
 from dataplane.documents.view import StateView
 from dataplane.replication.notices import Notices
@@ -31,6 +32,11 @@ class Cluster(Protocol):
     @property
     def executed(self) -> int:
         """The last executed sequence."""
+        ...
+
+    @property
+    def decided(self) -> Archive:
+        """The newest decided batches, with their proofs."""
         ...
 
     @property

@@ -31,6 +31,7 @@ from dataplane.consensus.outcome import (
     Stable,
 )
 from dataplane.consensus.replica import Replica
+from dataplane.consensus.state import Archive
 from dataplane.documents.types import Configuration, Executor, RequestResult
 from dataplane.ports import Clock
 from dataplane.replication.accountability import Accountability
@@ -446,6 +447,11 @@ class ReplicationDriver:
     def executed(self) -> int:
         """The last executed sequence."""
         return self._replica.executed
+
+    @property
+    def decided(self) -> Archive:
+        """The newest decided batches, with their proofs."""
+        return self._replica.decided
 
     @property
     def view(self) -> int:

@@ -12,16 +12,21 @@ from rest_framework.views import APIView
 from portal.access.guards import require
 from portal.backups import serializers as inputs
 from portal.backups import services
+from portal.backups.archiving import moment_find
+from portal.backups.models import BackupPolicy
 from portal.backups.presentation import backup_json, policy_json, restore_json
 from portal.backups.selectors import (
     backup_get,
     backup_list,
+    drill_newest,
     next_due,
     policy_get,
     restore_get,
     restore_list,
+    window_of,
 )
 from portal.clusters import presentation as shapes
+from portal.clusters.models import Cluster
 from portal.clusters.selectors import cluster_get, operation_get
 from portal.core.pagination import NewestFirst
 from portal.core.serializers import StrictSerializer
@@ -78,7 +83,7 @@ class BackupPolicyView(APIView):
         require(request, "clusters:read")
         cluster = cluster_get(cluster_id)
         policy = policy_get(cluster)
-        return Response(policy_json(policy, next_due(cluster, policy)))
+        return Response(_policy(cluster, policy))
 
     @extend_schema(request=inputs.PolicyInput, responses=OBJECT)
     def put(self, request: Request, slug: str, cluster_id: UUID) -> Response:
@@ -87,7 +92,7 @@ class BackupPolicyView(APIView):
         cluster = cluster_get(cluster_id)
         data = _valid(inputs.PolicyInput(data=request.data))
         policy = services.policy_set(access, cluster, **data)
-        return Response(policy_json(policy, next_due(cluster, policy)))
+        return Response(_policy(cluster, policy))
 
 
 class RestoresView(APIView):
@@ -109,13 +114,21 @@ class RestoresView(APIView):
         is_new = data["where"] == "new"
         access = require(request, "clusters:write" if is_new else "clusters:delete")
         cluster = cluster_get(cluster_id)
-        backup = backup_get(cluster, data["backup"])
+        sequence: int | None = None
+        if data["backup"] is not None:
+            backup = backup_get(cluster, data["backup"])
+        else:
+            backup, sequence = moment_find(
+                cluster, sequence=data["to_sequence"], time=data["to_time"]
+            )
         if is_new:
             nodes = data["nodes"] or cluster.desired_nodes
-            made, operation = services.restore_new(access, backup, name=data["name"], nodes=nodes)
+            made, operation = services.restore_new(
+                access, backup, name=data["name"], nodes=nodes, to_sequence=sequence
+            )
         else:
             made, operation = services.restore_in_place(
-                access, cluster, backup, confirm=data["confirm"]
+                access, cluster, backup, confirm=data["confirm"], to_sequence=sequence
             )
         body = {
             "operation": shapes.operation_json(operation_get(operation.pk)),
@@ -132,6 +145,11 @@ class RestoreCertificateView(APIView):
         """Answer the certificate, and the trust anchors of both clusters."""
         require(request, "clusters:read")
         return Response(restore_get(cluster_get(cluster_id), operation_id).certificate)
+
+
+def _policy(cluster: Cluster, policy: BackupPolicy) -> dict[str, Any]:
+    due, window = next_due(cluster, policy), window_of(cluster)
+    return policy_json(policy, due, window, drill_newest(cluster))
 
 
 def _valid(serializer: StrictSerializer) -> dict[str, Any]:

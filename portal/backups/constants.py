@@ -16,6 +16,16 @@ WHOLE_EVERY: Final = timedelta(days=7)
 """Between two whole backups; those in between have what changed since."""
 SAFETY_KEEP: Final = timedelta(days=30)
 BACKUP_LOCK: Final = 0x6261_636B  # "back": one backup of a cluster at a time.
+ARCHIVE_LOCK: Final = 0x6172_6368  # "arch": one archivist of a cluster at a time.
+ARCHIVE_BATCHES: Final = 200
+"""So many batches are worth a segment at once; fewer wait until the last one is so old:"""
+ARCHIVE_AGE: Final = timedelta(minutes=1)
+ARCHIVE_ROUNDS_MAX: Final = 20
+WINDOW_DAYS_MAX: Final = 35
+REPLAY_TIMEOUT_S: Final = 400
+DRILL_LOCK: Final = 0x6472_6C6C  # "drll": one rehearsal of a cluster at a time.
+DRILL_EVERY: Final = timedelta(days=7)
+DRILL_TIMEOUT_S: Final = 400
 SHOWN_MAX: Final = 100
 SLICE_S: Final = 15.0
 """How long a step loads before it says how far it is."""

@@ -27,6 +27,12 @@ class UnableToBackUp(Conflict):
     code = "backup_state"
 
 
+class MomentNotKept(Conflict):
+    """No backup and no archive reach the moment."""
+
+    code = "moment_not_kept"
+
+
 class TooManyBackups(QuotaExceeded):
     """No further backup on demand is kept."""
 

@@ -2,7 +2,7 @@
 
 from django import forms
 
-from portal.backups.constants import EVERY_HOURS, KEEP_MAX, NOTE_LENGTH_MAX
+from portal.backups.constants import EVERY_HOURS, KEEP_MAX, NOTE_LENGTH_MAX, WINDOW_DAYS_MAX
 from portal.backups.models import BackupPolicy
 from portal.clusters.constants import NAME_LENGTH_MAX
 
@@ -46,6 +46,12 @@ class PolicyForm(forms.Form):
     weekly = forms.IntegerField(min_value=0, max_value=KEEP_MAX["weekly"])
     monthly = forms.IntegerField(min_value=0, max_value=KEEP_MAX["monthly"])
     yearly = forms.IntegerField(min_value=0, max_value=KEEP_MAX["yearly"])
+    window_days = forms.IntegerField(
+        label="Restore any moment of the last",
+        min_value=0,
+        max_value=WINDOW_DAYS_MAX,
+        help_text="Days for which everything that is decided is archived; 0 archives nothing.",
+    )
 
     def keep(self) -> dict[str, int]:
         """Return how many of each period are kept."""
@@ -55,7 +61,19 @@ class PolicyForm(forms.Form):
 def policy_initial(policy: BackupPolicy) -> dict[str, int]:
     """Return what the form of a policy shows first."""
     keep = {name: getattr(policy, f"keep_{name}") for name in KEEP_MAX}
-    return {"every_hours": policy.every_hours, **keep}
+    return {"every_hours": policy.every_hours, "window_days": policy.window_days, **keep}
+
+
+class MomentForm(forms.Form):
+    """A moment: after a sequence, or after the last batch of a time."""
+
+    sequence = forms.IntegerField(min_value=1, required=False)
+    time = forms.DateTimeField(
+        label="or UTC time",
+        required=False,
+        input_formats=["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S"],
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}),
+    )
 
 
 class RestoreForm(forms.Form):
@@ -65,3 +83,4 @@ class RestoreForm(forms.Form):
     name = forms.CharField(max_length=NAME_LENGTH_MAX, required=False)
     confirm = forms.CharField(max_length=NAME_LENGTH_MAX, required=False)
     form_token = forms.CharField(max_length=64, required=False)
+    to_sequence = forms.IntegerField(min_value=1, required=False)

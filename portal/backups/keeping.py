@@ -9,7 +9,7 @@ from pathlib import Path
 
 from django.db import IntegrityError, transaction
 
-from portal.backups.models import Backup, BackupVault
+from portal.backups.models import ArchiveSegment, Backup, BackupVault
 from portal.backups.stores import object_delete, object_put, object_read
 from portal.clusters.models import Cluster
 from portal.core.crypto import seal, unseal
@@ -70,6 +70,41 @@ def forget(backup: Backup) -> None:
     """
     for kind in (STATE, KNOWN):
         object_delete(_key_of(backup, kind))
+
+
+def keep_segment(segment: ArchiveSegment, data: bytes) -> int:
+    """Seal and store archived batches; return the size they take.
+
+    Raises:
+        StoreUnavailable: they were not stored.
+    """
+    name = _segment_name(segment)
+    sealed = seal_stream(data_key(segment.cluster), iter([data]), name.encode())
+    return object_put(name, sealed)
+
+
+def read_segment(segment: ArchiveSegment) -> bytes:
+    """Return archived batches.
+
+    Raises:
+        StoreUnavailable: they cannot be read.
+        SealedStreamDamaged: they were changed or cut.
+    """
+    name = _segment_name(segment)
+    return b"".join(open_stream(data_key(segment.cluster), object_read(name), name.encode()))
+
+
+def forget_segment(segment: ArchiveSegment) -> None:
+    """Delete archived batches.
+
+    Raises:
+        StoreUnavailable: they may still be there.
+    """
+    object_delete(_segment_name(segment))
+
+
+def _segment_name(segment: ArchiveSegment) -> str:
+    return f"{segment.cluster.data_plane_id}/batches/{segment.first:016d}-{segment.last:016d}"
 
 
 def pieces_of(path: Path) -> Iterator[bytes]:

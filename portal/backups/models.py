@@ -20,6 +20,8 @@ class BackupPolicy(models.Model):
     keep_weekly = models.PositiveSmallIntegerField(default=4)
     keep_monthly = models.PositiveSmallIntegerField(default=0)
     keep_yearly = models.PositiveSmallIntegerField(default=0)
+    # For so long any moment can be restored; 0 archives nothing.
+    window_days = models.PositiveSmallIntegerField(default=2)
     updated_at = models.DateTimeField(null=True)
 
     cluster_id: UUID
@@ -142,6 +144,57 @@ class Backup(models.Model):
         return max(0, int(((self.finished_at or now) - self.created_at).total_seconds()))
 
 
+class ArchiveSegment(models.Model):
+    """Decided batches in the store, from one sequence to another."""
+
+    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="segments")
+    first = models.PositiveBigIntegerField()
+    last = models.PositiveBigIntegerField()
+    # The agreed times of the first batch and of the last.
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    size_bytes = models.PositiveBigIntegerField()
+    created_at = models.DateTimeField()
+
+    cluster_id: UUID
+
+    class Meta:
+        """Newest first."""
+
+        ordering: ClassVar = ["-first"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["cluster", "first"], name="segment_once"),
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"batches {self.first} to {self.last}"
+
+
+class Drill(models.Model):
+    """A rehearsal: a backup that was really restored, into a node that nobody used."""
+
+    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="drills")
+    sequence = models.PositiveBigIntegerField(null=True)
+    documents = models.PositiveBigIntegerField(null=True)
+    seconds = models.FloatField(null=True)
+    problem = models.TextField(blank=True, default="")
+    created_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+
+    cluster_id: UUID
+
+    class Meta:
+        """Newest first."""
+
+        ordering: ClassVar = ["-pk"]
+        indexes: ClassVar = [models.Index(fields=["cluster", "-id"], name="drill_recent")]
+
+    @override
+    def __str__(self) -> str:
+        return f"rehearsal of {self.sequence}"
+
+
 class Restore(models.Model):
     """A backup brought into a cluster, with what the nodes signed of it."""
 
@@ -155,6 +208,8 @@ class Restore(models.Model):
     source_name = models.CharField(max_length=40)
     source_sequence = models.PositiveBigIntegerField(null=True)
     rows = models.PositiveBigIntegerField(null=True)
+    # Set when it is of a moment after the backup.
+    to_sequence = models.PositiveBigIntegerField(null=True)
     # Empty until the nodes of the restored cluster have signed.
     certificate = models.JSONField(default=dict)
     created_at = models.DateTimeField()

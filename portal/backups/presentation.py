@@ -4,9 +4,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from portal.backups.models import Backup, BackupPolicy, BackupState, BackupTrigger, Restore
+from portal.backups.models import (
+    Backup,
+    BackupPolicy,
+    BackupState,
+    BackupTrigger,
+    Drill,
+    Restore,
+)
 from portal.backups.retention import kept
-from portal.backups.selectors import grid_of
+from portal.backups.selectors import Window, grid_of
 from portal.backups.services import policy_facts
 
 TONES = {
@@ -71,9 +78,39 @@ def backup_json(backup: Backup) -> dict[str, Any]:
     }
 
 
-def policy_json(policy: BackupPolicy, due: datetime | None) -> dict[str, Any]:
-    """Print how a cluster is backed up."""
-    return {**policy_facts(policy), "next": _moment(due)}
+def policy_json(
+    policy: BackupPolicy, due: datetime | None, window: Window | None, drill: Drill | None
+) -> dict[str, Any]:
+    """Print how a cluster is backed up, which moments can be restored, and the last rehearsal."""
+    return {
+        **policy_facts(policy),
+        "next": _moment(due),
+        "window": _window_json(window),
+        "drill": _drill_json(drill),
+    }
+
+
+def _drill_json(drill: Drill | None) -> dict[str, Any] | None:
+    if drill is None:
+        return None
+    return {
+        "sequence": drill.sequence,
+        "documents": drill.documents,
+        "seconds": drill.seconds,
+        "problem": drill.problem or None,
+        "at": _moment(drill.created_at),
+    }
+
+
+def _window_json(window: Window | None) -> dict[str, Any] | None:
+    if window is None:
+        return None
+    return {
+        "first": window.first,
+        "last": window.last,
+        "first_time": _moment(window.first_at),
+        "last_time": _moment(window.last_at),
+    }
 
 
 def restore_json(restore: Restore) -> dict[str, Any]:

@@ -6,6 +6,8 @@ away that is backed up. Loading goes on where a worker died: the cluster says wh
 
 import contextlib
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,19 +15,28 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
+from django.conf import settings
 
 from dataplane.client.anchors import TrustAnchor, load_anchor
-from dataplane.client.backups import BackupReader, Verified, chained, verify_backup
-from dataplane.client.errors import ApiError, ClientError, ProofError
+from dataplane.client.backups import (
+    BackupReader,
+    Verified,
+    chained,
+    verify_backup,
+    weigh_backup,
+)
+from dataplane.client.errors import ApiError, BackupError, ClientError, ProofError
 from dataplane.client.restores import (
     discard,
     prove,
     restore_all,
     restore_certificate,
+    verify_restore,
     verify_restore_certificate,
 )
 from dataplane.client.taking import write_backup
-from portal.backups.constants import SLICE_S
+from portal.backups.archiving import segments_write
+from portal.backups.constants import REPLAY_TIMEOUT_S, SLICE_S
 from portal.backups.errors import StoreUnavailable
 from portal.backups.keeping import STATE, fetch
 from portal.backups.models import Backup, BackupState, Restore
@@ -129,7 +140,7 @@ def fetch_files(context: Context) -> Outcome:
     backup = _backup(context)
     path = _path(context.operation)
     try:
-        verified = _fetched(backup, path)
+        verified = _fetched(context, backup, path)
     except StoreUnavailable as error:
         return Waiting(f"the store of backups ({error.detail})")
     except (ProofError, SealedStreamDamaged) as error:
@@ -145,7 +156,7 @@ def load(context: Context) -> Outcome:
     operation = context.operation
     backup, path = _backup(context), _path(operation)
     try:
-        verified = _verified(backup, path) if path.exists() else _fetched(backup, path)
+        verified = _at_hand(context, backup, path)
         _mark_begun(operation)
         with _connected(context) as client, path.open("rb") as file:
             if client is None:
@@ -178,13 +189,12 @@ def prove_it(context: Context) -> Outcome:
     backup, path = _backup(context), _path(operation)
     target = trust_anchor(cluster)
     try:
-        verified = _verified(backup, path) if path.exists() else _fetched(backup, path)
+        verified = _at_hand(context, backup, path)
         with _connected(context) as client:
             if client is None or target is None:
                 return Waiting("the cluster's addresses")
             proof = client.run(prove())["proof"]
-        certificate = restore_certificate(verified.head, verified.contents, proof)
-        verify_restore_certificate(msgspec.json.encode(certificate), _anchor(backup), target)
+        certificate = _certificate(backup, verified, proof, target)
     except ProofError as error:
         raise StepFailed(
             "not_proven", f"The nodes did not sign what was loaded: {error}", _CANCEL
@@ -193,12 +203,12 @@ def prove_it(context: Context) -> Outcome:
         return Waiting(f"the nodes to sign ({error_words(error)})")
     restore = Restore.objects.get(operation=operation)
     restore.certificate = {
-        "certificate": msgspec.to_builtins(certificate),
+        "certificate": certificate,
         "source_anchor": backup.anchor,
         "target_anchor": msgspec.to_builtins(target),
     }
-    restore.source_sequence, restore.proven_at = backup.sequence, clock.now()
-    restore.save(update_fields=["certificate", "source_sequence", "proven_at"])
+    restore.proven_at = clock.now()
+    restore.save(update_fields=["certificate", "proven_at"])
     return None
 
 
@@ -259,7 +269,77 @@ def _anchor(backup: Backup) -> TrustAnchor:
     return load_anchor(msgspec.json.encode(backup.anchor))
 
 
-def _fetched(backup: Backup, path: Path) -> Verified:
+def _certificate(backup: Backup, verified: Verified, proof: Any, target: TrustAnchor) -> Any:
+    """Return what proves the restore: of a moment between backups only the target's half.
+
+    Raises:
+        ProofError: the nodes signed something else.
+    """
+    if verified.signers:
+        whole = restore_certificate(verified.head, verified.contents, proof)
+        verify_restore_certificate(msgspec.json.encode(whole), _anchor(backup), target)
+        return msgspec.to_builtins(whole)
+    proven = verify_restore(proof, target)
+    if proven.content != verified.contents.content:
+        raise BackupError("other_content", "other content was loaded than was replayed")
+    return proof
+
+
+def _at_hand(context: Context, backup: Backup, path: Path) -> Verified:
+    """Return what the file holds; it is fetched again when the worker that had it is gone."""
+    if not path.exists():
+        return _fetched(context, backup, path)
+    if "to_sequence" not in context.operation.params:
+        return _verified(backup, path)
+    with path.open("rb") as file:
+        return weigh_backup([file])
+
+
+def _fetched(context: Context, backup: Backup, path: Path) -> Verified:
+    """Write what is to be loaded to one file: the backup, or the state of a later sequence."""
+    if "to_sequence" not in context.operation.params:
+        return _whole(backup, path)
+    sequence = int(context.operation.params["to_sequence"])
+    base = path.with_name("base")
+    _whole(backup, base)
+    directory = path.with_name("batches")
+    shutil.rmtree(directory, ignore_errors=True)
+    segments_write(backup.cluster, backup.sequence or 0, sequence, directory)
+    directory.mkdir(exist_ok=True)
+    _replay(backup, sequence, path)
+    with path.open("rb") as file:
+        return weigh_backup([file])
+
+
+def _replay(backup: Backup, sequence: int, path: Path) -> None:
+    """Execute the archived batches over the backup, by the nodes' own state machine.
+
+    Raises:
+        StepFailed: they do not lead to the sequence.
+    """
+    anchor, partial = path.with_name("anchor.json"), path.with_suffix(".partial")
+    anchor.write_bytes(msgspec.json.encode(backup.anchor))
+    done = subprocess.run(  # noqa: S603 - our own interpreter and program
+        [
+            sys.executable,
+            *("-m", "dataplane.recovery", str(path.with_name("base"))),
+            *("--archive", str(path.with_name("batches"))),
+            *("--anchor", str(anchor)),
+            *("--to-sequence", str(sequence)),
+            *("--out", str(partial)),
+        ],
+        cwd=settings.BASE_DIR,
+        capture_output=True,
+        timeout=REPLAY_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode:
+        words = done.stderr.decode(errors="replace").strip()[-300:]
+        raise StepFailed("not_replayed", f"The archive does not lead there: {words}", _OTHER)
+    partial.replace(path)
+
+
+def _whole(backup: Backup, path: Path) -> Verified:
     """Write the whole backup to one file, checked."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     parts = [backup] if backup.base is None else [backup.base, backup]

@@ -6,6 +6,16 @@ BEAT_SCHEDULE = {
         "schedule": 15.0,
         "options": {"expires": 15},
     },
+    "backups-archive-all": {
+        "task": "backups.archive_all",
+        "schedule": 5.0,
+        "options": {"expires": 5},
+    },
+    "backups-drill-all": {
+        "task": "backups.drill_all",
+        "schedule": 1800.0,
+        "options": {"expires": 600},
+    },
     "backups-thin-out": {
         "task": "backups.thin_out",
         "schedule": 600.0,

@@ -1,5 +1,6 @@
 """Reading backups of the organization in force."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -7,14 +8,16 @@ from django.db.models import Q, QuerySet
 
 from portal.backups.models import (
     OPEN,
+    ArchiveSegment,
     Backup,
     BackupPolicy,
     BackupState,
     BackupTrigger,
+    Drill,
     Restore,
 )
 from portal.backups.retention import Grid
-from portal.clusters.models import Cluster
+from portal.clusters.models import SERVING, Cluster
 from portal.core.errors import NotFound
 
 
@@ -74,6 +77,55 @@ def next_due(cluster: Cluster, policy: BackupPolicy) -> datetime | None:
     return None if begun is None else begun + timedelta(hours=policy.every_hours if last else 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The moments that can be told: from a backup on, without a gap, to the archive's end."""
+
+    first: int
+    last: int
+    first_at: datetime
+    last_at: datetime
+
+
+def window_of(cluster: Cluster) -> Window | None:
+    """Return what moments between backups can be restored; None while there are none."""
+    rows = ArchiveSegment.objects.filter(cluster=cluster).order_by("-first")
+    run_first, newest = 0, None
+    for first, last, last_at in rows.values_list("first", "last", "last_at"):
+        if newest is None:
+            newest = (last, last_at)
+        elif last + 1 < run_first:
+            break
+        run_first = first
+    if newest is None:
+        return None
+    base = (
+        backup_list(cluster)
+        .filter(state=BackupState.STORED, sequence__gte=run_first - 1, sequence__lte=newest[0])
+        .order_by("sequence")
+        .first()
+    )
+    if base is None or base.sequence is None or base.state_at is None:
+        return None
+    return Window(base.sequence, newest[0], base.state_at, newest[1])
+
+
+def base_for(cluster: Cluster, sequence: int) -> Backup | None:
+    """Return the backup from which a sequence can be reached; None when it cannot."""
+    window = window_of(cluster)
+    if window is None or not window.first <= sequence <= window.last:
+        return None
+    rows = backup_list(cluster).filter(
+        state=BackupState.STORED, sequence__gte=window.first, sequence__lte=sequence
+    )
+    return rows.order_by("-sequence").first()
+
+
+def drill_newest(cluster: Cluster) -> Drill | None:
+    """Return the last rehearsal of a restore."""
+    return Drill.objects.filter(cluster=cluster).first()
+
+
 def restore_list(cluster: Cluster) -> QuerySet[Restore]:
     """Return what was restored into a cluster, newest first."""
     return Restore.objects.filter(cluster=cluster).select_related("operation")
@@ -89,3 +141,11 @@ def restore_get(cluster: Cluster, operation_id: UUID) -> Restore:
     if found is None or not found.certificate:
         raise NotFound("There is no certificate of such a restore.")
     return found
+
+
+def clusters_backed_up() -> QuerySet[Backup, UUID]:
+    """Return the ids of clusters in use that have a backup: those worth an archive."""
+    usable = Backup.objects.filter(
+        state=BackupState.STORED, expired_at=None, cluster__status__in=SERVING
+    )
+    return usable.order_by().values_list("cluster", flat=True).distinct()

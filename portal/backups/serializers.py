@@ -2,7 +2,13 @@
 
 from rest_framework import serializers
 
-from portal.backups.constants import EVERY_HOURS, KEEP_DAYS_MAX, KEEP_MAX, NOTE_LENGTH_MAX
+from portal.backups.constants import (
+    EVERY_HOURS,
+    KEEP_DAYS_MAX,
+    KEEP_MAX,
+    NOTE_LENGTH_MAX,
+    WINDOW_DAYS_MAX,
+)
 from portal.clusters.constants import NAME_LENGTH_MAX
 from portal.clusters.serializers import NODES_MAX
 from portal.core.serializers import StrictSerializer
@@ -32,12 +38,20 @@ class PolicyInput(StrictSerializer):
 
     every_hours = serializers.ChoiceField(choices=list(EVERY_HOURS))
     keep = KeepInput()
+    window_days = serializers.IntegerField(
+        min_value=0, max_value=WINDOW_DAYS_MAX, default=None, allow_null=True
+    )
 
 
 class RestoreInput(StrictSerializer):
-    """Where a backup goes: `new` with a name, or `in_place` with the cluster's name typed."""
+    """What goes where: `new` with a name, or `in_place` with the cluster's name typed.
 
-    backup = serializers.UUIDField()
+    Name a backup, or a moment of the window: a sequence or a time.
+    """
+
+    backup = serializers.UUIDField(default=None, allow_null=True)
+    to_sequence = serializers.IntegerField(min_value=1, default=None, allow_null=True)
+    to_time = serializers.DateTimeField(default=None, allow_null=True)
     where = serializers.ChoiceField(choices=["new", "in_place"])
     name = serializers.CharField(max_length=NAME_LENGTH_MAX, default="", allow_blank=True)
     nodes = serializers.IntegerField(

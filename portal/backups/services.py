@@ -18,18 +18,21 @@ from portal.backups.constants import (
     MANUAL_MAX,
     NOTE_LENGTH_MAX,
     SAFETY_KEEP,
+    WINDOW_DAYS_MAX,
 )
 from portal.backups.errors import (
     BackupInUse,
     BackupNotUsable,
     BackupRunning,
+    MomentNotKept,
     StoreUnavailable,
     TooManyBackups,
     UnableToBackUp,
 )
-from portal.backups.keeping import forget
+from portal.backups.keeping import forget, forget_segment
 from portal.backups.models import (
     OPEN,
+    ArchiveSegment,
     Backup,
     BackupPolicy,
     BackupState,
@@ -37,7 +40,7 @@ from portal.backups.models import (
     Restore,
 )
 from portal.backups.retention import kept
-from portal.backups.selectors import grid_of, next_due, policy_get
+from portal.backups.selectors import base_for, grid_of, next_due, policy_get
 from portal.backups.taking import announce, work_dir
 from portal.clusters.errors import NameNotConfirmed
 from portal.clusters.models import (
@@ -141,7 +144,12 @@ def backup_enqueue(backup: Backup) -> None:
 
 
 def policy_set(
-    access: Access, cluster: Cluster, *, every_hours: int, keep: dict[str, int]
+    access: Access,
+    cluster: Cluster,
+    *,
+    every_hours: int,
+    keep: dict[str, int],
+    window_days: int | None = None,
 ) -> BackupPolicy:
     """Say how often a cluster is backed up and what is kept.
 
@@ -153,6 +161,8 @@ def policy_set(
     for name, limit in KEEP_MAX.items():
         if not 0 <= keep.get(name, 0) <= limit:
             raise _invalid(f"/keep/{name}", f"0 to {limit}.")
+    if window_days is not None and not 0 <= window_days <= WINDOW_DAYS_MAX:
+        raise _invalid("/window_days", f"0 to {WINDOW_DAYS_MAX}.")
     with transaction.atomic():
         locked = cluster_locked(cluster)
         policy = policy_get(locked)
@@ -160,6 +170,8 @@ def policy_set(
         policy.every_hours = every_hours
         for name in PERIODS:
             setattr(policy, f"keep_{name}", keep.get(name, 0))
+        if window_days is not None:
+            policy.window_days = window_days
         policy.updated_at = clock.now()
         policy.save()
         cluster_record(
@@ -171,7 +183,11 @@ def policy_set(
 def policy_facts(policy: BackupPolicy) -> dict[str, object]:
     """Return a policy as plain values."""
     keep = {name: getattr(policy, f"keep_{name}") for name in PERIODS}
-    return {"every_hours": policy.every_hours, "keep": keep}
+    return {
+        "every_hours": policy.every_hours,
+        "keep": keep,
+        "window_days": policy.window_days,
+    }
 
 
 def backup_delete(access: Access, backup: Backup) -> None:
@@ -202,11 +218,19 @@ def _in_use(backup: Backup) -> bool:
 
 
 def restore_in_place(
-    access: Access, cluster: Cluster, backup: Backup, *, confirm: str
+    access: Access,
+    cluster: Cluster,
+    backup: Backup,
+    *,
+    confirm: str,
+    to_sequence: int | None = None,
 ) -> tuple[Cluster, Operation]:
     """Put a cluster back to a backup of itself: addresses, keys and limits stay.
 
+    With `to_sequence` it is put back to that later sequence, by what was archived.
+
     Raises:
+        MomentNotKept: the archive does not lead from the backup to the sequence.
         NameNotConfirmed: `confirm` is not the cluster's name.
         BackupNotUsable: the backup is not stored.
         UnableToBackUp: the cluster does not serve.
@@ -226,14 +250,20 @@ def restore_in_place(
             locked,
             OperationKind.RESTORE_BACKUP,
             "backup.restore_requested",
-            params=_params(backup, replace=True),
+            params=_params(backup, replace=True, to_sequence=to_sequence),
         )
-        _insert_restore(operation, backup)
+        _insert_restore(operation, backup, to_sequence)
     return locked, operation
 
 
 def restore_new(
-    access: Access, backup: Backup, *, name: str, nodes: int, form_token: str = ""
+    access: Access,
+    backup: Backup,
+    *,
+    name: str,
+    nodes: int,
+    form_token: str = "",
+    to_sequence: int | None = None,
 ) -> tuple[Cluster, Operation]:
     """Make a new cluster of the same plan and region, and bring a backup into it.
 
@@ -241,6 +271,7 @@ def restore_new(
 
     Raises:
         BackupNotUsable: the backup is not stored.
+        MomentNotKept: the archive does not lead from the backup to the sequence.
         Invalid, NameTaken, TooManyClusters, PlanByContract: as for any new cluster.
     """
     _require_usable(backup)
@@ -257,10 +288,9 @@ def restore_new(
         known = Restore.objects.filter(cluster=cluster).select_related("operation").first()
         if known is not None:
             return cluster, known.operation
-        operation = operation_insert(
-            access, cluster, OperationKind.RESTORE_BACKUP, _params(backup, replace=False)
-        )
-        _insert_restore(operation, backup)
+        params = _params(backup, replace=False, to_sequence=to_sequence)
+        operation = operation_insert(access, cluster, OperationKind.RESTORE_BACKUP, params)
+        _insert_restore(operation, backup, to_sequence)
         cluster_record(
             access,
             "backup.restore_requested",
@@ -275,21 +305,25 @@ def _require_usable(backup: Backup) -> None:
         raise BackupNotUsable("This backup is not stored: it cannot be restored.")
 
 
-def _params(backup: Backup, *, replace: bool) -> dict[str, object]:
+def _params(backup: Backup, *, replace: bool, to_sequence: int | None) -> dict[str, object]:
+    if to_sequence is not None and base_for(backup.cluster, to_sequence) is None:
+        raise MomentNotKept("No backup and no archive reach that sequence.")
     return {
+        **({} if to_sequence is None else {"to_sequence": to_sequence}),
         "backup": str(backup.pk),
         "replace": replace,
         "restore_id": secrets.token_hex(RESTORE_ID_BYTES),
     }
 
 
-def _insert_restore(operation: Operation, backup: Backup) -> None:
+def _insert_restore(operation: Operation, backup: Backup, to_sequence: int | None) -> None:
     Restore.objects.create(
         operation=operation,
         cluster=operation.cluster,
         backup=backup,
         source_name=backup.cluster.name,
-        source_sequence=backup.sequence,
+        source_sequence=backup.sequence if to_sequence is None else to_sequence,
+        to_sequence=to_sequence,
         created_at=clock.now(),
     )
 
@@ -317,8 +351,10 @@ def backups_schedule_due(*, now: datetime) -> int:
 
 def backups_thin_out(*, now: datetime) -> int:
     """Stop offering what policies do not keep, and delete what nothing builds on."""
-    for cluster_id in Backup.objects.order_by().values_list("cluster", flat=True).distinct():
-        _thin_out(Cluster.objects.get(pk=cluster_id), now)
+    kept_here = models.Q(backups__isnull=False) | models.Q(segments__isnull=False)
+    for cluster in Cluster.objects.filter(kept_here).order_by().distinct():
+        _thin_out(cluster, now)
+        _shorten_archive(cluster, now)
     return _delete_expired()
 
 
@@ -337,6 +373,28 @@ def _thin_out(cluster: Cluster, now: datetime) -> None:
     scheduled.filter(pk__in={pk for pk, _ in moments} - keeping).update(expired_at=now)
     safety = models.Q(trigger=BackupTrigger.SAFETY, created_at__lt=now - SAFETY_KEEP)
     stored.filter(models.Q(keep_until__lte=now) | safety).update(expired_at=now)
+
+
+def _shorten_archive(cluster: Cluster, now: datetime) -> None:
+    """Delete archived batches that no moment of the window needs any more."""
+    rows = ArchiveSegment.objects.filter(cluster=cluster).select_related("cluster")
+    days = policy_get(cluster).window_days
+    if cluster.purged_at is None and days:
+        begins = now - timedelta(days=days)
+        usable = Backup.objects.filter(
+            cluster=cluster, state=BackupState.STORED, expired_at=None, state_at__lte=begins
+        )
+        base = usable.order_by("-sequence").first()
+        if base is None:
+            return
+        rows = rows.filter(last__lte=base.sequence)
+    for segment in rows:
+        try:
+            forget_segment(segment)
+        except StoreUnavailable:
+            logger.warning("archive.not_deleted", extra={"segment": segment.pk})
+            return
+        segment.delete()
 
 
 def _delete_expired() -> int:

@@ -4,13 +4,17 @@ from uuid import UUID
 
 from celery import shared_task
 
-from portal.backups.selectors import backups_open
+from portal.backups.archiving import archive_advance
+from portal.backups.drilling import drill_run, drills_due
+from portal.backups.selectors import backups_open, clusters_backed_up
 from portal.backups.services import backups_schedule_due, backups_thin_out, work_dir_tidy
 from portal.backups.taking import backup_advance
 from portal.core import clock
 from portal.core.tenancy import tenant_context, tenant_task, tenants
 
 MESSAGE_EXPIRES_S = 20
+ARCHIVE_EXPIRES_S = 5
+DRILL_EXPIRES_S = 600
 
 
 @tenant_task(name="backups.run")
@@ -31,6 +35,45 @@ def backups_sweep() -> None:
             backup_run.apply_async(
                 kwargs={"schema": tenant.schema_name, "backup_id": str(backup_id)},
                 expires=MESSAGE_EXPIRES_S,
+            )
+
+
+@tenant_task(name="backups.archive")
+def archive_run(cluster_id: str) -> None:
+    """Archive what one cluster decided."""
+    archive_advance(UUID(cluster_id))
+
+
+@shared_task(name="backups.archive_all")
+def archive_all() -> None:
+    """Ask workers to archive what clusters in use decided."""
+    for tenant in tenants():
+        with tenant_context(tenant.schema_name):
+            found = list(clusters_backed_up())
+        for cluster_id in found:
+            archive_run.apply_async(
+                kwargs={"schema": tenant.schema_name, "cluster_id": str(cluster_id)},
+                expires=ARCHIVE_EXPIRES_S,
+            )
+
+
+@tenant_task(name="backups.drill")
+def drill(cluster_id: str) -> None:
+    """Rehearse restoring one cluster's newest backup."""
+    drill_run(UUID(cluster_id))
+
+
+@shared_task(name="backups.drill_all")
+def drill_all() -> None:
+    """Ask a worker for one rehearsal that is due: they are no hurry, and take a machine's time."""
+    now = clock.now()
+    for tenant in tenants():
+        with tenant_context(tenant.schema_name):
+            due = drills_due(now=now)[:1]
+        for cluster_id in due:
+            drill.apply_async(
+                kwargs={"schema": tenant.schema_name, "cluster_id": str(cluster_id)},
+                expires=DRILL_EXPIRES_S,
             )
 
 

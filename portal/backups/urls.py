@@ -8,6 +8,7 @@ app_name = "backups"
 urlpatterns = [
     path("", views.backups_page, name="backups"),
     path("state/", views.backups_fragment, name="state"),
+    path("moment/", views.moment_view, name="moment"),
     path("policy/", views.policy_view, name="policy"),
     path("<uuid:backup_id>/restore/", views.restore_page, name="restore"),
     path("<uuid:backup_id>/delete/", views.backup_delete_view, name="delete"),

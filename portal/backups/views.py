@@ -7,23 +7,34 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from portal.access.guards import require
 from portal.access.types import Access
 from portal.backups import services
+from portal.backups.archiving import moment_find
 from portal.backups.constants import SHOWN_MAX
-from portal.backups.forms import BackupForm, PolicyForm, RestoreForm, policy_initial
+from portal.backups.errors import MomentNotKept
+from portal.backups.forms import (
+    BackupForm,
+    MomentForm,
+    PolicyForm,
+    RestoreForm,
+    policy_initial,
+)
 from portal.backups.models import Backup
 from portal.backups.presentation import lines_of
 from portal.backups.selectors import (
     backup_get,
     backup_list,
+    drill_newest,
     next_due,
     policy_get,
     restore_get,
     restore_list,
+    window_of,
 )
 from portal.clusters.models import Cluster
 from portal.clusters.pages import cluster_context
@@ -33,6 +44,7 @@ from portal.core import clock
 from portal.core.errors import Invalid, PortalError
 
 RESTORES_SHOWN_MAX = 20
+DIGITS_MAX = 18
 
 
 @require_http_methods(["GET", "POST"])
@@ -64,7 +76,11 @@ def policy_view(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpRespon
         return render(request, "backups/backups.html", context, status=422)
     try:
         services.policy_set(
-            access, cluster, every_hours=form.cleaned_data["every_hours"], keep=form.keep()
+            access,
+            cluster,
+            every_hours=form.cleaned_data["every_hours"],
+            keep=form.keep(),
+            window_days=form.cleaned_data["window_days"],
         )
     except PortalError as error:
         messages.error(request, _words(error))
@@ -96,6 +112,24 @@ def backup_delete_view(
     return redirect("backups:backups", slug, cluster_id)
 
 
+@require_GET
+@never_cache
+def moment_view(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpResponse:
+    """Find the backup from which a moment is reached, and go to restoring it."""
+    require(request, "clusters:write")
+    cluster = cluster_get(cluster_id)
+    form = MomentForm(request.GET)
+    try:
+        if not form.is_valid():
+            raise MomentNotKept("Name a sequence, or a time in UTC.")
+        backup, sequence = moment_find(cluster, **form.cleaned_data)
+    except PortalError as error:
+        messages.error(request, _words(error))
+        return redirect("backups:backups", slug, cluster_id)
+    path = reverse("backups:restore", args=[slug, cluster_id, backup.pk])
+    return redirect(f"{path}?to_sequence={sequence}")
+
+
 @require_http_methods(["GET", "POST"])
 @never_cache
 def restore_page(
@@ -117,6 +151,7 @@ def restore_page(
         "backup": backup,
         "form": form,
         "posted": request.POST,
+        "to_sequence": _sequence(request),
         "refusal": None if refusal is None else _words(refusal),
         "can_replace": access.can("clusters:delete"),
         "form_token": request.POST.get("form_token") or form_token_new(),
@@ -131,7 +166,9 @@ def _restore(
     cluster, backup = what
     if data["where"] == "place":
         access = require(request, "clusters:delete")
-        _, operation = services.restore_in_place(access, cluster, backup, confirm=data["confirm"])
+        _, operation = services.restore_in_place(
+            access, cluster, backup, confirm=data["confirm"], to_sequence=data["to_sequence"]
+        )
     else:
         access = require(request, "clusters:write")
         made, operation = services.restore_new(
@@ -140,6 +177,7 @@ def _restore(
             name=data["name"],
             nodes=cluster.desired_nodes,
             form_token=data["form_token"],
+            to_sequence=data["to_sequence"],
         )
         return redirect("clusters:cluster", slug, made.pk)
     return redirect("clusters:operation", slug, operation.pk)
@@ -176,10 +214,18 @@ def _context(access: Access, cluster: Cluster) -> dict[str, Any]:
         "stored_count": sum(1 for backup in backups if backup.is_usable),
         "stored_bytes": sum(backup.size_bytes or 0 for backup in backups),
         "newest": next((backup for backup in backups if backup.is_usable), None),
+        "window": window_of(cluster),
+        "drill": drill_newest(cluster),
+        "moment_form": MomentForm(),
         "restores": list(restore_list(cluster)[:RESTORES_SHOWN_MAX]),
         "can_write": access.can("clusters:write"),
         "can_delete": access.can("clusters:delete"),
     }
+
+
+def _sequence(request: HttpRequest) -> int | None:
+    text = request.POST.get("to_sequence") or request.GET.get("to_sequence") or ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX else None
 
 
 def _words(error: PortalError) -> str:

@@ -10,6 +10,7 @@ from dataplane.gateways.errors import Problem, problem_of
 from dataplane.gateways.rest import (
     audit,
     backups,
+    batches,
     changes,
     cluster,
     compliance,
@@ -72,6 +73,7 @@ PLAIN: dict[tuple[str, ...], dict[str, tuple[str, Plain]]] = {
         "GET": ("", recorded("backup.read", backups.backup)),
         "POST": ("", recorded("backup.read", backups.backup)),
     },
+    ("batches",): {"GET": ("", batches.batches_list)},
     ("restore",): {
         "GET": ("", restores.restore_read),
         "PUT": ("", restores.restore_begin),

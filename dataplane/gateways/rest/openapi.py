@@ -321,6 +321,13 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     (
         "get",
+        "/api/v1/batches",
+        "What was decided after a sequence, with the signatures (query: after)",
+        (200,),
+        (*READ_ERRORS, "invalid", "resync_required"),
+    ),
+    (
+        "get",
         "/api/v1/restore",
         "How far a restore is (query: proof)",
         (200,),

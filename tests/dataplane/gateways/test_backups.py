@@ -5,6 +5,7 @@ import io
 import httpx
 import pytest
 
+from dataplane.client.archives import Deciders, batches_after, fetch_batches
 from dataplane.client.backups import BackupReader, verify_backup
 from dataplane.client.client import Client
 from dataplane.client.errors import ApiError
@@ -109,3 +110,21 @@ def test_documents_are_not_served_while_parts_arrive(api, node, documents, empty
             client.run(send_part(name, number, part))
         assert client.run(finish(name))["restore"]["state"] == "done"
         assert client.get(collection, "one")["n"] == 1
+
+
+def test_decided_batches_come_with_their_proofs_and_end_where_the_node_is(api, node, documents):
+    api.put(f"{documents}/one", json={})
+    deciders, last = Deciders(node.anchor), 0
+    with Client(node.urls, node.api_key) as client:
+        # A node keeps only the newest; the tests before this one may have ordered many.
+        after = max(0, client.stats()["sequence"] - 300)
+        for batches in fetch_batches(client.run, deciders, after, rounds_max=100):
+            last = batches.entries[-1].certificate.sequence
+        assert last >= client.stats()["sequence"] - 1
+        assert client.run(batches_after(last + 1000))
+    problem(api.get("/batches?after=x"), 422, "invalid")
+
+
+def test_batches_are_for_those_who_may_see_everything(api, make_key):
+    headers, _ = make_key("cluster:read", "documents:read")
+    problem(api.get("/batches", headers=headers), 403, "forbidden")

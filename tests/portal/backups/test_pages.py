@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from portal.audit.models import AuditEvent
-from portal.backups.models import Backup, BackupPolicy, Restore
+from portal.backups.models import ArchiveSegment, Backup, BackupPolicy, Drill, Restore
 from portal.clusters.models import Operation
 from portal.core import clock
 from portal.core.tenancy import tenant_context
@@ -91,7 +91,7 @@ def test_a_list_costs_the_same_statements_however_long(
 def test_taking_one_now_and_changing_the_schedule_are_recorded(page, home, acme):
     answer = page.post(home, {"note": "before the change", "keep_days": "30"})
     assert answer.status_code == 302
-    grid = {"hourly": 0, "daily": 3, "weekly": 2, "monthly": 1, "yearly": 0}
+    grid = {"hourly": 0, "daily": 3, "weekly": 2, "monthly": 1, "yearly": 0, "window_days": 4}
     assert page.post(f"{home}policy/", {"every_hours": "6", **grid}).status_code == 302
     refused = page.post(f"{home}policy/", {"every_hours": "6", **grid, "daily": "91"})
     assert refused.status_code == 422
@@ -103,7 +103,7 @@ def test_taking_one_now_and_changing_the_schedule_are_recorded(page, home, acme)
             "queued",
         )
         assert backup.keep_until is not None
-        assert (policy.every_hours, policy.keep_daily) == (6, 3)
+        assert (policy.every_hours, policy.keep_daily, policy.window_days) == (6, 3, 4)
         actions = set(AuditEvent.objects.values_list("action", flat=True))
         assert {"backup.requested", "backup.policy_changed"} <= actions
     assert "data-open" in page.get(f"{home}state/").content.decode()
@@ -173,3 +173,55 @@ def test_the_api_does_what_the_page_does(page, api, stored, acme):
     assert certificate.status_code == 404
     in_use = page.delete(f"{api}backups/{backup.pk}")
     assert (in_use.status_code, in_use.json()["code"]) == (409, "backup_in_use")
+
+
+def test_a_moment_is_chosen_by_sequence_and_refused_outside_the_window(
+    page, home, api, stored, cluster, acme
+):
+    (backup,) = stored()
+    assert "Archiving begins" in page.get(home).content.decode()
+    now = clock.now()
+    with tenant_context(acme.schema_name):
+        ArchiveSegment.objects.create(
+            cluster=cluster,
+            first=1001,
+            last=1300,
+            first_at=now,
+            last_at=now,
+            size_bytes=9,
+            created_at=now,
+        )
+    assert "1,300" in page.get(home).content.decode()
+    answer = page.get(f"{home}moment/", {"sequence": "1200"})
+    assert answer["Location"] == f"{home}{backup.pk}/restore/?to_sequence=1200"
+    body = page.get(answer["Location"]).content.decode()
+    assert "Restore the state after sequence 1,200" in body
+    assert body.count('name="to_sequence" value="1200"') == 2
+    for asked in ({"sequence": "1301"}, {"sequence": "x"}, {}, {"time": "2020-01-01T00:00"}):
+        refused = page.get(f"{home}moment/", asked)
+        assert refused["Location"] == home
+    window = page.get(f"{api}backups/policy").json()["window"]
+    assert (window["first"], window["last"]) == (1000, 1300)
+    outside = {"to_sequence": 1301, "where": "in_place", "confirm": "Things"}
+    answer = page.post(f"{api}restore", outside, content_type="application/json")
+    assert answer.json()["code"] == "moment_not_kept"
+    answer = page.post(
+        f"{api}restore", {**outside, "to_sequence": 1200}, content_type="application/json"
+    )
+    assert answer.status_code == 202
+    with tenant_context(acme.schema_name):
+        assert Operation.objects.get().params["to_sequence"] == 1200
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"documents": 7, "seconds": 2.5}, "7 documents were there"),
+        ({"problem": "other_root: no"}, "failed: other_root: no"),
+    ],
+)
+def test_the_last_rehearsal_stands_on_the_page(page, home, api, cluster, acme, fields, words):
+    with tenant_context(acme.schema_name):
+        Drill.objects.create(cluster=cluster, sequence=9, created_at=clock.now(), **fields)
+    assert words in page.get(home).content.decode()
+    assert page.get(f"{api}backups/policy").json()["drill"]["sequence"] == 9

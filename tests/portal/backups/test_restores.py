@@ -7,10 +7,12 @@ import pytest
 from dataplane.client.__main__ import main
 from dataplane.client.client import Client
 from portal.backups import services
+from portal.backups.archiving import archive_advance, moment_find
+from portal.backups.errors import MomentNotKept
 from portal.backups.models import Backup, Restore
 from portal.backups.taking import backup_advance
 from portal.clusters import services as clusters
-from portal.clusters.connections import node_urls
+from portal.clusters.connections import admin_client, node_urls
 from portal.clusters.errors import NameNotConfirmed
 from portal.clusters.models import Cluster, Operation
 from portal.clusters.selectors import cluster_get
@@ -142,3 +144,49 @@ def test_a_damaged_backup_is_not_restored_and_the_cluster_goes_on(
         finish(operation, state="cancelled")
         assert cluster_get(cluster.pk).status in {"running", "degraded"}
         assert documents(cluster, secret) == before
+
+
+def test_a_moment_between_backups_becomes_a_new_cluster(
+    acme, alice, access_of, tidy_nodes, directory_store
+):
+    access = access_of(alice)
+    with tenant_context(acme.schema_name):
+        source, secret = made(access)
+        backup = backed_up(access, source)
+        with Client(node_urls(source), secret) as client:
+            client.put("orders", "later", {"n": -1})
+            before = list(client.iterate("orders", sort={"_id": 1}))
+        with admin_client(source) as client:
+            sequence = client.stats()["sequence"]
+        with Client(node_urls(source), secret) as client:
+            for number in range(300):
+                client.delete("orders", f"o-{number}")
+        archive_advance(source.pk)
+        base, found = moment_find(source, sequence=sequence)
+        assert (base, found) == (backup, sequence)
+        with pytest.raises(MomentNotKept):
+            services.restore_new(access, base, name="Copy", nodes=3, to_sequence=10**6)
+        target, operation = services.restore_new(
+            access, base, name="Copy", nodes=3, to_sequence=sequence
+        )
+        for waiting in Operation.objects.filter(cluster=target).order_by("pk"):
+            finish(waiting)
+        target = cluster_get(target.pk)
+        _, own = clusters.key_create(access, target, name="app")
+        assert documents(target, own) == before
+        restore = Restore.objects.get(operation=operation)
+        assert restore.source_sequence == restore.to_sequence == sequence
+        assert restore.certificate["certificate"]["cluster_id"] == target.data_plane_id
+        # In place too, after what was archived is found damaged first.
+        segment = next((directory_store / source.data_plane_id / "batches").iterdir())
+        whole = segment.read_bytes()
+        segment.write_bytes(whole[:-1])
+        _, operation = services.restore_in_place(
+            access, source, base, confirm="Orders", to_sequence=sequence
+        )
+        finish(operation, state="needs_operator")
+        assert operation.error_code == "backup_damaged"
+        segment.write_bytes(whole)
+        clusters.operation_retry(access, operation)
+        finish(operation)
+        assert documents(source, secret) == before

@@ -1,0 +1,165 @@
+"""Executing archived batches over a backup, offline: the state at any sequence.
+
+It is the nodes' own state machine that executes, so at every sequence at which they signed a root
+it must have that root; wherever such roots are known on the way they are compared.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from dataplane.client.archives import Batches, Deciders
+from dataplane.client.errors import BackupError
+from dataplane.documents.backing_up import backup_records
+from dataplane.documents.state import StateMachine
+from dataplane.documents.tables import Changes
+from dataplane.documents.types import Genesis
+from dataplane.storage.ports import KeyValueStore
+from dataplane.wire.backups import FORMAT, AnyRecord, Head, Rows
+from dataplane.wire.proofs import Certificate
+
+WRITE_ROWS: Final = 2_000
+RETAIN_EVERY: Final = 500
+CHANGES_BYTES: Final = 64 * 1024 * 1024
+
+type Since = dict[str, Counter[str]]
+"""Collection -> what happened -> how often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to stop: after a sequence, or after the last batch of a time; without both at the end.
+
+    Times are those that the nodes agreed on, in milliseconds.
+    """
+
+    sequence: int | None = None
+    time_ms: int | None = None
+
+    def is_passed(self, sequence: int, time_ms: int) -> bool:
+        """Whether a batch is beyond it."""
+        if self.sequence is not None and sequence > self.sequence:
+            return True
+        return self.time_ms is not None and time_ms > self.time_ms
+
+
+@dataclass(slots=True)
+class Replayed:
+    """How far it went, and the sequences at which the root was one that a quorum signed."""
+
+    sequence: int
+    time_ms: int
+    compared: list[int] = field(default_factory=list)
+
+
+class Replay:
+    """One state, on its way from a backup to a later sequence."""
+
+    def __init__(
+        self, store: KeyValueStore, head: Head, records: Iterable[AnyRecord], deciders: Deciders
+    ) -> None:
+        """Load a backup into an empty store.
+
+        Raises:
+            BackupError: `other_root`: the rows are not those that were signed.
+        """
+        _load(store, records)
+        self._store, self._deciders = store, deciders
+        self._machine = StateMachine(store, Genesis())
+        self._head = head
+        if self._machine.root() != head.certificate.root:
+            raise BackupError("other_root", "the rows are not those that were signed")
+        if self._machine.applied != head.certificate.sequence:
+            raise BackupError("malformed", "the state is not of the sequence that was signed")
+        deciders.learn(head.changes)
+
+    @property
+    def sequence(self) -> int:
+        """The last sequence that was executed."""
+        return self._machine.applied
+
+    @property
+    def time_ms(self) -> int:
+        """The agreed time of the last batch."""
+        return self._machine.view.stats().now_ms
+
+    def root(self) -> bytes:
+        """Return the root of the state as it is now."""
+        return self._machine.root()
+
+    def run(
+        self,
+        archive: Iterable[Batches],
+        target: Target,
+        *,
+        roots: Mapping[int, bytes] | None = None,
+        since: Since | None = None,
+    ) -> Replayed:
+        """Execute what the archive has up to the target; `since` counts what happens to documents.
+
+        Raises:
+            BackupError: `gap`: a batch is missing; `other_root`: a root that a quorum signed is
+                not the one here; `beyond_archive`: the archive ends before the target sequence.
+            ProofError: A batch was not decided.
+        """
+        known, compared = dict(roots or {}), [self._head.certificate.sequence]
+        for batches in archive:
+            self._deciders.learn(batches.changes)
+            if not self._run(batches, target, (known, compared, since)):
+                break
+        if target.sequence is not None and self.sequence < target.sequence:
+            raise BackupError("beyond_archive", f"the archive ends at {self.sequence}")
+        return Replayed(self.sequence, self.time_ms, compared)
+
+    def _run(
+        self,
+        batches: Batches,
+        target: Target,
+        noting: tuple[dict[int, bytes], list[int], Since | None],
+    ) -> bool:
+        """Execute a segment; return whether to go on."""
+        known, compared, since = noting
+        for entry in batches.entries:
+            sequence = entry.certificate.sequence
+            if sequence <= self.sequence:
+                continue
+            if sequence != self.sequence + 1:
+                raise BackupError("gap", f"{self.sequence + 1} is missing from the archive")
+            batch = self._deciders.decided(entry)
+            if target.is_passed(sequence, max(self.time_ms, batch.ts_ms)):
+                return False
+            self._machine.apply(sequence, batch.ts_ms, batch.requests)
+            if sequence in known:
+                if self._machine.root() != known[sequence]:
+                    raise BackupError("other_root", f"at {sequence} the nodes signed another root")
+                compared.append(sequence)
+            if since is not None:
+                self._count(sequence, since)
+            if sequence % RETAIN_EVERY == 0:
+                self._machine.copies.retain(sequence)
+        return True
+
+    def _count(self, sequence: int, since: Since) -> None:
+        rows = self._machine.view.changes.read(sequence - 1, None, bytes_max=CHANGES_BYTES)
+        for placed in rows:
+            for change in placed.row.changes:
+                since.setdefault(change[1], Counter())[change[0]] += 1
+
+    def records(self) -> tuple[Head, Iterator[AnyRecord]]:
+        """Return the state as a backup that nobody signed: who replayed knows what it is."""
+        certificate = Certificate("seal", self.sequence, self._machine.root(), ())
+        epoch = self._machine.configuration.epoch
+        head = Head(FORMAT, self._head.cluster_id, epoch, certificate, (), self.time_ms)
+        return head, backup_records(self._store.get)
+
+
+def _load(store: KeyValueStore, records: Iterable[AnyRecord]) -> None:
+    changes: Changes = {}
+    for record in records:
+        if isinstance(record, Rows):
+            changes.update(record.rows)
+        if len(changes) >= WRITE_ROWS:
+            store.write(changes)
+            changes = {}
+    store.write(changes)

@@ -1,0 +1,119 @@
+"""Rehearsing restores: once a week the newest backup of each cluster is really restored.
+
+It goes into a node of its own on the worker's machine, which is taken down again; nothing of it is
+billed or seen by anybody. What comes of it stands on the page: a backup that was never restored is
+a hope.
+"""
+
+import logging
+import shutil
+import subprocess
+import sys
+import tempfile
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+from django.conf import settings
+from django.db import transaction
+
+from dataplane.client.backups import BackupReader, chained
+from dataplane.client.errors import ProofError
+from dataplane.client.taking import write_backup
+from portal.audit.services import Actor
+from portal.backups.constants import DRILL_EVERY, DRILL_LOCK, DRILL_TIMEOUT_S
+from portal.backups.errors import StoreUnavailable
+from portal.backups.keeping import STATE, fetch
+from portal.backups.models import Backup, Drill
+from portal.backups.selectors import backup_newest
+from portal.backups.stores import Pieces
+from portal.backups.taking import work_dir
+from portal.clusters.models import SERVING, Cluster
+from portal.clusters.operations.engine import cluster_lock
+from portal.clusters.operations.opening import cluster_record
+from portal.core import clock
+from portal.core.streams import SealedStreamDamaged
+
+logger = logging.getLogger(__name__)
+
+
+def drills_due(*, now: datetime) -> list[UUID]:
+    """Return the clusters whose newest backup was not rehearsed for a week."""
+    recent = Drill.objects.filter(created_at__gt=now - DRILL_EVERY).values("cluster")
+    rows = Cluster.objects.filter(status__in=SERVING, deleted_at=None, backups__state="stored")
+    return list(rows.exclude(pk__in=recent).order_by().values_list("pk", flat=True).distinct())
+
+
+def drill_run(cluster_id: UUID) -> Drill | None:
+    """Rehearse the restore of a cluster's newest backup, unless somebody is at it."""
+    with cluster_lock(cluster_id, purpose=DRILL_LOCK) as is_mine:
+        cluster = Cluster.objects.filter(pk=cluster_id).first()
+        backup = None if cluster is None else backup_newest(cluster)
+        if not is_mine or cluster is None or backup is None:
+            return None
+        if cluster_id not in drills_due(now=clock.now()):
+            return None
+        # Written down first: a rehearsal that takes its worker down is not begun again and again.
+        drill = Drill.objects.create(
+            cluster=cluster, sequence=backup.sequence, created_at=clock.now(), problem=UNFINISHED
+        )
+        _rehearse(drill, backup)
+        with transaction.atomic():
+            drill.finished_at = clock.now()
+            drill.save()
+            cluster_record(
+                Actor(label="backups"),
+                "backup.rehearsed",
+                cluster,
+                after={"sequence": drill.sequence, "problem": drill.problem or None},
+            )
+    return drill
+
+
+UNFINISHED = "The worker ended before the rehearsal did."
+
+
+def _rehearse(drill: Drill, backup: Backup) -> None:
+    directory = Path(tempfile.mkdtemp(prefix="drill-", dir=work_dir()))
+    try:
+        parts = [backup] if backup.base is None else [backup.base, backup]
+        readers = [BackupReader(Pieces(fetch(part, STATE))) for part in parts]
+        write_backup(directory / "backup", readers[-1].head, chained(readers))
+        (directory / "anchor.json").write_bytes(msgspec.json.encode(backup.anchor))
+        report = _run(directory)
+    except (ProofError, StoreUnavailable, SealedStreamDamaged, OSError) as error:
+        drill.problem = str(error)[:500]
+    except subprocess.TimeoutExpired:
+        drill.problem = f"It took longer than {DRILL_TIMEOUT_S} s."
+    else:
+        drill.problem = report.problem[:500]
+        drill.documents, drill.seconds = report.documents, report.seconds
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    if drill.problem:
+        logger.error("backup.drill_failed", extra={"problem": drill.problem})
+
+
+class _Report(msgspec.Struct):
+    documents: int = 0
+    seconds: float = 0.0
+    problem: str = ""
+
+
+def _run(directory: Path) -> _Report:
+    done = subprocess.run(  # noqa: S603 - our own interpreter and program
+        [
+            sys.executable,
+            *("-m", "dataplane.recovery.drill", str(directory / "backup")),
+            *("--anchor", str(directory / "anchor.json")),
+            *("--directory", str(directory / "node")),
+        ],
+        cwd=settings.BASE_DIR,
+        capture_output=True,
+        timeout=DRILL_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode:
+        return _Report(problem=done.stderr.decode(errors="replace").strip() or "It failed.")
+    return msgspec.json.decode(done.stdout, type=_Report)

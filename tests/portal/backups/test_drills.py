@@ -1,0 +1,58 @@
+"""Restores are rehearsed: what is stored is brought into a node, and what came of it said."""
+
+from datetime import timedelta
+
+import pytest
+
+from portal.audit.models import AuditEvent
+from portal.backups.drilling import drill_run, drills_due
+from portal.backups.models import Drill
+from portal.clusters.models import Cluster
+from portal.core import clock
+from tests.portal.backups.test_taking import take
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_newest_backup_is_restored_into_a_node_of_its_own(
+    access, cluster, client, directory_store, tmp_path
+):
+    assert drills_due(now=clock.now()) == []
+    assert drill_run(cluster.pk) is None
+    client.put("people", "alice", {"n": 1})
+    take(access, cluster)
+    client.put("people", "bob", {"n": 2})
+    newest = take(access, cluster)
+    assert newest.base is not None
+    assert drills_due(now=clock.now()) == [cluster.pk]
+    drill = drill_run(cluster.pk)
+    assert drill is not None
+    assert (drill.problem, drill.sequence) == ("", newest.sequence)
+    assert drill.documents == client.stats()["documents"]
+    assert drill.seconds > 0
+    assert AuditEvent.objects.filter(action="backup.rehearsed").exists()
+    assert list((tmp_path / "work").iterdir()) == []
+    # Once a week is enough.
+    assert drill_run(cluster.pk) is None
+    assert drills_due(now=clock.now() + timedelta(days=8)) == [cluster.pk]
+
+
+def test_a_rehearsal_that_fails_says_why_and_is_not_repeated_at_once(
+    access, cluster, client, directory_store
+):
+    backup = take(access, cluster)
+    backup.anchor = {**backup.anchor, "cluster_id": "00" * 16}
+    backup.save(update_fields=["anchor"])
+    drill = drill_run(cluster.pk)
+    assert "other_cluster" in drill.problem
+    assert drills_due(now=clock.now()) == []
+    Drill.objects.all().delete()
+    path = next((directory_store / cluster.data_plane_id).glob("*.state"))
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "cut" in drill_run(cluster.pk).problem
+
+
+def test_only_clusters_in_use_are_rehearsed(access, cluster, directory_store):
+    take(access, cluster)
+    Cluster.objects.filter(pk=cluster.pk).update(status="deleted", deleted_at=clock.now())
+    assert drills_due(now=clock.now()) == []
