@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, override
 
 import httpx
 
@@ -21,11 +21,12 @@ from dataplane.client.calls import Call, Json
 from dataplane.client.errors import ApiError, ClientError, ClusterUnreachableError
 from dataplane.client.feed import SILENCE_S, Feed
 from dataplane.client.following import learning
+from dataplane.client.index_calls import AsyncIndexCalls
 from dataplane.client.nodes import Nodes
 from dataplane.client.reading import ProvenRead
 
 
-class AsyncClient:
+class AsyncClient(AsyncIndexCalls):
     """An asyncio client; use it as an async context manager.
 
     It raises and repeats as `Client` does.
@@ -69,6 +70,7 @@ class AsyncClient:
         """Make a prepared call, such as the control plane's; return the decoded body."""
         return await self._run(call)
 
+    @override
     async def _run(self, call: Call, idempotency_key: str | None = None) -> Any:
         attempts = Attempts(self._nodes, call, idempotency_key)
         await self._learn()
@@ -349,42 +351,6 @@ class AsyncClient:
     async def collection_drop(self, collection: str) -> None:
         """Drop a collection and all it holds."""
         await self._run(Call("DELETE", calls.collection_path(collection), write=True))
-
-    async def indexes(self, collection: str) -> list[dict[str, Any]]:
-        """Return the indexes of a collection, with how far they are built."""
-        found: list[dict[str, Any]] = (await self._run(calls.indexes(collection)))["indexes"]
-        return found
-
-    async def index_put(
-        self,
-        collection: str,
-        name: str,
-        fields: dict[str, int],
-        *,
-        unique: bool | None = None,
-        sparse: bool | None = None,
-        partial: Json | None = None,
-        expire_after_s: int | None = None,
-    ) -> dict[str, Any]:
-        """Make an index on fields, in their order; it is built in the background."""
-        definition = {
-            "fields": fields,
-            "unique": unique,
-            "sparse": sparse,
-            "partial": partial,
-            "expire_after_s": expire_after_s,
-        }
-        stored: dict[str, Any] = await self._run(calls.index_put(collection, name, definition))
-        return stored
-
-    async def index_get(self, collection: str, name: str) -> dict[str, Any]:
-        """Return one index."""
-        found: dict[str, Any] = await self._run(calls.index_get(collection, name))
-        return found
-
-    async def index_drop(self, collection: str, name: str) -> None:
-        """Drop an index."""
-        await self._run(calls.index_drop(collection, name))
 
     async def keys(self) -> list[dict[str, Any]]:
         """Return the cluster's API keys."""

@@ -114,6 +114,11 @@ def indexes(collection: str) -> Call:
     return Call("GET", f"{collection_path(collection)}/indexes")
 
 
+def advice(collection: str) -> Call:
+    """Ask a node which queries it has seen, and which indexes would help."""
+    return Call("GET", f"{collection_path(collection)}/advisor")
+
+
 def index_put(collection: str, name: str, definition: Json) -> Call:
     """Make an index; options that are None are left out."""
     body = {option: value for option, value in definition.items() if value is not None}

@@ -344,7 +344,7 @@ type Op = (
     | EraseEnd
 )
 
-READ_ONLY: Final = (Get, Barrier, Seal, Maintain)
+READ_ONLY: Final = (Get, Barrier, Seal)
 WHILE_RESTORING: Final = (
     OpenSession,
     Barrier,

@@ -12,6 +12,7 @@ from dataplane.gateways.ports import Cluster, Encryption, Figures, Reads, State
 from dataplane.gateways.tracing import Spans
 from dataplane.gateways.turns import Turns
 from dataplane.ports import Clock
+from dataplane.query.observed import QueryLog
 from dataplane.replication.submissions import Submitted
 
 SEQUENCE_HEADER: Final = "Aerolith-Sequence"
@@ -52,6 +53,7 @@ class Context:
         self.spans: Spans | None = None
         """Where sampled requests are told, if the specification names a place."""
         self.turns = Turns()
+        self.queries = QueryLog()
         self.feeds = Feeds(state.view, is_sound=lambda: cluster.is_sound, now_ms=clock.now_ms)
         self.backups_running = 0
         self.timeout_ms = spec.limits.write_timeout_ms

@@ -27,7 +27,7 @@ from dataplane.query.shapes import shape_of
 from dataplane.query.sorting import Order
 from dataplane.query.work import Work
 
-KEYS_MIN: Final = 1_000
+KEYS_MIN: Final = 100
 """So many entries are read before an index is given up, whatever the collection."""
 PEEK: Final = 200
 """Entries read of each of several indexes to find the best."""

@@ -19,6 +19,7 @@ from dataplane.query.expressions import all_roots
 from dataplane.query.grouping import group_lines, group_results
 from dataplane.query.lookup import lookup_step
 from dataplane.query.nodes import Every, Node, roots
+from dataplane.query.observed import trace_of
 from dataplane.query.pipeline import Group, Match, Sort, Stage, needed_names
 from dataplane.query.requests import AggregateRequest, AggregateResult
 from dataplane.query.rows import RowShape, document_reader
@@ -110,6 +111,9 @@ class _Run:
         return AggregateResult(
             documents=documents,
             scanned=self._work.documents,
+            trace=trace_of(
+                (self._where, ()), self._access.used, self._work.documents, len(documents)
+            ),
             plan=self._explain(len(documents)) if self._request.explain else None,
         )
 

@@ -18,11 +18,13 @@ from dataplane.query.access import Access, Wanted
 from dataplane.query.compiler import Code, compiled_count, filter_text
 from dataplane.query.cursor import Place, decode_cursor, encode_cursor
 from dataplane.query.nodes import Node, roots
+from dataplane.query.observed import trace_of
 from dataplane.query.ordered import OrderedRead
 from dataplane.query.planner import id_direction
 from dataplane.query.projection import Projection
 from dataplane.query.rows import RowShape
 from dataplane.query.sorting import Entry, Firsts, Order, entry_of, entry_text
+from dataplane.query.traces import Trace
 from dataplane.query.types import (
     PAGE_BYTES_MAX,
     SLICE_BYTES,
@@ -160,6 +162,7 @@ class _Run:
             documents=documents,
             next=None if place is None else encode_cursor(self._request, place),
             scanned=self._work.documents,
+            trace=self._trace(len(documents)),
             plan=self._explain(len(documents)) if self._request.explain else None,
         )
 
@@ -283,6 +286,11 @@ class _Run:
             choose = least if way == 1 else greatest
             values.append(choose(document.get(name, MISSING), tuple(rest)))
         return Place(values, document["_id"])
+
+    def _trace(self, returned: int) -> Trace:
+        order = self._request.sort if self._direction is None else ()
+        asked = self._request.where, order
+        return trace_of(asked, self._access.used, self._work.documents, returned)
 
     def _explain(self, returned: int) -> dict[str, Any]:
         order = "top_k" if self._direction is None else "id_order"

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from dataplane.documents.values import escape_pointer
 from dataplane.query.pipeline import Lookup, PipelineParser, Stage
+from dataplane.query.traces import Trace
 from dataplane.query.types import Document, QueryError
 
 _EXPRESSIONS_PER_UNIT: Final = 8
@@ -31,6 +32,7 @@ class AggregateResult:
 
     documents: list[Document]
     scanned: int
+    trace: Trace
     plan: dict[str, Any] | None = None
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dataplane.query.nodes import Node
+from dataplane.query.traces import Trace
 
 LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 1_000
@@ -88,4 +89,5 @@ class QueryPage:
     documents: list[Document]
     next: str | None
     scanned: int
+    trace: Trace
     plan: dict[str, Any] | None = None

@@ -11,6 +11,10 @@ from nacl import bindings
 from dataplane.documents.commands import (
     Check,
     Create,
+    IndexDrop,
+    IndexPut,
+    Maintain,
+    Op,
     OpenSession,
     Put,
     Reconfigure,
@@ -49,6 +53,8 @@ ANSWER = b"W"
 EPOCH = b"E"
 ORDER = b"members:"
 CSEQ_BYTES = 8
+ABOUT_INDEXES = 3
+INDEXES = ("counts", "single", "again")
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_result = msgspec.msgpack.Decoder(tuple[bytes, RequestResult]).decode
@@ -242,6 +248,7 @@ class Workload:
         self._cluster_id = cluster_id
         self._members = members
         self._tail = tail
+        self._turn = 0
 
     @property
     def flippable(self) -> bytes:
@@ -285,6 +292,8 @@ class Workload:
         """Return an operation on one of a few keys."""
         if not self._documents:
             return b"key-%d" % key
+        if key == ABOUT_INDEXES:
+            return encode_op(self._about_indexes())
         place = self.place(key)
         update = Update(*place, msgspec.msgpack.encode({"$inc": {"count": 1}}))
         document = msgspec.msgpack.encode({"count": 0})
@@ -293,3 +302,20 @@ class Workload:
             put = Put("others", place[1], document)
             return encode_op(Transact((put, Check(*place, exists=True), update)))
         return encode_op(update if key % 3 else Create(*place, document))
+
+    def _about_indexes(self) -> Op:
+        """Return in turn what makes documents and indexes of them, and what removes both."""
+        self._turn += 1
+        place = "things", INDEXES[self._turn % len(INDEXES)]
+        match self._turn % 6:
+            case 1:
+                return IndexPut(*place, (("count", -1),), unique=place[1] == "single")
+            case 2:
+                return IndexPut("things", "old", (("_updated", 1),), expire_after_s=2)
+            case 4:
+                return Maintain()
+            case 5:
+                return IndexDrop(*place)
+            case _:
+                document = msgspec.msgpack.encode({"count": 0})
+                return Create("things", f"id-{self._turn % 4}", document)

@@ -93,6 +93,7 @@ NAMED: dict[tuple[str, ...], dict[str, tuple[str, Named]]] = {
         "DELETE": ("", cluster.collection_drop),
     },
     ("collections", "*", "documents"): {"POST": ("write", documents.create)},
+    ("collections", "*", "advisor"): {"GET": ("read", indexes.advice)},
     ("collections", "*", "indexes"): {"GET": ("read", indexes.indexes_list)},
     ("collections", "*", "conflicts"): {
         "GET": ("read", recorded("conflict.read", conflicts.conflicts_list))

@@ -17,6 +17,11 @@ async def indexes_list(
     return answer_response(indexes.indexes_list(context, caller, collection))
 
 
+async def advice(context: Context, _request: Request, caller: Caller, collection: str) -> Response:
+    """GET which queries were seen and which indexes would help."""
+    return answer_response(indexes.advice(context, caller, collection))
+
+
 async def index_read(
     context: Context, _request: Request, caller: Caller, place: tuple[str, str]
 ) -> Response:

@@ -186,6 +186,13 @@ OPERATIONS: tuple[Operation, ...] = (
     ("get", "/api/v1/collections", "Collections", (200,), ("unauthenticated", "forbidden")),
     ("put", "/api/v1/collections/{c}", "Create a collection", (201, 200), WRITE_ERRORS),
     ("delete", "/api/v1/collections/{c}", "Drop a collection", (204,), DOCUMENT_ERRORS),
+    (
+        "get",
+        "/api/v1/collections/{c}/advisor",
+        "Shapes of queries this node has seen, indexes that would help, and what others did",
+        (200,),
+        DOCUMENT_ERRORS,
+    ),
     ("get", "/api/v1/collections/{c}/indexes", "Its indexes", (200,), DOCUMENT_ERRORS),
     (
         "get",

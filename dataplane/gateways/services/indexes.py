@@ -20,7 +20,18 @@ def indexes_list(context: Context, caller: Caller, collection: str) -> Answer:
     view = context.state.view
     if view.collection(collection) is None:
         raise Problem("not_found", "no such collection")
-    return Answer(200, {"indexes": [index_body(record) for record in view.indexes(collection)]})
+    return Answer(200, {"indexes": [_told(context, it) for it in view.indexes(collection)]})
+
+
+def advice(context: Context, caller: Caller, collection: str) -> Answer:
+    """Return which queries this node has seen, which indexes would help, and which did."""
+    caller.require("documents:read", collection)
+    check_readable_name(collection)
+    view = context.state.view
+    if view.collection(collection) is None:
+        raise Problem("not_found", "no such collection")
+    given = context.queries.advice(collection, view.indexes(collection))
+    return Answer(200, {"node": context.spec.node_id, **given})
 
 
 def index_read(context: Context, caller: Caller, collection: str, name: str) -> Answer:
@@ -30,7 +41,7 @@ def index_read(context: Context, caller: Caller, collection: str, name: str) -> 
     record = _find(context, collection, name)
     if record is None:
         raise Problem("not_found", "no such index")
-    return Answer(200, index_body(record))
+    return Answer(200, _told(context, record))
 
 
 async def index_put(
@@ -93,6 +104,11 @@ def index_body(record: IndexRecord) -> dict[str, Any]:
     if record.failure:
         body["failure"] = {"detail": record.failure[0], "ids": list(record.failure[1:])}
     return body
+
+
+def _told(context: Context, record: IndexRecord) -> dict[str, Any]:
+    """Return an index with what this node used it for."""
+    return {**index_body(record), "usage": context.queries.usage(record.id)}
 
 
 def _find(context: Context, collection: str, name: str) -> IndexRecord | None:

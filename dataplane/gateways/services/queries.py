@@ -1,5 +1,6 @@
 """Questions about a whole collection: query and aggregate."""
 
+import time
 from collections.abc import Generator
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem, error_fields
 from dataplane.gateways.services.reads import consistency_of, require_sound, wait_for_position
 from dataplane.query import aggregate_steps, parse_aggregate, parse_query, query_steps
+from dataplane.query.traces import Trace
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 BOUNDED_QUERY: Final = "nodes compare single documents only: ask for strong, session or local"
@@ -35,7 +37,9 @@ async def _query(
     parsed = parse_query(collection, body)
     await reach(context, after, consistency)
     steps = query_steps(context.state.view, parsed)
+    began = time.perf_counter()
     page, sequence = await context.turns.run(_placed(context, steps))
+    _note(context, collection, page.trace, began)
     answer: dict[str, Any] = {
         "documents": page.documents,
         "next": page.next,
@@ -65,11 +69,22 @@ async def _aggregate(
         caller.require("documents:read", name)
     await reach(context, after, consistency)
     steps = aggregate_steps(context.state.view, parsed)
+    began = time.perf_counter()
     result, sequence = await context.turns.run(_placed(context, steps))
+    _note(context, collection, result.trace, began)
     answer: dict[str, Any] = {"documents": result.documents, "scanned": result.scanned}
     if result.plan is not None:
         answer["plan"] = result.plan
     return _answer(context, answer, consistency, sequence)
+
+
+def _note(context: Context, collection: str, trace: Trace, began: float) -> None:
+    """Remember what a query was like, for whoever asks for advice."""
+    elapsed_ms = (time.perf_counter() - began) * 1000
+    names: dict[int, str] = {}
+    if trace.used:
+        names = {index.id: index.name for index in context.state.view.indexes(collection)}
+    context.queries.note(collection, trace, names, elapsed_ms)
 
 
 def _consistency(body: dict[str, Any]) -> str:

@@ -105,6 +105,28 @@ def test_indexes_are_for_those_who_administrate_the_collection(api, places, make
     problem(api.get("/collections/nothing/indexes"), 404, "not_found")
 
 
+def test_the_advisor_proposes_an_index_and_shows_what_it_did(api, places, make_key):
+    body = {"filter": {"city": "c3"}, "sort": {"n": -1}, "limit": 5}
+    for _ in range(5):
+        expected = api.post(f"{places}/query", json=body).json()["documents"]
+    advice = api.get(f"{places}/advisor").json()
+    (proposal,) = advice["proposals"]
+    assert list(proposal["fields"].items()) == [("city", 1), ("n", -1)]
+    assert "c3" not in str(advice)
+    api.put(f"{places}/indexes/suited", json={"fields": proposal["fields"]})
+    until(api, f"{places}/indexes/suited", lambda found: found["state"] == "ready")
+    answer = api.post(f"{places}/query", json={**body, "explain": True}).json()
+    assert answer["documents"] == expected
+    assert (answer["plan"]["index"], answer["plan"]["order"]) == ("suited", "index_order")
+    advice = api.get(f"{places}/advisor").json()
+    assert advice["proposals"] == []
+    assert [effect["index"] for effect in advice["effects"]] == ["suited"]
+    usage = api.get(f"{places}/indexes/suited").json()["usage"]
+    assert usage == {"used": 1, "keys_examined": answer["plan"]["keys_examined"]}
+    stranger, _ = make_key("documents:read", collections=["other-*"])
+    problem(api.get(f"{places}/advisor", headers=stranger), 403, "forbidden")
+
+
 def test_the_client_makes_lists_and_drops_indexes(node: LocalCluster, places, collection):
     with Client(node.urls, node.api_key) as client:
         client.index_put(collection, "n", {"n": 1}, sparse=True)

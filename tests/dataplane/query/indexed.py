@@ -1,8 +1,11 @@
 """Databases whose collection has indexes, and generated definitions of such."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 
 from dataplane.documents.commands import CollectionPut, IndexPut
@@ -48,10 +51,20 @@ MOSTLY_PLAIN = st.dictionaries(
         SCALARS,
         st.sampled_from(["x" * 300 + tail for tail in ("", "a", "b")]),
         st.dictionaries(st.sampled_from(["x", "y"]), SCALARS, max_size=2),
+        st.lists(SCALARS, max_size=3),
         VALUES,
     ),
     max_size=3,
 )
+
+
+@contextmanager
+def small_steps() -> Iterator[None]:
+    """Let queries read entries and documents one by one, so that it shows where they stop."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dataplane.query.executor.WALK_STEP", 1)
+        patch.setattr("dataplane.query.access.PEEK", 2)
+        yield
 
 
 def add_index(database: Database, name: str, definition: dict[str, Any]) -> IndexRecord:
