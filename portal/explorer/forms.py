@@ -15,7 +15,7 @@ from portal.explorer.constants import (
 )
 from portal.explorer.documents import Query
 from portal.explorer.errors import UnreadableQuery
-from portal.explorer.types import Document, Json
+from portal.explorer.types import Document, Index, Json
 
 COLLECTION = re.compile(r"[a-z][a-z0-9_-]{0,62}", re.ASCII)
 
@@ -75,6 +75,28 @@ def read_collection(text: str) -> str:
         detail = "A name begins with a small letter; then letters, digits, - and _, 63 at most."
         raise Invalid(errors=[{"pointer": "/name", "detail": detail}])
     return text
+
+
+def read_index(data: QueryDict) -> Index:
+    """Read the form of an index; what fields and filters mean is the cluster's to judge.
+
+    Raises:
+        Invalid: The name does not follow the rule, which is that of collections.
+        UnreadableQuery: A box holds no JSON of the wanted kind.
+    """
+    fields = _object("fields", data.get("fields", "")) or {}
+    order: dict[str, int] = {}
+    for path, way in fields.items():
+        if isinstance(way, bool) or not isinstance(way, int):
+            raise UnreadableQuery("fields", "Each field is 1 or -1.")
+        order[path] = way
+    return Index(
+        name=read_collection(data.get("name", "").strip()),
+        fields=order,
+        is_unique="unique" in data,
+        is_sparse="sparse" in data,
+        partial=_object("partial", data.get("partial", "")),
+    )
 
 
 def _object(field: str, text: str) -> Document | None:

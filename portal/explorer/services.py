@@ -5,7 +5,7 @@ from portal.access.types import Access
 from portal.audit.services import audit_record
 from portal.clusters.models import Cluster
 from portal.explorer.documents import collection_options, connected
-from portal.explorer.types import SYSTEM_FIELDS, Document, SchemaReport, report_of
+from portal.explorer.types import SYSTEM_FIELDS, Document, Index, SchemaReport, report_of
 
 
 def document_create(
@@ -93,6 +93,28 @@ def collection_drop(access: Access, cluster: Cluster, *, collection: str) -> Non
     with connected(cluster) as client:
         client.collection_drop(collection)
     _audit(access, cluster, "collection.dropped", collection=collection, document_id=None)
+
+
+def index_create(access: Access, cluster: Cluster, *, collection: str, index: Index) -> None:
+    """Make an index; the cluster builds it in the background."""
+    with connected(cluster) as client:
+        client.index_put(
+            collection,
+            index.name,
+            index.fields,
+            unique=index.is_unique,
+            sparse=index.is_sparse,
+            partial=index.partial,
+        )
+    place = f"{collection}/{index.name}"
+    _audit(access, cluster, "index.created", collection=place, document_id=None)
+
+
+def index_drop(access: Access, cluster: Cluster, *, collection: str, name: str) -> None:
+    """Drop an index."""
+    with connected(cluster) as client:
+        client.index_drop(collection, name)
+    _audit(access, cluster, "index.dropped", collection=f"{collection}/{name}", document_id=None)
 
 
 def _own_fields(document: Document) -> Document:

@@ -34,6 +34,17 @@ class Guess:
 
 
 @dataclass(frozen=True, slots=True)
+class Index:
+    """An index as the form asks for it."""
+
+    name: str
+    fields: dict[str, int]
+    is_unique: bool
+    is_sparse: bool
+    partial: Document | None
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """How to read a file."""
 

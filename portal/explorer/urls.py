@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from portal.explorer import import_views, schema_views, views
+from portal.explorer import import_views, index_views, schema_views, views
 
 app_name = "explorer"
 urlpatterns = [
@@ -28,6 +28,9 @@ urlpatterns = [
         name="document-restore",
     ),
     path("c/<slug:collection>/schema/", schema_views.schema_page, name="schema"),
+    path("c/<slug:collection>/indexes/", index_views.indexes_page, name="indexes"),
+    path("c/<slug:collection>/indexes/new/", index_views.index_create_view, name="index-create"),
+    path("c/<slug:collection>/indexes/drop/", index_views.index_drop_view, name="index-drop"),
     path("c/<slug:collection>/drop/", views.collection_drop_view, name="collection-drop"),
     path("c/<slug:collection>/export/", import_views.export_view, name="export"),
 ]

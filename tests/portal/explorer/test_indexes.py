@@ -1,0 +1,98 @@
+"""The page of indexes over a real node: make, follow, drop, and build what the node advises."""
+
+import html
+
+import pytest
+
+from portal.core.tenancy import public_context
+
+
+@pytest.fixture
+def base(alice, client_for, cluster):
+    with public_context():
+        yield f"/o/acme/clusters/{cluster.pk}/data/c/towns/"
+
+
+@pytest.fixture
+def browser(alice, client_for):
+    return client_for(alice)
+
+
+@pytest.fixture
+def stored(client):
+    operations = [
+        {"op": "put", "id": f"t{n:03}", "document": {"country": f"c{n % 50}", "size": n}}
+        for n in range(600)
+    ]
+    client.bulk("towns", operations)
+    yield
+    client.collection_drop("towns")
+
+
+def text(response) -> str:
+    return html.unescape(response.content.decode())
+
+
+def test_an_index_is_made_listed_and_dropped_by_its_name(browser, base, stored, client):
+    assert "No indexes yet" in text(browser.get(f"{base}indexes/"))
+    form = {
+        "name": "by-size",
+        "fields": '{"country": 1, "size": -1}',
+        "partial": "",
+        "sparse": "on",
+    }
+    made = browser.post(f"{base}indexes/new/", form, follow=True)
+    assert "Index by-size is being built." in text(made)
+    (index,) = client.indexes("towns")
+    assert list(index["fields"].items()) == [("country", 1), ("size", -1)]
+    assert index["sparse"] is True
+    page = text(browser.get(f"{base}indexes/"))
+    assert "<code>size</code> falling" in page
+    kept = browser.post(f"{base}indexes/drop/", {"name": "by-size", "confirm": "size"}, follow=True)
+    assert "nothing was dropped" in text(kept)
+    assert len(client.indexes("towns")) == 1
+    browser.post(f"{base}indexes/drop/", {"name": "by-size", "confirm": "by-size"})
+    assert client.indexes("towns") == []
+
+
+def test_faults_of_a_form_are_told(browser, base, stored, client):
+    for form, said in (
+        ({"name": "A", "fields": '{"a": 1}'}, "A name begins with a small letter"),
+        ({"name": "a", "fields": "a"}, "Not valid JSON"),
+        ({"name": "a", "fields": '{"a": "up"}'}, "Each field is 1 or -1."),
+        ({"name": "a", "fields": '{"a": 1}', "partial": '{"a": {"$ne": 1}}'}, "an index knows"),
+        ({"name": "a", "fields": ""}, "1 to 8 fields"),
+    ):
+        assert said in text(browser.post(f"{base}indexes/new/", form, follow=True))
+    assert client.indexes("towns") == []
+
+
+def test_what_the_node_advises_is_built_with_one_click(browser, base, stored, client):
+    for number in range(6):
+        client.query("towns", filter={"country": f"c{number}"}, sort={"size": -1})
+    page = text(browser.get(f"{base}indexes/"))
+    assert "Would help" in page
+    assert "Build by-country-size" in page
+    assert "c3" not in page
+    form = {"name": "by-country-size", "fields": '{"country":1,"size":-1}'}
+    browser.post(f"{base}indexes/new/", form)
+    page = text(browser.get(f"{base}indexes/"))
+    assert "Would help" not in page
+    assert "country $eq by -size" in page
+
+
+def test_strangers_see_nothing_and_readers_change_nothing(base, stored, charlie, client_for):
+    stranger = client_for(charlie)
+    assert stranger.get(f"{base}indexes/").status_code == 404
+    assert stranger.post(f"{base}indexes/new/", {"name": "a"}).status_code == 404
+    assert stranger.post(f"{base}indexes/drop/", {"name": "a"}).status_code == 404
+
+
+def test_the_page_asks_the_database_a_fixed_number_of_things(
+    browser, base, stored, client, django_assert_max_num_queries
+):
+    browser.get(f"{base}indexes/")
+    for number in range(4):
+        client.index_put("towns", f"i{number}", {"size": 1})
+    with django_assert_max_num_queries(20):
+        browser.get(f"{base}indexes/")
