@@ -29,6 +29,7 @@ LEFT_OUT: Final = {
     "dataplane.client.audit_command": "the command line of the package is aerolith_cli",
     "dataplane.client.backup_command": "the command line of the package is aerolith_cli",
     "dataplane.client.evidence_command": "the command line of the package is aerolith_cli",
+    "dataplane.client.tombstone_command": "the command line of the package is aerolith_cli",
     "dataplane.client.key_providers": "keeps the keys of nodes",
     "dataplane.client.local": "starts node processes",
     "dataplane.client.membership": "orders of the control plane",

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from dataplane.client import audit_command, backup_command, evidence_command
+from dataplane.client import audit_command, backup_command, evidence_command, tombstone_command
 from dataplane.client.anchors import TrustAnchor, dump_anchor, load_anchor_file
 from dataplane.client.client import Client
 from dataplane.client.errors import ClientError, ProofError
@@ -47,6 +47,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     anchor = commands.add_parser("anchor", help="print the trust anchor of a specification")
     anchor.add_argument("spec", type=Path, help="the specification of one of the nodes")
     evidence_command.add_to(commands)
+    tombstone_command.add_to(commands)
     backup_command.add_to(commands)
     audit_command.add_to(commands)
     return parser.parse_args(arguments)
@@ -133,6 +134,7 @@ def main(arguments: list[str]) -> int:
             return 0
         offline = {
             evidence_command.NAME: evidence_command.run,
+            tombstone_command.NAME: tombstone_command.run,
             backup_command.VERIFY: backup_command.verify,
             backup_command.VERIFY_RESTORE: backup_command.verify_restored,
             audit_command.VERIFY: audit_command.verify,

@@ -21,6 +21,7 @@ from dataplane.documents.audit_commands import (
 from dataplane.documents.commands import (
     Barrier,
     Check,
+    ClusterErase,
     CollectionDrop,
     CollectionPut,
     Create,
@@ -122,6 +123,10 @@ def _index_drop(op: IndexDrop) -> Description:
     return Description("index.drop", clip(op.collection), clip(op.name), None)
 
 
+def _cluster_erase(op: ClusterErase) -> Description:
+    return Description("cluster.erase", None, None, detail_of({"key": op.subject}))
+
+
 def _key_put(op: KeyPut) -> Description:
     facts = {
         "name": op.name,
@@ -202,6 +207,7 @@ ADMINISTRATIVE: Final[dict[type[Op], Callable[[Any], Description]]] = {
     CollectionDrop: _collection_drop,
     IndexPut: _index_put,
     IndexDrop: _index_drop,
+    ClusterErase: _cluster_erase,
     KeyPut: _key_put,
     KeyRevoke: _key_revoke,
     QuotaPut: _quota_put,

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from dataplane.documents.commands import CollectionDrop, CollectionPut
+from dataplane.documents.conflicts import SHREDDABLE_OPTION, is_shreddable
 from dataplane.documents.errors import INVALID, NOT_FOUND, Refusal, invalid
 from dataplane.documents.index_definitions import Definition
 from dataplane.documents.indexes import TTL_NAME, Indexes, Saved
@@ -13,12 +14,16 @@ from dataplane.documents.settings import Settings, settings_of
 from dataplane.documents.tables import (
     COLLECTION,
     DROPPED,
+    TOMBSTONE,
     Batch,
     CollectionRow,
     MetaRow,
+    TombstoneRow,
     decode_collection,
+    decode_tombstone,
     document_prefix,
     encode_row,
+    tombstone_key,
 )
 from dataplane.documents.types import CollectionRecord
 from dataplane.documents.values import (
@@ -31,6 +36,7 @@ from dataplane.storage.ports import KeyValueStore
 COLLECTIONS_MAX: Final = 1_000
 OPTIONS_BYTES_MAX: Final = 64 * 1024
 DROPS_PER_BATCH: Final = 1_024
+TOMBSTONES_MAX: Final = 10_000
 NO_OPTIONS: Final = b"\x80"
 
 
@@ -55,10 +61,18 @@ class Collections:
         self.prefixes: dict[str, bytes] = {
             name: document_prefix(row.id) for name, row in self.rows.items()
         }
-        self._dropped = [key for key, _ in store.iterate(DROPPED)]
+        self._dropped = dict(store.iterate(DROPPED))
         self._touched: set[str] = set()
         names = {row.id: name for name, row in self.rows.items()}
         self.indexes = Indexes(store, meta, names)
+        self._tombstone_count = sum(1 for _ in store.iterate(TOMBSTONE))
+        self.classes = {
+            self.prefixes[name] for name, row in self.rows.items() if is_shreddable(row.options)
+        }
+        """Where documents are, or still lie, that have a key of their own."""
+        self.classes.update(
+            _prefix_of(key) for key, tombstone in self._dropped.items() if tombstone
+        )
 
     def touch(self, name: str, now_us: int) -> CollectionRow:
         """Return a collection that is about to change, creating it when it is new.
@@ -99,8 +113,11 @@ class Collections:
         seconds = settings_of(options).ttl_s
         check_collection_name(operation.name)
         new = operation.name not in self.rows
+        self._check_class(operation.name, options)
         row = self.touch(operation.name, now_us)
         self._expire_after(batch, operation.name, seconds)
+        if is_shreddable(options):
+            self.classes.add(self.prefixes[operation.name])
         row.options = options
         row.updated_us = now_us
         return new
@@ -125,6 +142,32 @@ class Collections:
             raise Refusal(NOT_FOUND, "no such collection")
         return self.indexes.create((collection, row.id, name), asked)
 
+    def _check_class(self, name: str, options: bytes) -> None:
+        """Refuse to change under which key the documents of a collection are."""
+        row = self.rows.get(name)
+        wanted = is_shreddable(options)
+        if row is not None and is_shreddable(row.options) != wanted:
+            raise invalid(f"/{SHREDDABLE_OPTION}", "is chosen when the collection is made")
+        if row is None and wanted and self._tombstone_count >= TOMBSTONES_MAX:
+            raise invalid(f"/{SHREDDABLE_OPTION}", f"a cluster keeps {TOMBSTONES_MAX} tombstones")
+
+    def erase_cluster(self, batch: Batch, subject: str) -> int:
+        """Note that the whole cluster is to be erased; return the number of the tombstone.
+
+        Raises:
+            Refusal: There are too many tombstones.
+        """
+        if self._tombstone_count >= TOMBSTONES_MAX:
+            raise invalid("/", f"a cluster keeps {TOMBSTONES_MAX} tombstones")
+        meta = self._meta
+        number, meta.next_collection = meta.next_collection, meta.next_collection + 1
+        row = TombstoneRow(
+            "cluster", subject, number, meta.documents, meta.bytes, meta.applied, 0, meta.now_ms
+        )
+        batch.put(tombstone_key(number), encode_row(row))
+        self._tombstone_count += 1
+        return number
+
     def drop(self, batch: Batch, operation: CollectionDrop) -> int:
         """Forget a collection at once and queue its documents; return the bytes it held.
 
@@ -141,7 +184,7 @@ class Collections:
         self._touched.discard(operation.name)
         self._meta.documents -= row.documents
         self._meta.version_floor = max(self._meta.version_floor, row.version_max)
-        self.sweep_later(batch, operation.name, row.id)
+        self.sweep_later(batch, operation.name, row.id, self._note(operation.name, row))
         return row.bytes
 
     def clear(self, batch: Batch) -> None:
@@ -151,17 +194,26 @@ class Collections:
             self._meta.documents -= row.documents
             self._meta.bytes -= row.bytes
             self._meta.version_floor = max(self._meta.version_floor, row.version_max)
-            self.sweep_later(batch, name, row.id)
+            self.sweep_later(batch, name, row.id, self._note(name, row))
         self.rows.clear()
         self.prefixes.clear()
         self._touched.clear()
 
-    def sweep_later(self, batch: Batch, name: str, number: int) -> None:
-        """Remove a collection's row, and queue its documents."""
+    def sweep_later(self, batch: Batch, name: str, number: int, note: bytes = b"") -> None:
+        """Remove a collection's row, and queue its documents; `note` becomes their tombstone."""
         batch.delete(COLLECTION + name.encode())
         key = DROPPED + number.to_bytes(4, "big")
-        batch.put(key, b"")
-        self._dropped.append(key)
+        batch.put(key, note)
+        self._dropped[key] = note
+
+    def _note(self, name: str, row: CollectionRow) -> bytes:
+        """Return what is to be told of a collection that has a key of its own, else nothing."""
+        if not is_shreddable(row.options):
+            return b""
+        meta, counts = self._meta, (row.documents, row.bytes)
+        return encode_row(
+            TombstoneRow("collection", name, row.id, *counts, meta.applied, 0, meta.now_ms)
+        )
 
     @property
     def is_sweeping(self) -> bool:
@@ -196,7 +248,8 @@ class Collections:
         """Remove some documents of dropped collections. Called at the start of every batch."""
         budget = DROPS_PER_BATCH
         while self._dropped and budget > 0:
-            prefix = document_prefix(int.from_bytes(self._dropped[0][1:], "big"))
+            dropped = next(iter(self._dropped))
+            prefix = _prefix_of(dropped)
             finished = True
             for key, _ in self._store.iterate(prefix):
                 if budget == 0:
@@ -206,7 +259,18 @@ class Collections:
                 budget -= 1
             if not finished:
                 return
-            batch.delete(self._dropped.pop(0))
+            batch.delete(dropped)
+            self._erased(batch, self._dropped.pop(dropped))
+
+    def _erased(self, batch: Batch, note: bytes) -> None:
+        """Write the tombstone of a collection whose last document just went."""
+        if not note:
+            return
+        row = decode_tombstone(note)
+        row.erased_at, row.at_ms = self._meta.applied, self._meta.now_ms
+        batch.put(tombstone_key(row.number), encode_row(row))
+        self._tombstone_count += 1
+        self.classes.discard(document_prefix(row.number))
 
     def write(self, batch: Batch) -> None:
         """Put the rows that this batch touched."""
@@ -223,3 +287,7 @@ class Collections:
             )
             for name, row in sorted(self.rows.items())
         ]
+
+
+def _prefix_of(dropped: bytes) -> bytes:
+    return document_prefix(int.from_bytes(dropped[1:], "big"))

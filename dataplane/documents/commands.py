@@ -203,6 +203,16 @@ class Maintain(Operation, frozen=True):
     """Do a larger step of what is left to be done (`maintenance.py`), before this batch."""
 
 
+class ClusterErase(Operation, frozen=True):
+    """Note that the cluster is about to be erased by destroying the key that `subject` names.
+
+    The result carries the number of the tombstone as `version`.
+    """
+
+    subject: str
+    idempotency: bytes | None = None
+
+
 class KeyPut(Operation, frozen=True):
     """Create or replace an API key record; `hash` is the SHA-256 of the whole token.
 
@@ -327,6 +337,7 @@ type Op = (
     | IndexPut
     | IndexDrop
     | Maintain
+    | ClusterErase
     | KeyPut
     | KeyRevoke
     | QuotaPut

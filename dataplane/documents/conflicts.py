@@ -33,6 +33,7 @@ from dataplane.documents.values import (
 CONFLICTS: Final = "_conflicts"
 """The collection of refused writes; only the cluster writes to it."""
 POLICY_OPTION: Final = "conflict_policy"
+SHREDDABLE_OPTION: Final = "shreddable"
 REJECT: Final = "reject"
 LAST_WRITER_WINS: Final = "lww"
 MERGE_PATCH: Final = "merge_patch"
@@ -55,6 +56,13 @@ def check_options(options: Json) -> None:
     if options.get(POLICY_OPTION, REJECT) not in POLICIES:
         raise invalid(f"/{POLICY_OPTION}", f"one of {', '.join(POLICIES)}")
     check_subject_option(options)
+    if not isinstance(options.get(SHREDDABLE_OPTION, False), bool):
+        raise invalid(f"/{SHREDDABLE_OPTION}", "true or false")
+
+
+def is_shreddable(options: bytes) -> bool:
+    """Return whether documents are under a key of their own, which a drop destroys."""
+    return unpack_document(options).get(SHREDDABLE_OPTION) is True
 
 
 @dataclass(frozen=True, slots=True)

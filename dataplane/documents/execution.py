@@ -24,6 +24,7 @@ from dataplane.documents.commands import (
     Attributed,
     Barrier,
     Check,
+    ClusterErase,
     CollectionDrop,
     CollectionPut,
     Create,
@@ -101,6 +102,7 @@ from dataplane.documents.values import (
 from dataplane.documents.writing import Writing
 
 IDEMPOTENCY_MS: Final = 24 * 3_600_000
+SUBJECT_MAX: Final = 200
 _IDEMPOTENCY_BYTES: Final = 32
 _DOCUMENT_OPERATIONS: Final = (Put, Create, Patch, Update, Delete, Get, Check)
 
@@ -150,6 +152,7 @@ class Execution:
             IndexPut: self._index_put,
             IndexDrop: self._index_drop,
             Maintain: self._barrier,
+            ClusterErase: self._cluster_erase,
             KeyPut: self._key_put,
             KeyRevoke: self._key_revoke,
             QuotaPut: self._quota_put,
@@ -416,6 +419,12 @@ class Execution:
     def _collection_drop(self, batch: Batch, operation: CollectionDrop) -> OpResult:
         self._writing.drop(batch, operation.name, self._collections.drop(batch, operation))
         return OpResult(204, id=operation.name)
+
+    def _cluster_erase(self, batch: Batch, operation: ClusterErase) -> OpResult:
+        if not 0 < len(operation.subject) <= SUBJECT_MAX:
+            raise invalid("/subject", f"1 to {SUBJECT_MAX} characters")
+        number = self._collections.erase_cluster(batch, operation.subject)
+        return OpResult(201, version=number)
 
     def _key_put(self, batch: Batch, operation: KeyPut) -> OpResult:
         new = self._keys.put(batch, operation, self._meta.now_ms * 1000)

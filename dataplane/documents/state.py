@@ -38,9 +38,11 @@ from dataplane.documents.sessions import Sessions, answer, ops_digest
 from dataplane.documents.tables import Batch, MetaRow
 from dataplane.documents.types import (
     BatchResult,
+    Classes,
     Configuration,
     Executor,
     Genesis,
+    NoClasses,
     RequestResult,
     RequestView,
 )
@@ -56,12 +58,16 @@ type Decoded = Op | Attributed | MalformedOperationError
 class StateMachine(Executor):
     """Executes batches over a key-value store that it alone writes."""
 
-    def __init__(self, store: KeyValueStore, genesis: Genesis) -> None:
+    def __init__(
+        self, store: KeyValueStore, genesis: Genesis, classes: Classes | None = None
+    ) -> None:
         """Take up the state in `store`; an empty store gets the genesis state first.
 
-        `genesis` is ignored when the store holds a state.
+        `genesis` is ignored when the store holds a state. `classes` keeps the keys of collections
+        that are to be shredded; it is told before they are needed, and when they are not.
         """
         self._store = store
+        self._classes = classes or NoClasses()
         self.view = StateView()
         self._replicated = ReplicatedStore(store, self._load)
         self._load()
@@ -75,6 +81,9 @@ class StateMachine(Executor):
         self._meta = MetaRow() if stored is None else tables.decode_meta(stored)
         self._sessions = Sessions(store)
         self._collections = Collections(store, self._meta)
+        self._classes.open(self._collections.classes)
+        self._classes.settle(self._collections.classes)
+        self._known_classes = set(self._collections.classes)
         self._keys = Keys(store)
         self._accounting = Accounting(store, self._meta)
         self._membership = Membership(store)
@@ -227,12 +236,23 @@ class StateMachine(Executor):
         if self._restoring.is_over:
             self._changes.break_off(batch, sequence)
         self._changes.record(batch, sequence, meta.now_ms)
-        self._replicated.commit(sequence, batch)
+        self._commit(sequence, batch)
         if self._restoring.is_over:
             self._load()
         self.view.session_count = len(self._sessions)
         if batch.documents:
             self.view.wake()
+
+    def _commit(self, sequence: int, batch: Batch) -> None:
+        """Write a batch; keys of classes are there before it, and gone behind it."""
+        classes = self._collections.classes
+        if classes == self._known_classes:
+            self._replicated.commit(sequence, batch)
+            return
+        self._classes.open(classes | self._known_classes)
+        self._replicated.commit(sequence, batch)
+        self._classes.settle(classes)
+        self._known_classes = set(classes)
 
     def _note_expiry(self, batch: Batch) -> None:
         """Remember which outcomes this batch stored, in one row, so that they can expire."""

@@ -37,6 +37,7 @@ INDEX: Final = b"L"
 INDEX_ENTRY: Final = b"O"
 INDEX_EXPIRY: Final = b"T"
 INDEX_DROPPED: Final = b"Y"
+TOMBSTONE: Final = b"F"
 
 _HEADER: Final = struct.Struct("<QQQ")
 HEADER_BYTES: Final = _HEADER.size
@@ -130,6 +131,22 @@ class ErasureRow(Row):
     removed: tuple[tuple[str, int], ...] = ()
     record: int | None = None
     sequence: int | None = None
+
+
+class TombstoneRow(Row):
+    """What was erased by destroying its key; in the queue of dropped collections, what will be."""
+
+    kind: str
+    name: str
+    number: int
+    documents: int
+    bytes: int
+    ordered_at: int
+    """The sequence at which the erasure was ordered."""
+    erased_at: int
+    """The sequence at which the key was destroyed; 0 before, and for whole clusters."""
+    at_ms: int
+    """The agreed time of the last of the two."""
 
 
 class KeyRow(Row):
@@ -299,6 +316,7 @@ decode_compliance = msgspec.msgpack.Decoder(ComplianceRow).decode
 decode_erasure = msgspec.msgpack.Decoder(ErasureRow).decode
 decode_collection = msgspec.msgpack.Decoder(CollectionRow).decode
 decode_index = msgspec.msgpack.Decoder(IndexRow).decode
+decode_tombstone = msgspec.msgpack.Decoder(TombstoneRow).decode
 decode_key = msgspec.msgpack.Decoder(KeyRow).decode
 decode_quota = msgspec.msgpack.Decoder(QuotaRow).decode
 decode_session = msgspec.msgpack.Decoder(SessionRow).decode
@@ -337,6 +355,11 @@ def decode_document_row(document_id: str, row: bytes) -> DocumentRecord:
     """Decode a document row."""
     version, created_us, updated_us = _HEADER.unpack_from(row)
     return DocumentRecord(document_id, version, created_us, updated_us, row[HEADER_BYTES:])
+
+
+def tombstone_key(number: int) -> bytes:
+    """Return the key of a tombstone."""
+    return TOMBSTONE + number.to_bytes(4, "big")
 
 
 def number_key(prefix: bytes, *numbers: int) -> bytes:

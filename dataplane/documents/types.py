@@ -1,8 +1,9 @@
 """What goes into the state machine and what comes out, as its callers see it."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, override
 
 import msgspec
 
@@ -87,6 +88,30 @@ class Configuration:
     members: tuple[Member, ...]
     ends_at: int | None = None
     next_members: tuple[Member, ...] = ()
+
+
+class Classes(Protocol):
+    """Who keeps keys for classes of documents, named by what the keys of their rows begin with."""
+
+    def open(self, prefixes: AbstractSet[bytes]) -> None:
+        """Have a key for each, on disk, before rows are written under it."""
+        ...
+
+    def settle(self, prefixes: AbstractSet[bytes]) -> None:
+        """Destroy the key of every class but these; what was under it is gone from the state."""
+        ...
+
+
+class NoClasses(Classes):
+    """Keeps no keys: rows are as plain as the store is."""
+
+    @override
+    def open(self, prefixes: AbstractSet[bytes]) -> None:
+        """Do nothing."""
+
+    @override
+    def settle(self, prefixes: AbstractSet[bytes]) -> None:
+        """Do nothing."""
 
 
 class StateCopies(Protocol):
@@ -244,6 +269,19 @@ class IndexRecord(msgspec.Struct, frozen=True):
     failure: tuple[str, ...]
     """Why it failed, and the ids of the documents that stood in the way."""
     created_us: int
+
+
+class TombstoneRecord(msgspec.Struct, frozen=True):
+    """What was erased by destroying its key; see `tables.TombstoneRow`."""
+
+    number: int
+    kind: str
+    name: str
+    documents: int
+    bytes: int
+    ordered_at: int
+    erased_at: int
+    at_ms: int
 
 
 class KeyRecord(msgspec.Struct, frozen=True):

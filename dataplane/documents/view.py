@@ -16,8 +16,11 @@ from dataplane.documents.restoring import Restoring
 from dataplane.documents.settings import Settings
 from dataplane.documents.tables import (
     RESTORE,
+    TOMBSTONE,
     MetaRow,
     decode_document_row,
+    decode_tombstone,
+    tombstone_key,
 )
 from dataplane.documents.types import (
     CollectionRecord,
@@ -28,6 +31,7 @@ from dataplane.documents.types import (
     RestoreRecord,
     StateStats,
     StorageWindow,
+    TombstoneRecord,
     UsageWindow,
 )
 from dataplane.storage.ports import KeyValueStore, Snapshot
@@ -105,6 +109,27 @@ class StateView:
     def capture(self) -> Capture:
         """Return the documents as they are now, to be read while the state goes on."""
         return Capture(self._store, self._collections)
+
+    def tombstones(self) -> list[TombstoneRecord]:
+        """Return what was erased by destroying keys, oldest first."""
+        rows = [decode_tombstone(row) for _, row in self._store.iterate(TOMBSTONE)]
+        return [
+            TombstoneRecord(
+                row.number,
+                row.kind,
+                row.name,
+                row.documents,
+                row.bytes,
+                row.ordered_at,
+                row.erased_at,
+                row.at_ms,
+            )
+            for row in rows
+        ]
+
+    def prove_tombstone(self, number: int) -> RowProof:
+        """Return the proof of a tombstone under the newest root; nothing changed since it."""
+        return prove_row(self._store.get, tombstone_key(number))
 
     def collection(self, name: str) -> CollectionRecord | None:
         """Return one collection."""

@@ -111,7 +111,8 @@ class Node:
         self.respec: Callable[[], NodeSpec] = lambda: spec
         """Reads the specification anew."""
         keyring = self._open_disk(spec)
-        self._state = StateMachine(self._store, genesis_of(spec))
+        self._encryption = self._open_encryption(keyring)
+        self._state = StateMachine(self._store, genesis_of(spec), self._encryption)
         shown = ShownState(parts.show(self._state.view))
         self._ended = asyncio.Event()
         self._exit_code = EXIT_CLEAN
@@ -131,7 +132,6 @@ class Node:
             state=ReadState(shown.view.row, CheckpointViews(self._store)),
             make_transport=parts.make_transport,
         )
-        self._encryption = self._open_encryption(keyring)
         figures = NodeFigures(self._clock)
         figures.replication = self._driver.metrics
         figures.gauges = self._gauges()

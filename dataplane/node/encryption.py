@@ -9,14 +9,16 @@ goes on where it was.
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, override
 
 from dataplane.client.errors import KeyProviderError
 from dataplane.client.key_providers import cluster_key_read, provider_of
 from dataplane.client.spec import Algorithm, EncryptionSpec, NodeSpec
 from dataplane.documents.tables import META
+from dataplane.documents.types import Classes
 from dataplane.ports import Clock
 from dataplane.security.errors import EncryptionError
 from dataplane.security.keyring import EVIDENCE, FILE_NAME, LOG, ROWS, Keyring
@@ -92,7 +94,9 @@ def open_store(directory: DataDirectory, keyring: Keyring | None) -> StandIn:
     """
     if keyring is None:
         return StandIn(RocksStore(directory.state_path))
-    store = open_sealed(directory.state_path, directory.sealed_path, keyring.ciphers(ROWS))
+    store = open_sealed(
+        directory.state_path, directory.sealed_path, keyring.ciphers(ROWS), keyring.classes
+    )
     sealed = _sealed(store)
     if store.get(META) is None and sealed is not None and sealed.damaged_count:
         # Without this row the state would begin anew, on top of what is there.
@@ -103,7 +107,7 @@ def open_store(directory: DataDirectory, keyring: Keyring | None) -> StandIn:
     return StandIn(store)
 
 
-class Encryption:
+class Encryption(Classes):
     """What a node does about its keys; everything but `unlock` runs in the event loop."""
 
     def __init__(
@@ -123,6 +127,7 @@ class Encryption:
         self._wake = asyncio.Event()
         self.progress: Progress | None = None
         self._turned: TurningStore | None = None
+        self._wanted: AbstractSet[bytes] = frozenset()
         if keyring is not None and self._is_unfinished():
             self._begin()
 
@@ -170,6 +175,29 @@ class Encryption:
         sealed = _sealed(self._store.store)
         return 0 if sealed is None else sealed.damaged_count
 
+    # --- Keys of classes ------------------------------------------------------------------------
+
+    @override
+    def open(self, prefixes: AbstractSet[bytes]) -> None:
+        self._wanted = prefixes
+        if self._keyring is None:
+            return
+        known = self._keyring.classes
+        new = self._keyring.keep_classes({*known, *prefixes}, self._clock.now_ms())
+        sealed = _sealed(self._store.store)
+        assert sealed is not None, "a node with keys has an encrypted store"
+        for prefix in new:
+            # A copied state brings rows that no key of a class was there for.
+            sealed.rewrite(prefix)
+
+    @override
+    def settle(self, prefixes: AbstractSet[bytes]) -> None:
+        self._wanted = prefixes
+        if self._keyring is not None and not prefixes >= self._keyring.classes.keys():
+            # The rows must be gone for good before the key is.
+            self._store.store.flush()
+            self._keyring.keep_classes(prefixes, self._clock.now_ms())
+
     # --- A change of keys -----------------------------------------------------------------------
 
     async def rotate(self, algorithm: Algorithm | None) -> None:
@@ -211,7 +239,10 @@ class Encryption:
     def _turn(self, spec: NodeSpec, keyring: Keyring) -> None:
         directory, plain = self._directory, self._store.store
         assert isinstance(plain, RocksStore), "a node without keys has a plain store"
-        sealed = EncryptedStore(RocksStore(directory.sealed_path), keyring.ciphers(ROWS))
+        keyring.keep_classes(self._wanted, self._clock.now_ms())
+        sealed = EncryptedStore(
+            RocksStore(directory.sealed_path), keyring.ciphers(ROWS), keyring.classes
+        )
         self._store.stand_for(TurningStore(plain, sealed, directory.state_path))
         directory.wal.use(keyring.ciphers(LOG))
         self._evidence.use(keyring.ciphers(EVIDENCE))

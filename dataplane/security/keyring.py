@@ -8,7 +8,7 @@ Each purpose (rows, log, evidence) has a key of its own, derived from the data k
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,9 @@ FILE_NAME: Final = "keyring.json"
 ROWS: Final = b"rows"
 LOG: Final = b"log"
 EVIDENCE: Final = b"evidence"
+CLASS: Final = b"class"
+CLASS_NUMBER: Final = 1
+"""What stands for a key's number in values of a class: each class has one key only."""
 _FINGERPRINT_BYTES: Final = 8
 _NONCE_BYTES: Final = 12
 
@@ -38,6 +41,15 @@ class StoredKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wrapped: bytes
 
 
+class StoredClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The key of one class of rows, as the file has it."""
+
+    prefix: bytes
+    algorithm: Algorithm
+    created_ms: int
+    wrapped: bytes
+
+
 class StoredRing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file: the last key is the one in use."""
 
@@ -46,6 +58,7 @@ class StoredRing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Tells one cluster key from another, and nothing about either."""
     keys: tuple[StoredKey, ...]
     highest: int
+    classes: tuple[StoredClass, ...] = ()
 
 
 class Keyring:
@@ -62,8 +75,10 @@ class Keyring:
         self._fingerprint = fingerprint_of(cluster_key)
         self._owner = owner
         self._ring = self._read()
-        self._keys = {stored.number: self._unwrap(stored) for stored in self._ring.keys}
+        self._keys = {stored.number: self._open_key(stored) for stored in self._ring.keys}
         self._sets: dict[bytes, PurposeCiphers] = {}
+        self.classes = {stored.prefix: self._open_class(stored) for stored in self._ring.classes}
+        """By the start of a row's key, what its value is sealed with besides; changes in place."""
 
     @classmethod
     def create(
@@ -79,7 +94,7 @@ class Keyring:
         ring._wrapping = AESGCM(derive(cluster_key, b"wrap"))
         ring._fingerprint = fingerprint_of(cluster_key)
         ring._ring = StoredRing(1, ring._fingerprint, (), 0)
-        ring._keys, ring._sets = {}, {}
+        ring._keys, ring._sets, ring.classes = {}, {}, {}
         ring.add(algorithm, now_ms)
         return ring
 
@@ -113,10 +128,7 @@ class Keyring:
         number = self._ring.highest + 1
         if number > NUMBER_MAX:
             raise EncryptionError(f"a node has at most {NUMBER_MAX} keys in its life")
-        key = secrets.token_bytes(KEY_BYTES)
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        place = self._place(number, algorithm)
-        wrapped = nonce + self._wrapping.encrypt(nonce, key, place)
+        key, wrapped = self._new_key(self._place(number, algorithm))
         stored = StoredKey(number, algorithm, now_ms, wrapped)
         self._keys[number] = key
         self._write((*self._ring.keys, stored), number)
@@ -134,8 +146,54 @@ class Keyring:
         for ciphers in self._sets.values():
             ciphers.forget_old()
 
-    def _write(self, keys: tuple[StoredKey, ...], highest: int) -> None:
-        ring = StoredRing(1, self._fingerprint, keys, highest)
+    def keep_classes(self, prefixes: Iterable[bytes], now_ms: int) -> list[bytes]:
+        """Have a key for each of these classes, and destroy those of all others.
+
+        Returns:
+            The classes whose key is new.
+
+        Raises:
+            EncryptionError: The file cannot be written.
+        """
+        wanted = sorted(set(prefixes))
+        kept = [stored for stored in self._ring.classes if stored.prefix in wanted]
+        known = {stored.prefix for stored in kept}
+        new = [prefix for prefix in wanted if prefix not in known]
+        if not new and len(kept) == len(self._ring.classes):
+            return []
+        algorithm = self.current.algorithm
+        for prefix in new:
+            wrapped = self._new_key(self._class_place(prefix, algorithm))[1]
+            kept.append(StoredClass(prefix, algorithm, now_ms, wrapped))
+        self._write(self._ring.keys, self._ring.highest, tuple(kept))
+        for stored in kept:
+            if stored.prefix in new:
+                self.classes[stored.prefix] = self._open_class(stored)
+        for prefix in [prefix for prefix in self.classes if prefix not in wanted]:
+            del self.classes[prefix]
+        return new
+
+    def _new_key(self, place: bytes) -> tuple[bytes, bytes]:
+        """Return a new key, and it wrapped for its place."""
+        key, nonce = secrets.token_bytes(KEY_BYTES), secrets.token_bytes(_NONCE_BYTES)
+        return key, nonce + self._wrapping.encrypt(nonce, key, place)
+
+    def _open_class(self, stored: StoredClass) -> Sealer:
+        place = self._class_place(stored.prefix, stored.algorithm)
+        key = self._unwrap(f"the key of a class in {self._path.name}", stored.wrapped, place)
+        return Sealer(stored.algorithm, derive(key, CLASS), CLASS_NUMBER)
+
+    def _class_place(self, prefix: bytes, algorithm: str) -> bytes:
+        return f"aerolith-class-key|{self._owner}|{prefix.hex()}|{algorithm}".encode()
+
+    def _write(
+        self,
+        keys: tuple[StoredKey, ...],
+        highest: int,
+        classes: tuple[StoredClass, ...] | None = None,
+    ) -> None:
+        held = self._ring.classes if classes is None else classes
+        ring = StoredRing(1, self._fingerprint, keys, highest, held)
         try:
             with _wiped(self._path):
                 write_private(self._path, msgspec.json.format(msgspec.json.encode(ring)))
@@ -164,16 +222,18 @@ class Keyring:
             )
         return ring
 
-    def _unwrap(self, stored: StoredKey) -> bytes:
-        nonce, body = stored.wrapped[:_NONCE_BYTES], stored.wrapped[_NONCE_BYTES:]
+    def _unwrap(self, name: str, wrapped: bytes, place: bytes) -> bytes:
         try:
-            place = self._place(stored.number, stored.algorithm)
-            return self._wrapping.decrypt(nonce, body, place)
+            return self._wrapping.decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], place)
         except (InvalidTag, ValueError) as error:
             raise EncryptionError(
-                f"key {stored.number} of {self._path.name} does not open: the file was changed, or "
-                "is of another node; put back this node's own"
+                f"{name} does not open: the file was changed, or is of another node; put back "
+                "this node's own"
             ) from error
+
+    def _open_key(self, stored: StoredKey) -> bytes:
+        name = f"key {stored.number} of {self._path.name}"
+        return self._unwrap(name, stored.wrapped, self._place(stored.number, stored.algorithm))
 
     def _place(self, number: int, algorithm: str) -> bytes:
         return f"aerolith-data-key|{self._owner}|{number}|{algorithm}".encode()

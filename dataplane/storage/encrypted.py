@@ -14,7 +14,7 @@ from rocksdict import WriteBatch
 from dataplane.storage.engine import RocksCursor, RocksStore, prefix_end
 from dataplane.storage.errors import CorruptionError, UnknownKeyError
 from dataplane.storage.pages import PAGE_BYTES, Page, Pages, page_number
-from dataplane.storage.ports import Ciphers, KeyValueStore, Snapshot, number_of
+from dataplane.storage.ports import Cipher, Ciphers, KeyValueStore, Snapshot, number_of
 
 ROWS_MAX: Final = 64
 """A page with more is divided."""
@@ -22,7 +22,12 @@ ROWS_NEW: Final = 40
 """Rows of a page after it was divided."""
 STIR_MAX: Final = 128
 """After so many writes to a page its rows are counted."""
+CLASS_BYTES: Final = 5
+"""The letter of a table and a number of four bytes: documents of one collection."""
+_REWRITE_ROWS: Final = 1_000
 _LENGTH_BYTES: Final = 4
+_IN_CLASS: Final = 1 << 31
+"""In the length of a key: the value is sealed under the key of its class."""
 _FENCE: Final = b"f"
 _FIRST_KEY: Final = b""
 
@@ -37,8 +42,13 @@ class EncryptedStore(KeyValueStore):
     fetches them from a peer. `damaged_count` says how many were met.
     """
 
-    def __init__(self, store: RocksStore, ciphers: Ciphers) -> None:
+    def __init__(
+        self, store: RocksStore, ciphers: Ciphers, classes: Mapping[bytes, Cipher] | None = None
+    ) -> None:
         """Take up what is in `store`, which is empty or was written by this class.
+
+        `classes` has, by the first `CLASS_BYTES` of a key, under which further key the value of
+        such a row is sealed before the row is; without that key its value is for ever empty.
 
         Raises:
             UnknownKeyError: It is sealed under a key that `ciphers` does not hold.
@@ -46,6 +56,7 @@ class EncryptedStore(KeyValueStore):
         """
         self._store = store
         self._ciphers = ciphers
+        self._classes = {} if classes is None else classes
         self.damaged_count = 0
         self._pages = Pages(self._load())
 
@@ -155,8 +166,43 @@ class EncryptedStore(KeyValueStore):
         if plain is None:
             self.damaged_count += 1
             return None
-        end = _LENGTH_BYTES + int.from_bytes(plain[:_LENGTH_BYTES], "big")
+        length = int.from_bytes(plain[:_LENGTH_BYTES], "big")
+        if length & _IN_CLASS:
+            return self._open_in_class(plain, length & ~_IN_CLASS)
+        end = _LENGTH_BYTES + length
         return plain[_LENGTH_BYTES:end], plain[end:]
+
+    def _open_in_class(self, plain: bytes, length: int) -> Entry | None:
+        end = _LENGTH_BYTES + length
+        key = plain[_LENGTH_BYTES:end]
+        cipher = self._classes.get(key[:CLASS_BYTES])
+        value = b"" if cipher is None else cipher.open(plain[end:], key)
+        if value is None:
+            self.damaged_count += 1
+            return None
+        return key, value
+
+    def _pack(self, key: bytes, value: bytes) -> bytes:
+        if self._classes:
+            cipher = self._classes.get(key[:CLASS_BYTES])
+            if cipher is not None:
+                length = len(key) | _IN_CLASS
+                return length.to_bytes(_LENGTH_BYTES, "big") + key + cipher.seal(value, key)
+        return len(key).to_bytes(_LENGTH_BYTES, "big") + key + value
+
+    def rewrite(self, prefix: bytes) -> None:
+        """Write all rows under a prefix again, as they are to be written now."""
+        start = prefix
+        while True:
+            part: dict[bytes, bytes | None] = {}
+            for key, value in self.iterate(prefix, start=start):
+                part[key] = value
+                if len(part) == _REWRITE_ROWS:
+                    break
+            if not part:
+                return
+            self.write(part)
+            start = next(reversed(part)) + b"\0"
 
     # --- Writing --------------------------------------------------------------------------------
 
@@ -171,7 +217,7 @@ class EncryptedStore(KeyValueStore):
             if value is None:
                 batch.delete(name)
             else:
-                batch.put(name, current.seal(_pack(key, value), name))
+                batch.put(name, current.seal(self._pack(key, value), name))
             if page.cipher is not current:
                 batch.delete(page.head + page.cipher.name(key))
             page.stir += 1
@@ -206,7 +252,7 @@ class EncryptedStore(KeyValueStore):
             new.stir = len(part)
             for key, value in part:
                 name = new.head + current.name(key)
-                batch.put(name, current.seal(_pack(key, value), name))
+                batch.put(name, current.seal(self._pack(key, value), name))
                 for cipher in {page.cipher, current}:
                     batch.delete(page.head + cipher.name(key))
             first = part[0][0]
@@ -245,7 +291,7 @@ class EncryptedStore(KeyValueStore):
                 continue
             batch.delete(name)
             new_name = new.head + current.name(entry[0])
-            batch.put(new_name, current.seal(_pack(*entry), new_name))
+            batch.put(new_name, current.seal(self._pack(*entry), new_name))
         batch.put(new.fence, current.seal(first, new.fence))
         self._store.write_batch(batch)
         self._pages.replace(at, new)
@@ -277,7 +323,3 @@ class EncryptedSnapshot(Snapshot):
     @override
     def release(self) -> None:
         self._snapshot.release()
-
-
-def _pack(key: bytes, value: bytes) -> bytes:
-    return len(key).to_bytes(_LENGTH_BYTES, "big") + key + value

@@ -14,7 +14,7 @@ from typing import Final, override
 
 from dataplane.storage.encrypted import EncryptedStore
 from dataplane.storage.engine import RocksStore, prefix_end
-from dataplane.storage.ports import Ciphers, KeyValueStore, Snapshot
+from dataplane.storage.ports import Cipher, Ciphers, KeyValueStore, Snapshot
 
 _OWN: Final = b"\xff"
 """Keys of the state begin with letters; what this module notes comes behind them."""
@@ -195,7 +195,12 @@ class TurningSnapshot(Snapshot):
             self._store.released()
 
 
-def open_sealed(plain_path: Path, sealed_path: Path, ciphers: Ciphers) -> KeyValueStore:
+def open_sealed(
+    plain_path: Path,
+    sealed_path: Path,
+    ciphers: Ciphers,
+    classes: Mapping[bytes, Cipher] | None = None,
+) -> KeyValueStore:
     """Open the encrypted store of a node; one that is plain, or was turning, goes on turning.
 
     Raises:
@@ -204,7 +209,7 @@ def open_sealed(plain_path: Path, sealed_path: Path, ciphers: Ciphers) -> KeyVal
         UnknownKeyError: It is sealed under a key that `ciphers` does not hold.
         CorruptionError: It is damaged beyond what can be told apart.
     """
-    sealed = EncryptedStore(RocksStore(sealed_path), ciphers)
+    sealed = EncryptedStore(RocksStore(sealed_path), ciphers, classes)
     if not plain_path.exists():
         return sealed
     if sealed.get(_DONE) is not None:

@@ -85,6 +85,21 @@ class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     changes: tuple[EpochChange, ...] = ()
 
 
+class TombstoneProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """That an erasure is in the state that the certificate is of: what was erased, and where.
+
+    It shows what the cluster agreed on. That no copy of a destroyed key exists, nothing can show.
+    """
+
+    version: int
+    cluster_id: str
+    epoch: int
+    number: int
+    tombstone: RowProof
+    certificate: Certificate
+    changes: tuple[EpochChange, ...] = ()
+
+
 def _payload(kind: bytes, cluster_id: bytes, numbers: tuple[int, ...], body: bytes) -> bytes:
     head = b"AEROL1|" + kind + b"|" + cluster_id
     return blake3(head + b"".join(number.to_bytes(8, "big") for number in numbers) + body).digest()

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import httpx
 import msgspec
+import pytest
 
-from dataplane.client import Client
+from dataplane.client import ApiError, Client
+from dataplane.client.__main__ import main as client_main
+from dataplane.client.anchors import dump_anchor
 from dataplane.client.keys import new_api_key
 from dataplane.client.local import LocalCluster
 from dataplane.client.spec import dump_spec, load_spec
+from dataplane.client.tombstones import tombstone_of, verify_tombstone
 from dataplane.consensus.config import Limits
 from dataplane.storage.engine import RocksStore
 from tests.dataplane.storage.ciphers import found_in
@@ -191,3 +195,50 @@ def test_flipped_bits_and_swapped_rows_are_found_and_repaired_from_the_peers(mak
     assert {local(cluster, 1, f"d{n}")["text"] for n in range(CHECKPOINT)} == {"sound" * 60}
     with Client([cluster.urls[1]], cluster.api_key, follow=False) as client:
         client.put("things", "after", {"n": 1})
+
+
+def test_a_dropped_collection_is_shredded_with_a_certificate(make_cluster, tmp_path):
+    cluster = make_cluster(4, algorithm="aes-256-gcm")
+    headers = headers_of(cluster)
+    base = f"{cluster.urls[0]}/api/v1"
+    with Client(cluster.urls, cluster.api_key) as client:
+        client.collection_put("patients", {"shreddable": True})
+        client.put("patients", "p1", {"name": "pangolin"})
+        rings = [data_of(cluster, index) / "keyring.json" for index in range(4)]
+        wait_for(
+            lambda: all(b'"prefix"' in ring.read_bytes() for ring in rings), "keys on all nodes"
+        )
+        cluster.kill(3)
+        cluster.start(3)
+        wait_ready(cluster, 3)
+        assert client.get("patients", "p1")["name"] == "pangolin"
+        client.collection_drop("patients")
+        client.put("things", "after", {})
+    found = httpx.get(f"{base}/tombstones", headers=headers).json()["results"]
+    assert [(row["kind"], row["name"], row["documents"]) for row in found] == [
+        ("collection", "patients", 1)
+    ]
+    wait_for(
+        lambda: not any(b'"prefix"' in ring.read_bytes() for ring in rings), "no keys are left"
+    )
+    proof, anchor = tmp_path / "tombstone.json", tmp_path / "anchor.json"
+    anchor.write_bytes(dump_anchor(cluster.anchor))
+    answer = httpx.get(f"{base}/tombstones/{found[0]['number']}", headers=headers)
+    proof.write_bytes(answer.content)
+    command = ["verify-tombstone", str(proof), "--anchor", str(anchor)]
+    assert client_main(command) == 0
+    proof.write_bytes(answer.content.replace(b'"number":', b'"number":1'))
+    assert client_main(command) == 1
+    assert httpx.get(f"{base}/tombstones/999", headers=headers).status_code == 404
+    erase = {"subject": "file kek.key"}
+    ordered = httpx.post(f"{base}/tombstones", json=erase, headers=headers)
+    assert ordered.status_code == 201
+    answer = httpx.get(f"{base}/tombstones/{ordered.json()['number']}", headers=headers)
+    assert verify_tombstone(tombstone_of(answer.content), cluster.anchor).kind == "cluster"
+
+
+def test_a_plain_node_makes_no_collection_that_could_not_be_shredded(make_cluster):
+    cluster = make_cluster(1)
+    client = Client(cluster.urls, cluster.api_key)
+    with client, pytest.raises(ApiError, match="keeps no keys"):
+        client.collection_put("patients", {"shreddable": True})

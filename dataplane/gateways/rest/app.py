@@ -26,6 +26,7 @@ from dataplane.gateways.rest import (
     rejections,
     restores,
     subjects,
+    tombstones,
     transactions,
 )
 from dataplane.gateways.rest.audit import recorded
@@ -60,6 +61,10 @@ PLAIN: dict[tuple[str, ...], dict[str, tuple[str, Plain]]] = {
     },
     ("subjects", "export"): {"POST": ("query", subjects.subject_export)},
     ("subjects", "erase"): {"POST": ("delete", subjects.subject_erase)},
+    ("tombstones",): {
+        "GET": ("", tombstones.tombstones_list),
+        "POST": ("", tombstones.cluster_erase),
+    },
     ("evidence",): {"GET": ("", evidence.evidence_list)},
     ("gateways",): {"GET": ("", gateways.gateways_list)},
     ("changes",): {"GET": ("read", recorded("changes.read", changes.changes))},
@@ -102,6 +107,7 @@ NAMED: dict[tuple[str, ...], dict[str, tuple[str, Named]]] = {
     ("collections", "*", "query"): {"POST": ("query", queries.query)},
     ("collections", "*", "aggregate"): {"POST": ("query", queries.aggregate)},
     ("erasures", "*"): {"GET": ("", subjects.erasure_show)},
+    ("tombstones", "*"): {"GET": ("", tombstones.tombstone_read)},
     ("keys", "*"): {"PUT": ("", cluster.key_put), "DELETE": ("", cluster.key_revoke)},
 }
 

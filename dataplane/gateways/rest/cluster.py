@@ -15,7 +15,7 @@ from dataplane.documents.commands import (
     decode_result,
     encode_op,
 )
-from dataplane.documents.conflicts import POLICY_OPTION
+from dataplane.documents.conflicts import POLICY_OPTION, SHREDDABLE_OPTION
 from dataplane.documents.settings import SCHEMA_OPTION, TTL_OPTION, VALIDATION_OPTION, settings_of
 from dataplane.documents.subjects import SUBJECT_OPTION
 from dataplane.documents.values import check_collection_name, pack_document
@@ -30,7 +30,7 @@ from dataplane.gateways.services import cluster, schemas
 from dataplane.gateways.services.queries import catch_up
 
 COLLECTION_OPTIONS = frozenset(
-    {POLICY_OPTION, SCHEMA_OPTION, SUBJECT_OPTION, TTL_OPTION, VALIDATION_OPTION}
+    {POLICY_OPTION, SHREDDABLE_OPTION, SCHEMA_OPTION, SUBJECT_OPTION, TTL_OPTION, VALIDATION_OPTION}
 )
 
 
@@ -85,6 +85,8 @@ async def collection_put(context: Context, request: Request, caller: Caller, nam
     unknown = sorted(set(options) - COLLECTION_OPTIONS)
     if unknown:
         raise Problem("invalid", f"this version of the node has no option {unknown[0]}")
+    if options.get(SHREDDABLE_OPTION) is True and not context.encryption.describe()["enabled"]:
+        raise Problem("invalid", "this node keeps no keys: what it stores cannot be shredded")
     packed = pack_document(options)
     schema = settings_of(packed).schema
     if request.query.get("dry_run") == "true":

@@ -171,6 +171,27 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     (
         "get",
+        "/api/v1/tombstones",
+        "What was erased by destroying its key",
+        (200,),
+        ("unauthenticated", "forbidden"),
+    ),
+    (
+        "post",
+        "/api/v1/tombstones",
+        "Order the erasure of the cluster (body: subject, the key to be destroyed)",
+        (201,),
+        ("unauthenticated", "forbidden", "invalid", "no_quorum"),
+    ),
+    (
+        "get",
+        "/api/v1/tombstones/{number}",
+        "The certificate of an erasure, which proves itself",
+        (200,),
+        ("unauthenticated", "forbidden", "not_found", "no_quorum"),
+    ),
+    (
+        "get",
         "/api/v1/gateways",
         "Where clients reach the members, with any valid key (query: epoch)",
         (200,),

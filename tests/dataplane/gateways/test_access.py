@@ -229,7 +229,7 @@ def test_the_description_has_every_route_and_only_them(node):
         for path, methods in httpx.get(f"{node.urls[0]}/openapi.json").json()["paths"].items()
         for method in methods
     }
-    tail = {"collections": "{c}", "erasures": "{id}", "keys": "{id}"}
+    tail = {"collections": "{c}", "erasures": "{id}", "keys": "{id}", "tombstones": "{number}"}
     routes = {(m, "/api/v1/" + "/".join(p)) for p, ms in PLAIN.items() for m in ms}
     for parts, methods in NAMED.items():
         path = "/".join((parts[0], tail[parts[0]], *parts[2:]))

@@ -91,3 +91,21 @@ def test_numbers_are_never_used_again(path: Path) -> None:
         assert ring.add("aes-256-gcm", 0) == expected
         ring.destroy_old()
         ring = Keyring(path, CLUSTER_KEY, owner="c/0")
+
+
+def test_a_class_has_a_key_of_its_own_until_it_is_settled_away(path: Path) -> None:
+    ring = made(path)
+    assert ring.keep_classes([b"Dab", b"Dcd"], 5) == [b"Dab", b"Dcd"]
+    sealed = ring.classes[b"Dab"].seal(b"body", b"key")
+    assert ring.classes[b"Dcd"].open(sealed, b"key") is None
+    assert ring.ciphers(ROWS).current.open(sealed, b"key") is None
+    ring.add("chacha20-poly1305", 6)
+    ring.destroy_old()
+    again = Keyring(path, CLUSTER_KEY, owner="c/0")
+    assert again.classes[b"Dab"].open(sealed, b"key") == b"body"
+    wrapped = msgspec.json.decode(path.read_bytes())["classes"][0]["wrapped"].encode()
+    assert again.keep_classes([b"Dcd", b"Def"], 7) == [b"Def"]
+    assert set(again.classes) == {b"Dcd", b"Def"}
+    assert wrapped not in path.read_bytes()
+    again.keep_classes([b"Dcd", b"Dab"], 8)
+    assert again.classes[b"Dab"].open(sealed, b"key") is None, "a new key for an old name"

@@ -276,3 +276,36 @@ def test_a_scan_shows_its_own_moment_while_pages_divide(store: EncryptedStore) -
     assert moment.get(keys[7]) == b"old"
     assert moment.get(b"k00001") is None
     moment.release()
+
+
+def test_values_of_a_class_are_gone_with_its_key_and_keys_are_still_listed(
+    tmp_path: Path, ring: Ring
+) -> None:
+    classes = {b"D\0\0\0\1": Ring(seed=7).current}
+    store = EncryptedStore(RocksStore(tmp_path), ring, classes)
+    rows = {b"D\0\0\0\1p%d" % n: b"body %d" % n for n in range(200)}
+    others = {b"D\0\0\0\2p%d" % n: b"body %d" % n for n in range(200)}
+    store.write({**rows, **others})
+    assert dict(store.iterate(b"D")) == {**rows, **others}
+    ring.add()
+    while store.reseal(1):
+        pass
+    assert dict(store.iterate(b"D")) == {**rows, **others}
+    classes.clear()
+    assert dict(store.iterate(b"D")) == {**dict.fromkeys(rows, b""), **others}
+    assert store.damaged_count == 0
+    store.close()
+
+
+def test_rows_that_were_there_before_their_class_are_taken_into_it(
+    store: EncryptedStore, tmp_path: Path
+) -> None:
+    classes = {}
+    store._classes = classes
+    rows = {b"D\0\0\0\1p%d" % n: b"body %d" % n for n in range(100)}
+    store.write({**rows, b"D\0\0\0\2x": b"other"})
+    classes[b"D\0\0\0\1"] = Ring(seed=7).current
+    store.rewrite(b"D\0\0\0\1")
+    assert dict(store.iterate(b"D")) == {**rows, b"D\0\0\0\2x": b"other"}
+    classes.clear()
+    assert {*dict(store.iterate(b"D")).values()} == {b"", b"other"}
