@@ -172,6 +172,18 @@ class ScaleView(APIView):
         return _accepted(*services.cluster_scale(access, cluster, **data))
 
 
+class RotateView(APIView):
+    """Changing the encryption keys."""
+
+    @extend_schema(request=inputs.RotateInput, responses={202: OBJECT})
+    def post(self, request: Request, slug: str, cluster_id: UUID) -> Response:
+        """Change the data key of every node; a plain cluster turns encrypted."""
+        access = require(request, "clusters:write")
+        cluster = cluster_get(cluster_id)
+        data = _valid(inputs.RotateInput, request)
+        return _accepted(*services.cluster_rotate_keys(access, cluster, **data))
+
+
 class ReplaceView(APIView):
     """Replacing a node."""
 

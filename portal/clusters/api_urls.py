@@ -15,6 +15,7 @@ urlpatterns = [
     path(ONE, api.ClusterView.as_view(), name="api-cluster"),
     path(f"{ONE}/estimate", api.ClusterEstimateView.as_view(), name="api-cluster-estimate"),
     path(f"{ONE}/restart", api.RestartView.as_view(), name="api-cluster-restart"),
+    path(f"{ONE}/rotate-keys", api.RotateView.as_view(), name="api-cluster-rotate-keys"),
     path(f"{ONE}/scale", api.ScaleView.as_view(), name="api-cluster-scale"),
     path(f"{ONE}/undelete", api.RestoreView.as_view(), name="api-cluster-undelete"),
     path(f"{ONE}/nodes", api.NodesView.as_view(), name="api-nodes"),

@@ -7,6 +7,7 @@ from django import forms
 
 from dataplane.client.keys import SCOPES
 from portal.clusters.constants import NAME_LENGTH_MAX
+from portal.clusters.keeping import ALGORITHM_DEFAULT, ALGORITHMS, PLAIN
 from portal.clusters.keys import DEFAULT_SCOPES
 from portal.clusters.keys import NAME_LENGTH_MAX as KEY_NAME_LENGTH_MAX
 from portal.core import clock
@@ -40,6 +41,13 @@ class ClusterForm(forms.Form):
         widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
         help_text="Admins may break its nodes on purpose, to watch what the others do about it.",
     )
+    encryption = forms.ChoiceField(
+        choices=[*((name, name.upper()) for name in ALGORITHMS), (PLAIN, "None")],
+        initial=ALGORITHM_DEFAULT,
+        required=False,
+        label="Encryption of what the nodes store",
+        help_text="Nothing on their disks can be read without the cluster's key.",
+    )
     form_token = forms.CharField(max_length=64, required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: object, **kwargs: object) -> None:
@@ -53,6 +61,10 @@ class ClusterForm(forms.Form):
         self.fields["nodes"] = forms.TypedChoiceField(
             coerce=int, choices=[(count, str(count)) for count in counts]
         )
+
+    def clean_encryption(self) -> str:
+        """Return the algorithm; whoever says nothing gets an encrypted cluster."""
+        return self.cleaned_data["encryption"] or ALGORITHM_DEFAULT
 
 
 class KeyForm(forms.Form):

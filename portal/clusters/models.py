@@ -58,6 +58,9 @@ class Cluster(models.Model):
     data_plane_id = models.CharField(max_length=32, unique=True)
     admin_key = models.BinaryField(default=b"")
     authority = models.BinaryField(default=b"")
+    encryption = models.CharField(max_length=24, default="", blank=True)  # empty: nodes do not
+    wrapped_key = models.BinaryField(default=b"")  # as the keeper of keys wrapped it
+    erasure = models.JSONField(default=dict)  # a quorum's certificate, and when its key went
     # The seed whose signature changes the members; empty in clusters made before there was one.
     control_seed = models.BinaryField(default=b"")
     # The key that signs tokens of members, and the id under which the cluster knows it.
@@ -298,15 +301,13 @@ class OperationKind(models.TextChoices):
     RESTART_NODE = "restart_node", "Restart node"
     SCALE = "scale", "Change size"
     REPLACE_NODE = "replace_node", "Replace node"
+    ROTATE_KEYS = "rotate_keys", "Change encryption keys"
     RESTORE_BACKUP = "restore_backup", "Restore backup"
     BREAK = "break", "Break nodes on purpose"
     MEND = "mend", "Mend broken nodes"
 
 
-# The cluster serves while these are at work, and also when they stop.
-CHANGING_KINDS = (OperationKind.SCALE, OperationKind.REPLACE_NODE)
 BREAKING_KINDS = (OperationKind.BREAK, OperationKind.MEND)
-SERVING_KINDS = (OperationKind.RESTART_NODE, *CHANGING_KINDS, *BREAKING_KINDS)
 
 
 class Operation(models.Model):

@@ -6,7 +6,13 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from dataplane.client.provisioning import Authority, NodeMaterial
-from dataplane.client.spec import GenesisSpec, MemberSpec
+from dataplane.client.spec import (
+    Algorithm,
+    FileKeySpec,
+    GenesisSpec,
+    MemberSpec,
+    TransitKeySpec,
+)
 
 
 class DriverError(Exception):
@@ -22,6 +28,15 @@ class Address:
     http_port: int
     # 0: the node was placed before nodes spoke gRPC.
     grpc_port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Encryption:
+    """How a node encrypts what it stores; the wrapped key is no secret."""
+
+    algorithm: Algorithm
+    provider: FileKeySpec | TransitKeySpec
+    wrapped_key: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +62,7 @@ class Blueprint:
     usage_url: str
     usage_token: str = field(repr=False)
     grpc_port: int | None = None
+    encryption: Encryption | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ def cluster_json(cluster: Cluster) -> dict[str, Any]:
         "status": cluster.status,
         "profile": cluster.profile,
         "sandbox": cluster.is_sandbox,
+        "encryption": cluster.encryption or "none",
         "desired": {"nodes": cluster.desired_nodes},
         "epoch": cluster.epoch,
         "observed": {

@@ -5,6 +5,7 @@ from rest_framework import serializers
 from dataplane.client.keys import SCOPES
 from dataplane.client.tokens import LIFETIME_S
 from portal.clusters.constants import NAME_LENGTH_MAX
+from portal.clusters.keeping import ALGORITHM_DEFAULT, ALGORITHMS, PLAIN
 from portal.clusters.keys import COLLECTIONS_COUNT_MAX, DEFAULT_SCOPES
 from portal.clusters.keys import NAME_LENGTH_MAX as KEY_NAME_LENGTH_MAX
 from portal.clusters.tokens import LIFETIME_S_MAX, LIFETIME_S_MIN
@@ -37,6 +38,15 @@ class ClusterInput(StrictSerializer):
     region = serializers.CharField(max_length=32)
     nodes = serializers.IntegerField(min_value=1, max_value=NODES_MAX)
     sandbox = serializers.BooleanField(default=False)
+    encryption = serializers.ChoiceField(
+        choices=[*ALGORITHMS, PLAIN], default=ALGORITHM_DEFAULT, help_text="Of what nodes store."
+    )
+
+
+class RotateInput(StrictSerializer):
+    """Which algorithm to go on with; the same when none is named."""
+
+    algorithm = serializers.ChoiceField(choices=ALGORITHMS, required=False)
 
 
 class ClusterPatch(StrictSerializer):

@@ -17,6 +17,7 @@ from portal.clusters.constants import (
     DOUBLE_SUBMIT_WINDOW,
     NAME_LENGTH_MAX,
 )
+from portal.clusters.encryption import cluster_rotate_keys
 from portal.clusters.errors import (
     NameNotConfirmed,
     NameTaken,
@@ -26,6 +27,7 @@ from portal.clusters.errors import (
     UnableToChangeCluster,
     UnableToRetry,
 )
+from portal.clusters.keeping import ALGORITHM_DEFAULT, algorithm_checked
 from portal.clusters.keys import key_create, key_revoke
 from portal.clusters.models import (
     FINAL,
@@ -65,6 +67,7 @@ __all__ = [
     "cluster_replace_node",
     "cluster_restart_node",
     "cluster_restore",
+    "cluster_rotate_keys",
     "cluster_scale",
     "clusters_purge_due",
     "key_create",
@@ -86,6 +89,7 @@ def cluster_create(
     region: str,
     nodes: int,
     sandbox: bool = False,
+    encryption: str = ALGORITHM_DEFAULT,
     form_token: str = "",
 ) -> tuple[Cluster, Operation]:
     """Write down that a cluster is wanted, and have it made.
@@ -100,6 +104,7 @@ def cluster_create(
         PlanByContract: the plan cannot be had by oneself.
     """
     name, slug = _checked_name(name)
+    algorithm = algorithm_checked(encryption)
     region_get(region)
     price = estimate(plan, nodes)
     if not price.plan.is_self_service:
@@ -112,7 +117,8 @@ def cluster_create(
         profile = Profile.DEVELOPMENT if sandbox else settings.CLUSTER_PROFILE
         cluster = _insert(access, name, slug=slug, region=region, price=price)
         cluster.profile, cluster.is_sandbox = profile, sandbox
-        cluster.save(update_fields=["profile", "is_sandbox"])
+        cluster.encryption = algorithm
+        cluster.save(update_fields=["profile", "is_sandbox", "encryption"])
         operation = operation_insert(
             access, cluster, OperationKind.CREATE, {"form_token": form_token}
         )

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from uuid import UUID
 
+import msgspec
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -16,6 +17,7 @@ from portal.clusters import services
 from portal.clusters.auditing.views import compliance_context
 from portal.clusters.connections import node_urls
 from portal.clusters.forms import ClusterForm, KeyForm
+from portal.clusters.keeping import ALGORITHMS, provider_reference
 from portal.clusters.models import Cluster, Operation
 from portal.clusters.pages import (
     card_of,
@@ -38,7 +40,7 @@ from portal.clusters.selectors import (
 )
 from portal.clusters.snippets import snippets
 from portal.core import clock
-from portal.core.errors import Invalid, PortalError
+from portal.core.errors import Invalid, NotFound, PortalError
 from portal.plans.selectors import fault_budget, plan_list
 
 OPERATIONS_SHOWN_MAX = 50
@@ -226,6 +228,10 @@ def settings_page(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpResp
     cluster = cluster_get(cluster_id)
     context = cluster_context(cluster, access, clock.now(), tab="settings")
     context |= compliance_context(cluster, access)
+    context |= {
+        "algorithms": ALGORITHMS,
+        "key_reference": provider_reference(cluster) if cluster.wrapped_key else "",
+    }
     return render(request, "clusters/settings.html", context)
 
 
@@ -268,6 +274,32 @@ def scale_page(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpRespons
             return redirect("clusters:cluster", slug, cluster_id)
         return redirect("clusters:operation", slug, operation.pk)
     return render(request, "clusters/scale.html", {**context, "choice": choice})
+
+
+@require_POST
+def rotate_view(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpResponse:
+    """Change the encryption keys of the nodes."""
+    access = require(request, "clusters:write")
+    cluster = cluster_get(cluster_id)
+    try:
+        algorithm = request.POST.get("algorithm", "")
+        _, operation = services.cluster_rotate_keys(access, cluster, algorithm=algorithm)
+    except PortalError as error:
+        messages.error(request, error.detail)
+        return redirect("clusters:settings", slug, cluster_id)
+    return redirect("clusters:operation", slug, operation.pk)
+
+
+@require_GET
+def erasure_view(request: HttpRequest, slug: str, operation_id: UUID) -> HttpResponse:
+    """The certificate of a deletion, as `verify-tombstone` reads it; also when all is gone."""
+    require(request, "operations:read")
+    erasure = operation_get(operation_id).cluster.erasure
+    if "tombstone" not in erasure:
+        raise NotFound("There is no certificate: no quorum signed one.")
+    body = msgspec.json.format(msgspec.json.encode(erasure["tombstone"]), indent=2)
+    headers = {"Content-Disposition": 'attachment; filename="tombstone.json"'}
+    return HttpResponse(body, content_type="application/json", headers=headers)
 
 
 @require_POST

@@ -7,10 +7,11 @@ import httpx
 from django.db import transaction
 
 from dataplane.client.client import Client
-from dataplane.client.errors import ApiError, ClientError
+from dataplane.client.errors import ApiError, ClientError, KeyProviderError
 from dataplane.client.quorum import quorum_size
 from portal.clusters.connections import admin_client, admin_key
 from portal.clusters.constants import PROBE_COLLECTION
+from portal.clusters.keeping import cluster_key_ensure
 from portal.clusters.models import ClusterStatus, Node
 from portal.clusters.operations.observation import cluster_observe, nodes_observe
 from portal.clusters.operations.specs import blueprint_of, genesis_make, material_make
@@ -45,6 +46,10 @@ def allocate(context: Context) -> Outcome:
 def material(context: Context) -> Outcome:
     """Make keys once, and fix what every node begins with."""
     material_make(context.cluster)
+    try:
+        cluster_key_ensure(context.cluster)
+    except KeyProviderError as error:
+        return Waiting(f"the keeper of the keys ({error_words(error)})")
     genesis_make(context.cluster)
     return None
 

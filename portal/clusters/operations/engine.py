@@ -25,8 +25,8 @@ from portal.clusters.constants import POLL_INTERVAL_S, TURN
 from portal.clusters.errors import StepFailed
 from portal.clusters.models import (
     ACTIVE,
+    BREAKING_KINDS,
     FINAL,
-    SERVING_KINDS,
     Cluster,
     ClusterStatus,
     Operation,
@@ -43,6 +43,15 @@ from portal.clusters.provisioners.process import driver as default_driver
 from portal.core import clock
 
 logger = logging.getLogger(__name__)
+
+# The cluster serves while these are at work, and also when they stop.
+SERVING_KINDS = (
+    OperationKind.RESTART_NODE,
+    OperationKind.SCALE,
+    OperationKind.REPLACE_NODE,
+    OperationKind.ROTATE_KEYS,
+    *BREAKING_KINDS,
+)
 
 _LOCK_MASK = (1 << 63) - 1
 _ending = Event()

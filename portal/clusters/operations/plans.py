@@ -4,10 +4,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from portal.clusters.models import OperationKind
-from portal.clusters.operations import breaking, changing, creation, lifecycle
+from portal.clusters.operations import breaking, changing, creation, encrypting, lifecycle
 from portal.clusters.operations.types import Step
 
 _LOGS = "Read the logs of the nodes on the Overview tab, then retry or cancel."
+_KEYS = "See that the keeper of the keys runs and that its token is valid, then retry."
 _START = Step("start", "Start the nodes", 60, creation.start, _LOGS)
 _QUORUM = Step("quorum", "Wait for a quorum, seen from outside", 90, creation.quorum, _LOGS)
 _PROBE = Step("probe", "Write to the cluster and read it back", 60, creation.probe, _LOGS)
@@ -49,6 +50,7 @@ STEPS: dict[OperationKind, tuple[Step, ...]] = {
         _OPEN,
     ),
     OperationKind.DELETE: (
+        Step("certify", "Have a quorum sign what is deleted", 60, encrypting.certify),
         Step("stop", "Stop the nodes", 90, lifecycle.stop_nodes),
         Step("recycle", "Move to the recycle bin", 30, lifecycle.recycle),
     ),
@@ -62,6 +64,7 @@ STEPS: dict[OperationKind, tuple[Step, ...]] = {
     OperationKind.PURGE: (
         Step("stop", "Stop the nodes", 90, lifecycle.stop_nodes),
         Step("remove", "Delete the data of every node", 120, lifecycle.remove_nodes),
+        Step("shred", "Destroy the key of what was stored", 60, encrypting.shred, _KEYS),
         Step("close", "Close the books", 30, lifecycle.close),
     ),
     OperationKind.RESTART_NODE: (
@@ -71,6 +74,14 @@ STEPS: dict[OperationKind, tuple[Step, ...]] = {
     ),
     OperationKind.SCALE: _CHANGE,
     OperationKind.REPLACE_NODE: _CHANGE,
+    OperationKind.ROTATE_KEYS: (
+        Step(
+            "prepare", "Say in every specification where the key is", 60, encrypting.prepare, _KEYS
+        ),
+        Step(
+            "rotate", "Change the keys of one node after the other", 7_200, encrypting.rotate, _LOGS
+        ),
+    ),
     OperationKind.BREAK: (
         Step("prepare", "Store something that every node has", 60, breaking.prepare),
         Step("break", "Break the chosen nodes", 60, breaking.break_nodes, _LOGS),
@@ -82,6 +93,7 @@ STEPS: dict[OperationKind, tuple[Step, ...]] = {
 UNDO: dict[OperationKind, tuple[Step, ...]] = {
     OperationKind.CREATE: (
         Step("undo_remove", "Remove what was made", 120, lifecycle.remove_nodes),
+        Step("undo_shred", "Destroy the key that was made", 60, encrypting.shred, _KEYS),
         Step("undo_close", "Close the books", 30, lifecycle.close),
     ),
     OperationKind.DELETE: (
@@ -101,6 +113,9 @@ UNDO: dict[OperationKind, tuple[Step, ...]] = {
     ),
     OperationKind.SCALE: _UNDO_CHANGE,
     OperationKind.REPLACE_NODE: _UNDO_CHANGE,
+    OperationKind.ROTATE_KEYS: (
+        Step("undo_settle", "Leave each node with the key it has", 30, changing.settle),
+    ),
     OperationKind.BREAK: tuple(replace(step, name=f"undo_{step.name}") for step in _MEND),
     OperationKind.MEND: (
         Step("undo_mend", "Start the broken nodes as they were", 90, breaking.mend, _LOGS),

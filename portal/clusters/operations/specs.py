@@ -19,10 +19,11 @@ from dataplane.client.provisioning import (
     create_authority,
     create_node_material,
 )
-from dataplane.client.spec import GenesisSpec, KeySpec, MemberSpec
+from dataplane.client.spec import Algorithm, GenesisSpec, KeySpec, MemberSpec
 from portal.clusters.connections import admin_key
+from portal.clusters.keeping import provider_spec
 from portal.clusters.models import Cluster, Node, Profile
-from portal.clusters.ports import Blueprint
+from portal.clusters.ports import Blueprint, Encryption
 from portal.core import clock
 from portal.core.crypto import seal, unseal
 from portal.core.tenancy import current_schema
@@ -94,7 +95,15 @@ def blueprint_of(cluster: Cluster, node: Node) -> Blueprint:
         usage_url=f"{_internal_url()}/internal/usage",
         usage_token=unseal(bytes(cluster.usage_token)).decode(),
         grpc_port=node.grpc_port or None,
+        encryption=_encryption(cluster),
     )
+
+
+def _encryption(cluster: Cluster) -> Encryption | None:
+    if not cluster.wrapped_key:
+        return None
+    algorithm = msgspec.convert(cluster.encryption, Algorithm)
+    return Encryption(algorithm, provider_spec(cluster), bytes(cluster.wrapped_key))
 
 
 def control_seed(cluster: Cluster) -> bytes:

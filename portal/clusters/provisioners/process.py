@@ -15,10 +15,10 @@ from zlib import crc32
 from django.conf import settings
 
 from dataplane.client.errors import SpecError
-from dataplane.client.provisioning import write_node_files
-from dataplane.client.spec import NodeSpec, TlsSpec, UsageSpec, load_spec
+from dataplane.client.provisioning import write_node_files, write_private
+from dataplane.client.spec import EncryptionSpec, NodeSpec, TlsSpec, UsageSpec, load_spec
 from portal.clusters.constants import LOG_BYTES_MAX
-from portal.clusters.ports import Address, Blueprint, Driver, DriverError, Placed
+from portal.clusters.ports import Address, Blueprint, Driver, DriverError, Encryption, Placed
 from portal.core.supervision import SupervisorClient, SupervisorError
 
 HOST: Final = "127.0.0.1"
@@ -77,6 +77,7 @@ class ProcessDriver(Driver):
             usage=UsageSpec(blueprint.usage_url, str(token_file)),
             profile=blueprint.profile,
             grpc_port=blueprint.grpc_port,
+            encryption=_encryption(home, blueprint.encryption),
         )
         write_node_files(home, spec, blueprint.authority, blueprint.material)
 
@@ -201,6 +202,15 @@ class ProcessDriver(Driver):
             draft = path.with_suffix(".tmp")
             draft.write_text(json.dumps(taken))
             draft.replace(path)
+
+
+def _encryption(home: Path, encryption: Encryption | None) -> EncryptionSpec | None:
+    """Write the wrapped key beside the specification, and return what that says of it."""
+    if encryption is None:
+        return None
+    path = home / "cluster.key"
+    write_private(path, encryption.wrapped_key)
+    return EncryptionSpec(str(path), encryption.provider, encryption.algorithm)
 
 
 def _unit(cluster: str, index: int) -> str:

@@ -9,7 +9,7 @@ import django_stubs_ext
 from django.urls import reverse_lazy
 from django.utils.csp import CSP
 
-from portal.config.env import env_int
+from portal.config.env import env_int, env_text
 
 # Lets models say `UUIDField[UUID, UUID]`, which the checker needs and Django does not know.
 django_stubs_ext.monkeypatch()
@@ -253,6 +253,13 @@ CELERY_TASK_DEFAULT_QUEUE = "aerolith"
 
 # What clusters are for unless they are made as sandboxes: nodes of production cannot be broken.
 CLUSTER_PROFILE = "development"
+
+# Where the keys of clusters are kept: the transit engine of an OpenBao or Vault server, or, without
+# one, a file of each cluster below `keys/` of the installation.
+KEY_SERVER_URL = env_text("KEY_SERVER_URL", default="")
+KEY_SERVER_TOKEN_FILE = env_text("KEY_SERVER_TOKEN_FILE", default="")
+KEY_SERVER_MOUNT = env_text("KEY_SERVER_MOUNT", default="transit")
+KEY_SERVER_CA_FILE = env_text("KEY_SERVER_CA_FILE", default="")
 
 # A length of the windows in which nodes count usage; cut to whole hours by design.
 USAGE_WINDOW_MS = 60_000
