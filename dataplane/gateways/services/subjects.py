@@ -1,6 +1,6 @@
 """What is stored of a person, over all collections: to be handed out, or to be removed."""
 
-from collections.abc import Iterator
+import asyncio
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -32,14 +32,20 @@ from dataplane.query import parse_query, query_steps
 
 PAGE: Final = 200
 STEPS_PER_CALL: Final = 20
-CONFLICTS_EXAMINED_MAX: Final = 10_000
+SLICE: Final = STEP_IDS_MAX
+"""Kept conflicts that are looked at in one turn of the event loop, or removed in one step."""
+_KEPT: Final = "~"
+"""Begins the place of an export among kept conflicts; no cursor of a query begins so."""
 _SIDES: Final = ("mine", "theirs", "base")
+
+
+type What = tuple[str, str, Subject]
+"""A collection, its field that names persons, and the person."""
 
 
 class Part(NamedTuple):
     """Some documents of one collection, and the cursor of the rest."""
 
-    collection: str
     documents: list[dict[str, Any]]
     next: str | None
 
@@ -80,38 +86,52 @@ async def export(context: Context, caller: Caller, subject: Subject, after: str 
         await reach(context, 0, "strong")
         at = names.index(collection) if after else 0
         name, field = places[at]
-        part = await _page(context, name, field, subject, cursor or None)
-        found = [{"collection": name, "document": document} for document in part.documents]
-        following = f"{name}/{part.next}" if part.next else None
-        if following is None:
-            kept = [body for _, body in _conflicts(context, name, field, subject)]
-            found += [{"collection": CONFLICTS, "document": document} for document in kept]
-            following = f"{names[at + 1]}/" if at + 1 < len(names) else None
+        place, following = name, None
+        if cursor.startswith(_KEPT):
+            start = cursor.removeprefix(_KEPT) or None
+            part = await _conflicts(context, (name, field, subject), start)
+            place = CONFLICTS
+            if part.next is not None:
+                following = f"{name}/{_KEPT}{part.next}"
+            elif at + 1 < len(names):
+                following = f"{names[at + 1]}/"
+        else:
+            part = await _page(context, (name, field, subject), cursor or None)
+            following = f"{name}/{part.next or _KEPT}"
+        found = [{"collection": place, "document": document} for document in part.documents]
         facts = context.position(context.cluster.executed)
         return Answer(200, {"documents": found, "next": following, "collections": names}, facts)
 
 
-async def _page(  # noqa: PLR0917 - the parts of one question
-    context: Context, collection: str, field: str, subject: Subject, cursor: str | None
-) -> Part:
+async def _page(context: Context, what: What, cursor: str | None) -> Part:
+    collection, field, subject = what
     question = {"filter": {field: subject}, "limit": PAGE, "after": cursor}
     steps = query_steps(context.state.view, parse_query(collection, question))
     page = await context.turns.run(steps)
-    return Part(collection, page.documents, page.next)
+    return Part(page.documents, page.next)
 
 
-def _conflicts(
-    context: Context, collection: str, field: str, subject: Subject
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the kept conflicts of a collection of which a side names the person."""
-    prefix = f"{collection}.".encode()
-    rows = context.state.view.rows(CONFLICTS, start=f"{collection}.")
-    for key, row in islice(rows, CONFLICTS_EXAMINED_MAX):
-        if not key.startswith(prefix):
-            return
-        record = unpack_document(row[HEADER_BYTES:])
-        if any(subject in subjects_at(record.get(side), field) for side in _SIDES):
-            yield key.decode(), record_body(decode_document_row(key.decode(), row))
+async def _conflicts(context: Context, what: What, start: str | None) -> Part:
+    """Return kept conflicts of a collection of which a side names the person."""
+    collection, field, subject = what
+    prefix = f"{collection}."
+    start = start or prefix
+    found: list[dict[str, Any]] = []
+    while True:
+        rows = list(islice(context.state.view.rows(CONFLICTS, start=start), SLICE))
+        for key, row in rows:
+            if not key.startswith(prefix.encode()):
+                return Part(found, None)
+            record = unpack_document(row[HEADER_BYTES:])
+            if any(subject in subjects_at(record.get(side), field) for side in _SIDES):
+                found.append(record_body(decode_document_row(key.decode(), row)))
+        if len(rows) < SLICE:
+            return Part(found, None)
+        # No id holds the character 0: this comes straight after the last.
+        start = rows[-1][0].decode() + "\0"
+        if found:
+            return Part(found, start)
+        await asyncio.sleep(0)
 
 
 async def _ordered(context: Context, op: Op) -> OpResult:
@@ -156,26 +176,19 @@ async def _begin(context: Context, subject: Subject, erasure: str | None) -> byt
     return own
 
 
-async def _erase_collection(
-    context: Context, own: bytes, what: tuple[str, str, Subject], left: int
-) -> int:
+async def _erase_collection(context: Context, own: bytes, what: What, left: int) -> int:
     """Remove what one collection has of a person; return how many steps are left to this call."""
-    name, field, subject = what
-    cursor: str | None = None
-    while left > 0:
-        part = await _page(context, name, field, subject, cursor)
-        ids = tuple(document["_id"] for document in part.documents)
-        if ids:
-            await _ordered(context, EraseStep(own, name, ids))
-            left -= 1
-        cursor = part.next
-        if cursor is None:
-            break
-    kept = islice(_conflicts(context, name, field, subject), STEP_IDS_MAX)
-    conflicts = tuple(conflict for conflict, _ in kept)
-    if conflicts and left > 0:
-        await _ordered(context, EraseStep(own, CONFLICTS, conflicts))
-        left -= 1 if len(conflicts) < STEP_IDS_MAX else left
+    for look, name in ((_page, what[0]), (_conflicts, CONFLICTS)):
+        cursor: str | None = None
+        while left > 0:
+            part = await look(context, what, cursor)
+            ids = tuple(document["_id"] for document in part.documents)
+            if ids:
+                await _ordered(context, EraseStep(own, name, ids))
+                left -= 1
+            cursor = part.next
+            if cursor is None:
+                break
     return left
 
 

@@ -63,6 +63,24 @@ def test_what_is_too_much_for_one_call_goes_on_with_the_next(api, stored, collec
     problem(api.post("/subjects/erase", json=other), 409, "conflict")
 
 
+def test_kept_conflicts_are_handed_out_and_erased_however_many(api, node, stored, collection):
+    ada, kept = f"ada-{collection}", stored[0]
+    body = {"person": {"id": ada}}
+    stale = [
+        {"op": "put", "id": "d0", "document": body, "if_version": 99, "stamp": f"s{number}"}
+        for number in range(520)
+    ]
+    headers = {"Idempotency-Key": collection}
+    answer = api.post(f"/collections/{kept}/bulk", json={"operations": stale}, headers=headers)
+    assert all(done["conflict"] for done in answer.json()["results"])
+    with Client(node.urls, node.api_key) as client:
+        found = [item["collection"] for item in client.subject_export(ada)]
+        assert found.count("_conflicts") == 520
+        assert client.subject_erase(ada)["removed"]["_conflicts"] == 520
+        assert list(client.subject_export(ada)) == []
+        assert list(client.conflicts(kept)) == []
+
+
 def test_only_who_may_write_everywhere_erases(api, make_key, stored):
     headers, _ = make_key("cluster:admin", "documents:write", collections=[stored[0]])
     problem(api.post("/subjects/erase", json={"subject": "x"}, headers=headers), 403, "forbidden")
