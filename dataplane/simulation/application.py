@@ -311,7 +311,7 @@ class Workload:
             case 1:
                 return IndexPut(*place, (("count", -1),), unique=place[1] == "single")
             case 2:
-                return IndexPut("things", "old", (("_updated", 1),), expire_after_s=2)
+                return IndexPut("things", "old", (("_updated", 1), ("count", 1)))
             case 4:
                 return Maintain()
             case 5:
