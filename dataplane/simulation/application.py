@@ -25,7 +25,7 @@ from dataplane.documents.commands import (
 )
 from dataplane.documents.replicated import ReplicatedStore
 from dataplane.documents.state import StateMachine
-from dataplane.documents.tables import DOCUMENT, Batch
+from dataplane.documents.tables import Batch, document_prefix
 from dataplane.documents.types import (
     BatchResult,
     Configuration,
@@ -253,7 +253,10 @@ class Workload:
     @property
     def flippable(self) -> bytes:
         """The prefix of rows that no batch writes unread: damage to others may mend itself."""
-        return DOCUMENT if self._documents else COUNT
+        if not self._documents:
+            return COUNT
+        # Those of "things", which is always made first: a put in "others" reads nothing.
+        return document_prefix(1)
 
     def executor(self, store: MemoryStore) -> Executor:
         """Return the application over what the store holds; an empty one gets its first state."""
