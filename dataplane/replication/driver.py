@@ -118,7 +118,8 @@ class ReplicationDriver:
             refuse=self.notices.reject,
         )
         self.handovers = open_handovers(spec, signer, self._verifier, self._transport)
-        self._passed_over = PassedOver(limits, lambda: self.handovers.chain)
+        self.handovers.resume(self._epochs.current)
+        self._passed_over = PassedOver(limits, self.handovers.following)
         self.reads = Reads(self._read_ports(signer, nonce, state))
         self._sync_thread = ThreadPoolExecutor(1, "log")
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -362,6 +363,8 @@ class ReplicationDriver:
         following = proven or self._executor.configuration
         if proven is None:
             self.handovers.ended(self._epochs.current, following)
+        else:
+            self.handovers.passed(self._epochs.current, proven.epoch)
         self._epochs.enter(following, is_next=proven is None)
         self._held.clear()
         self._barrier = self._urgent_barrier = self._durable = 0
@@ -421,7 +424,7 @@ class ReplicationDriver:
                 self._replica.on_damaged(damaged)
             self._replica.on_tick(now_ms)
             self._submissions.on_tick(now_ms)
-            self.handovers.on_tick(now_ms, self.config.epoch, self._replica.positions)
+            self.handovers.on_tick(now_ms, self._epochs.current, self._replica.positions)
             self._give_up_epoch(now_ms)
             if self.watch.update(now_ms, self._replica.executed):
                 self._submissions.refuse_waiting(self.watch.explain())

@@ -2,8 +2,9 @@
 
 Such a node is in an epoch that is over. As long as its peers hold what it lacks, it comes to the
 epoch's end like any laggard. When they do not, nothing of the epochs that followed can be checked
-with the keys that it knows; but the chain of epochs proves who the members are by now. With those
-it goes on like a node that joins: it copies a state that they certified, which tells the rest.
+with the keys that it knows; but the chain of epochs proves who the members are by now, and f+1
+signatures under a change tell it where no quorum is left to sign. With those members it goes on
+like a node that joins: it copies a state that they certified, which tells the rest.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,11 +25,12 @@ COPYING_FACTOR = 6
 
 
 class PassedOver:
-    """Notices that a node makes no progress in an epoch that is proved to be over."""
+    """Notices that a node makes no progress in an epoch that is known to be over."""
 
-    def __init__(self, limits: Limits, chain: Callable[[], Sequence[EpochChange]]) -> None:
+    def __init__(self, limits: Limits, following: Callable[[int], Sequence[EpochChange]]) -> None:
+        """`following` answers the changes from an epoch on that its members vouch for."""
         self._patience_ms = PATIENCE_STATUSES * limits.status_ms
-        self._chain = chain
+        self._following = following
         self._stood_at = (0, 0)
         self._since_ms: int | None = None
 
@@ -40,8 +42,8 @@ class PassedOver:
         That is the newest of which a certificate is to be had. Of its members only what the chain
         says is known, and what was known before.
         """
-        chain = self._chain()
-        if len(chain) <= current.epoch:
+        chain = self._following(current.epoch)
+        if not chain:
             self._since_ms = None
             return None
         stands_at = (current.epoch, replica.executed)
@@ -52,14 +54,14 @@ class PassedOver:
             return None
         certified = _certified(chain, current, replica.positions)
         begun = [change for change in chain if change.sequence <= certified]
-        if len(begun) <= current.epoch:
+        if not begun:
             return None
         known = {member.id: member for member in current.members}
         members = [
             known.get(one.id) or Member(one.id, "", 0, 0, bytes.fromhex(one.public_key), b"")
             for one in begun[-1].validators
         ]
-        return Configuration(len(begun), begun[-1].sequence, tuple(members))
+        return Configuration(begun[-1].epoch + 1, begun[-1].sequence, tuple(members))
 
 
 def _certified(

@@ -88,9 +88,13 @@ class EpochVote(PeerMessage, frozen=True):
 
 
 class EpochAsk(PeerMessage, frozen=True):
-    """Ask for changes of epoch behind the first `known`."""
+    """Ask for changes of epoch: proven ones behind the first `known`, and those behind `epoch`.
+
+    `epoch` is the one that the asker is in.
+    """
 
     known: int
+    epoch: int
 
 
 class EpochChain(PeerMessage, frozen=True):
@@ -99,8 +103,22 @@ class EpochChain(PeerMessage, frozen=True):
     changes: tuple[EpochChange, ...]
 
 
+class EpochWord(PeerMessage, frozen=True):
+    """Changes of epoch that are not proven, with the signatures there are: at least f+1 of each."""
+
+    changes: tuple[EpochChange, ...]
+
+
 type AnyPeerMessage = (
-    ReadRequest | ReadAnswer | IndexAsk | IndexAnswer | SealVote | EpochVote | EpochAsk | EpochChain
+    ReadRequest
+    | ReadAnswer
+    | IndexAsk
+    | IndexAnswer
+    | SealVote
+    | EpochVote
+    | EpochAsk
+    | EpochChain
+    | EpochWord
 )
 
 _encoder = msgspec.msgpack.Encoder()
@@ -143,8 +161,8 @@ def _is_legal(message: AnyPeerMessage) -> bool:
         case EpochVote():
             return 0 <= message.epoch <= _NUMBER_MAX and 0 < message.sequence <= _NUMBER_MAX
         case EpochAsk():
-            return 0 <= message.known <= _NUMBER_MAX
-        case EpochChain():
+            return _are_numbers(message.known, message.epoch)
+        case EpochChain() | EpochWord():
             return len(message.changes) <= EPOCH_CHANGES_MAX
         case SealVote():
             return 0 < message.sequence <= _NUMBER_MAX and len(message.root) == HASH_BYTES

@@ -19,6 +19,7 @@ from dataplane.replication.peer_messages import (
     EpochAsk,
     EpochChain,
     EpochVote,
+    EpochWord,
     IndexAnswer,
     IndexAsk,
     ReadAnswer,
@@ -227,6 +228,8 @@ class Reads:
                 self._ports.handovers.on_ask(sender, message)
             case EpochChain():
                 return self._ports.handovers.on_chain(message)
+            case EpochWord():
+                return self._ports.handovers.on_word(message)
             case _:
                 self._on_read(sender, message)
         return True

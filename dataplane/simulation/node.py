@@ -111,7 +111,7 @@ class Node:
         self._syncing = False
         self._epoch_over = False
         self._timer_at: int | None = None
-        self._passed_over = PassedOver(self._limits, lambda: self.world.chain.changes)
+        self._passed_over = PassedOver(self._limits, self.world.chain.following)
 
     @property
     def is_member(self) -> bool:
@@ -144,6 +144,7 @@ class Node:
         known, given = self.executor.configuration, self._specification
         # A node that joins later has an empty state, and the members to learn from as it was told.
         self.configuration = given if given.epoch > known.epoch else known
+        self.world.chain.ended(self.id, self.configuration)
         self.config = self._config()
         self._recovered = self._recover()
         self.replica = Replica(self.config, self.signer, self._recovered)
@@ -191,7 +192,7 @@ class Node:
         """Go on with the members that the state names, as the driver does."""
         self._epoch_over = False
         following = self.executor.configuration
-        self.world.chain.ended(self.id, self.configuration, following)
+        self.world.chain.ended(self.id, following)
         # Only a node whose state fell behind its log finds more there than it holds already.
         self._enter(following, finds_more=self._recovered.later_epoch)
 

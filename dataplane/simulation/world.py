@@ -109,7 +109,7 @@ class World:
         chance = Random(f"{options.seed} liars")
         self._conspiracy = Conspiracy(CLUSTER_ID, chance, options.liars, options.n)
         self.control_plane = ControlPlane(self)
-        self.chain = Chain()
+        self.chain = Chain(range(options.n), options.liars)
         self.nodes: dict[int, Node] = {}
         """By instance: the replicas by their ids, then the second copies of twins."""
         self.honest: list[Node] = []

@@ -125,6 +125,21 @@ def sleeper_goes_on_in_a_later_epoch(application: str = "kv") -> None:
     expect(all(keys), "it knows all of the members that the chain does not tell")
 
 
+def sleeper_goes_on_where_no_quorum_signs() -> None:
+    """Who slept goes on also when a liar will not sign that the epoch is over."""
+    wanted = options(
+        4,
+        (0, 1, 2),
+        byzantine=((3, "false_checkpoint"),),
+        faults=(_alone(2, 2_500),),
+        requests=(0, 1) * 60,
+    )
+    world = run(_slow(wanted, request_count=120, retained_batches_max=1))
+    expect(not world.chain.changes, "two of four signed the end")
+    expect(world.counters["epoch_passed_over"] == 1, "it gave up its epoch")
+    expect(world.nodes[2].config.epoch == 1, "it is in the last epoch")
+
+
 def new_members_can_begin() -> None:
     """A cluster shrinks to a member that slept: what leads it to the new epoch is kept."""
     for epochs in (((2,),), ((0, 1, 2, 3), (0, 1, 2), (2,))):
@@ -137,5 +152,6 @@ MEMBER_SCENARIOS: tuple[Callable[[], None], ...] = (
     learner_copies_the_beginning,
     damaged_member_of_a_young_epoch_is_repaired,
     sleeper_goes_on_in_a_later_epoch,
+    sleeper_goes_on_where_no_quorum_signs,
     new_members_can_begin,
 )

@@ -40,7 +40,7 @@ def replica(executed: int, stable: dict[int, int], copying: int | None = None):
 
 def test_nothing_is_given_up_while_no_later_epoch_is_proved():
     chain: list[EpochChange] = []
-    passed_over = PassedOver(LIMITS, lambda: chain)
+    passed_over = PassedOver(LIMITS, lambda epoch: chain[epoch:])
     here, there = configuration(1, 0, 1, 2), replica(7, dict.fromkeys(range(3), 900))
     for known in ([], [change(here)]):
         chain[:] = known
@@ -53,7 +53,7 @@ def test_an_epoch_is_given_up_after_a_time_without_progress_from_when_its_end_is
     copying, factor
 ):
     chain: list[EpochChange] = []
-    passed_over = PassedOver(LIMITS, lambda: chain)
+    passed_over = PassedOver(LIMITS, lambda epoch: chain[epoch:])
     here, following = configuration(0, 0, 1, 2), configuration(1, 1, 2, 3)
     stable, patience_ms = dict.fromkeys((1, 2, 3), 100), factor * PATIENCE_MS
     assert passed_over.where_to(here, replica(7, stable, copying), 0) is None
@@ -72,7 +72,7 @@ def test_an_epoch_is_given_up_after_a_time_without_progress_from_when_its_end_is
 
 def where_to(here: Configuration, epochs: list[Configuration], stable: dict[int, int]):
     chain = [change(epoch) for epoch in epochs]
-    passed_over = PassedOver(LIMITS, lambda: chain)
+    passed_over = PassedOver(LIMITS, lambda epoch: chain[epoch:])
     passed_over.where_to(here, replica(7, stable), 0)
     return passed_over.where_to(here, replica(7, stable), PATIENCE_MS)
 
