@@ -48,6 +48,8 @@ class ViewChanges:
         self._suspects: dict[int, Suspect] = {}
         self._changes: dict[int, ViewChange] = {}
         self._own_change: ViewChange | None = None
+        self._timeout: TimeoutCertificate | None = None
+        """Why the view was left, at a replica that may not say ViewChange."""
         self._said_ms = 0
         self._repeated_ms = 0
         self._helped_ms: dict[int, int] = {}
@@ -102,13 +104,16 @@ class ViewChanges:
         if certificate.view < state.view or state.is_out:
             return
         state.view, state.active, state.new_view = certificate.view + 1, False, None
-        self._own_change = None
+        self._own_change = self._timeout = None
         self._repeated_ms = now_ms
         change = None if state.amnesia else self._signed_change(certificate)
         self._ordering.leave_view()
         self._suspicion.view_left(now_ms)
         if change is None:
-            # What it prepared is forgotten: it waits for the NewView that the others make.
+            # What it prepared is forgotten: it waits for the NewView that the others make. They may
+            # have no certificate of their own, so it shows what it left for.
+            self._timeout = certificate
+            state.broadcast(certificate)
             return
         barrier = state.persist_view(
             ViewLeft(change), then=lambda now: self._change_is_durable(change, now)
@@ -236,7 +241,7 @@ class ViewChanges:
     def _stand_in(self, new_view: NewView) -> None:
         state = self._state
         state.view, state.active, state.new_view = new_view.view, True, new_view
-        self._own_change = None
+        self._own_change = self._timeout = None
         self._changes.clear()
 
     # --- Loss, laggards, restart -----------------------------------------------------------------
@@ -252,9 +257,10 @@ class ViewChanges:
 
     def repeat(self, now_ms: int) -> None:
         """Send the own ViewChange again; its sending may have been in vain."""
-        if self._own_change is not None:
+        message = self._own_change or self._timeout
+        if message is not None:
             self._repeated_ms = now_ms
-            self._state.broadcast(self._own_change, self._state.urgent_barrier)
+            self._state.broadcast(message, self._state.urgent_barrier)
 
     def on_status(self, status: Status, now_ms: int) -> None:
         """Take along a replica that is in an older view, or waits for the NewView of this one."""
@@ -268,7 +274,7 @@ class ViewChanges:
         state = self._state
         if now_ms - self._helped_ms.get(replica, 0) < state.config.limits.retransmit_ms:
             return
-        message = state.new_view if state.active else self._own_change
+        message = state.new_view if state.active else self._own_change or self._timeout
         if message is not None:
             self._helped_ms[replica] = now_ms
             state.send(replica, message, state.urgent_barrier)

@@ -18,6 +18,7 @@ from dataplane.documents.types import Configuration
 from dataplane.replication import copying
 from dataplane.replication.passed_over import PassedOver
 from dataplane.simulation import node
+from dataplane.simulation.chain import Chain
 from dataplane.simulation.planting import Patch
 
 
@@ -94,6 +95,11 @@ def epoch_never_given_up() -> list[Patch]:
     return [(PassedOver, "where_to", lambda self, current, replica, now_ms: None)]
 
 
+def quorum_must_sign_the_end() -> list[Patch]:
+    """Who slept believes that its epoch is over only when a quorum of its members signed that."""
+    return [(Chain, "following", lambda self, epoch: self.changes[epoch:])]
+
+
 def way_to_the_end_forgotten() -> list[Patch]:
     """A new epoch drops what leads there before its own beginning is certified."""
 
@@ -119,6 +125,7 @@ MEMBER_PLANTS: dict[str, Callable[[], list[Patch]]] = {
         learner_waits_for_batches,
         beginning_unsigned,
         epoch_never_given_up,
+        quorum_must_sign_the_end,
         way_to_the_end_forgotten,
     )
 }

@@ -28,6 +28,8 @@ REGRESSIONS = {
     1348: "a node gave its epoch up for one whose only member it was, and that it alone could sign",
     2360: "a damaged member was left behind in an epoch that ended without any certificate",
     908: "the same everywhere: all suspected one primary after the other",
+    113475: "a replica without its log left a view alone and showed nobody its reason",
+    170206: "the same with three members",
 }
 
 

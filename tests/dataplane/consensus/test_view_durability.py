@@ -220,3 +220,21 @@ def test_what_is_executed_nowhere_certified_and_voted_for_in_two_views_is_decide
     assert digest_of(encode_batch(lab.bench[3].executed[0])) == digest_of(encode_batch(batch))
     lab.order(2, gateway=1)
     assert executed_cseqs(lab, 3)[-1] == 2
+
+
+def test_a_replica_without_its_log_shows_the_others_why_it_left_a_view():
+    """Nobody else holds a certificate: it would wait for ever, and its gateway with it."""
+    lab = Lab(4)
+    lab.order(1)
+    lab.restart(3, amnesia=True)
+    cut_off(lab, 3)
+    lab.give(3, timeout(0, (0, 1)), sender=0)
+    lab.run()
+    assert views(lab)[3] == (1, False)
+    join(lab)
+    pass_time(lab, LIMITS.status_ms)
+    assert views(lab) == [(1, True)] * 4
+    assert not [said for said in lab.bench[3].said if isinstance(said, ViewChange)]
+    lab.order(2, gateway=3)
+    pass_time(lab, LIMITS.status_ms)
+    assert executed_cseqs(lab, 3)[-1] == 2
