@@ -191,6 +191,7 @@ class Handovers:
         votes = tuple(sorted(opened.votes.items()))
         self.chain = (*self.chain, replace(opened.change, votes=votes))
         del self._open[epoch]
+        self._told.pop(epoch, None)
         self._save()
         self._close(epoch + 1)
 

@@ -116,6 +116,19 @@ def test_the_own_signature_outlives_a_crash_and_is_repeated(tmp_path):
     assert nodes.open(0).chain == nodes.at[0].chain
 
 
+def test_a_crash_between_the_end_and_the_signature_breaks_no_chain(tmp_path):
+    nodes = Nodes(tmp_path, (0, 1, 2), 4)
+    old, new = configuration(0, 0, 1, 2), configuration(1, 0, 1, 2, 3)
+    nodes.at[0].ended(old, new)
+    nodes.at[1], nodes.at[3] = nodes.open(1), nodes.open(3)
+    for i in (0, 1, 3):
+        nodes.at[i].resume(new)
+        nodes.at[i].on_tick(1_000_000, new, {})
+    nodes.deliver(0)
+    assert [v.id for v in follow(nodes.anchor, nodes.at[0].chain).validators] == [0, 1, 2, 3]
+    assert [replica for replica, _ in nodes.at[0].chain[0].votes] == [0, 1], "3 was no member"
+
+
 def test_a_newcomer_learns_a_chain_of_any_length(tmp_path):
     nodes = Nodes(tmp_path, (0,), 2)
     for epoch in range(70):
