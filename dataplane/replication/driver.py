@@ -361,10 +361,8 @@ class ReplicationDriver:
         was_member = self._standing.is_member
         self._epoch_over = False
         following = proven or self._executor.configuration
-        if proven is None:
-            self.handovers.ended(self._epochs.current, following)
-        else:
-            self.handovers.passed(self._epochs.current, proven.epoch)
+        sign = self.handovers.ended if proven is None else self.handovers.passed
+        sign(self._epochs.current, following)
         self._epochs.enter(following, is_next=proven is None)
         self._held.clear()
         self._barrier = self._urgent_barrier = self._durable = 0

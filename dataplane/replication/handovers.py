@@ -127,10 +127,10 @@ class Handovers:
             self._sign(change, validators)
             self._close(before)
 
-    def passed(self, old: Configuration, epoch: int) -> None:
-        """Epochs were passed over, from `old` to before `epoch`: sign where this was a member."""
+    def passed(self, old: Configuration, following: Configuration) -> None:
+        """Epochs from `old` on were passed over: sign where this was a member."""
         validators = validators_of(old.members)
-        for change in self.following(old.epoch)[: epoch - old.epoch]:
+        for change in self.following(old.epoch)[: following.epoch - old.epoch]:
             if change.epoch >= len(self.chain) and change.epoch not in self._open:
                 self._sign(change, validators)
                 self._say(change.epoch)

@@ -186,7 +186,7 @@ def test_who_slept_learns_of_the_end_from_more_than_may_lie_and_completes_the_qu
     ]
     assert not nodes.at[2].chain, "readers are told nothing that no quorum signed"
     nodes.said.clear()
-    nodes.at[2].passed(old, 1)
+    nodes.at[2].passed(old, new)
     nodes.deliver(0, 1)
     for i in (0, 1, 2):
         assert len(nodes.at[i].chain) == 1
@@ -206,7 +206,7 @@ def test_a_word_leads_through_several_epochs(tmp_path):
     assert nodes.at[2].on_word(word)
     assert [change.epoch for change in nodes.at[2].following(0)] == [0, 1]
     nodes.said.clear()
-    nodes.at[2].passed(epochs[0], 2)
+    nodes.at[2].passed(epochs[0], epochs[2])
     nodes.deliver(0, 1)
     assert len(nodes.at[0].chain) == 2
 
