@@ -184,7 +184,7 @@ def _reason(figures: list[Figures]) -> str:
     returned = sum(found.returned for found in figures) / count
     return (
         f"{count} queries looked at {examined} documents each, without an index, "
-        f"to return {returned:.1f}"
+        f"to return {round(returned, 1):g}"
     )
 
 

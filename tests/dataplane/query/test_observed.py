@@ -45,7 +45,7 @@ def test_costly_shapes_get_proposals_and_once_built_their_effect_is_shown():
     (proposal,) = log.advice("c", indexes(database))["proposals"]
     assert list(proposal["fields"].items()) == [("a", 1), ("c", -1), ("b", 1)]
     assert proposal["reason"] == (
-        "5 queries looked at 500 documents each, without an index, to return 10.0"
+        "5 queries looked at 500 documents each, without an index, to return 10"
     )
     assert log.advice("c", [])["effects"] == []
     made = add_index(database, "suited", {"fields": proposal["fields"]})
