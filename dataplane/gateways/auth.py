@@ -37,11 +37,19 @@ class Caller:
         if collection is not None and not self.covers(collection):
             raise Problem("forbidden", f"the key does not cover the collection {collection}")
 
+    @property
+    def covers_all(self) -> bool:
+        """Whether there is no collection that the key, or its issuer, does not cover."""
+        return all("*" in patterns for patterns in self._patterns)
+
     def covers(self, collection: str) -> bool:
         """Whether one of the key's patterns matches the collection, and its issuer's do."""
-        if self.token is not None and not _covers(self.token.issuer.collections, collection):
-            return False
-        return _covers(self.key.collections, collection)
+        return all(_covers(patterns, collection) for patterns in self._patterns)
+
+    @property
+    def _patterns(self) -> tuple[tuple[str, ...], ...]:
+        own = self.key.collections
+        return (own,) if self.token is None else (own, self.token.issuer.collections)
 
 
 def _covers(patterns: tuple[str, ...], collection: str) -> bool:

@@ -25,6 +25,8 @@ PREFIX: Final = "jwt:"
 
 
 type Text = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+type Name = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9]{1,128}\Z")]
+"""What can be the id of a record, so that the token can be revoked."""
 type Second = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
 
@@ -33,11 +35,12 @@ class Claims(msgspec.Struct, frozen=True):
 
     sub: Text
     org: Text
-    jti: Text
+    jti: Name
     iat: Second
     exp: Second
     scopes: tuple[Text, ...]
     collections: tuple[Text, ...] = ("*",)
+    nbf: Second = 0
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -126,7 +129,7 @@ def check(token: Token, view: StateView, now_ms: int) -> None:
         issuer is None
         or (issuer.kind, issuer.hash) != (ISSUER, token.issuer.hash)
         or (issuer.expires_ms is not None and issuer.expires_ms <= now_s * 1000)
-        or not claims.iat - SKEW_S <= now_s < claims.exp
+        or not max(claims.iat, claims.nbf) - SKEW_S <= now_s < claims.exp
         or claims.exp - claims.iat > LIFETIME_S_MAX
         or view.key(claims.jti) is not None
     ):

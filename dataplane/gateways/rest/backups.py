@@ -44,7 +44,7 @@ def require_all(caller: Caller) -> None:
         Problem: `forbidden`.
     """
     caller.require("cluster:admin")
-    if "*" not in caller.key.collections:
+    if not caller.covers_all:
         raise Problem("forbidden", "a backup has every collection, and the key covers only some")
 
 

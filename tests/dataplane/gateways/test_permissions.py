@@ -7,7 +7,9 @@ import time
 
 import grpc
 import httpx
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -183,6 +185,7 @@ class Mint:
             "organization": "local",
             "lifetime_s": 600,
             "now_s": int(time.time()),
+            "claims": {},
             **changes,
         }
         grant = Grant(
@@ -193,13 +196,18 @@ class Mint:
             collections=patterns,
             lifetime_s=options["lifetime_s"],
         )
-        return sign_token(
+        token = sign_token(
             options["seed"],
             grant,
             issuer_id=options["issuer"],
             token_id=options["id"],
             now_s=options["now_s"],
         )
+        if not options["claims"]:
+            return token
+        given = jwt.decode(token, options={"verify_signature": False}) | options["claims"]
+        key = Ed25519PrivateKey.from_private_bytes(options["seed"])
+        return jwt.encode(given, key, algorithm="EdDSA", headers={"kid": options["issuer"]})
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +262,11 @@ def strangers(mint):
         "an expired key": (mint.key(*everything, expires_ms=1), "unauthenticated"),
         "an expired token": (mint.token(*everything, now_s=now_s - 601), "unauthenticated"),
         "a token of the future": (mint.token(*everything, now_s=now_s + 900), "unauthenticated"),
+        "a token not to be used yet": (
+            mint.token(*everything, claims={"nbf": now_s + 300}),
+            "unauthenticated",
+        ),
+        "a token that nothing can revoke": (mint.token(*everything, id="a-b"), "unauthenticated"),
         "a token for too long": (mint.token(*everything, lifetime_s=3_601), "unauthenticated"),
         "a revoked token": (mint.token(*everything, id=revoked), "unauthenticated"),
         "another cluster's": (mint.token(*everything, cluster_id="0" * 32), "unauthenticated"),
@@ -298,6 +311,18 @@ def test_a_token_ends_with_its_issuer_and_has_no_more_than_it(protocols, mint, a
     assert api.delete("/keys/reader").status_code == 204
     for name, protocol in protocols.items():
         assert protocol.do("get", token, "logs-matrix") == "unauthenticated", name
+
+
+def test_a_token_does_not_see_everything_where_its_issuer_does_not(mint, api):
+    seed = secrets.token_bytes(32)
+    bounded = {"scopes": ["cluster:admin"], "collections": ["logs-*"]}
+    mint.put("bounded", issuer_public_key(seed), kind="issuer", **bounded)
+    token = mint.token(["cluster:admin"], ["*"], seed=seed, issuer="bounded")
+    headers = {"Authorization": f"Bearer {token}"}
+    for path in ("/backup", "/batches", "/restore"):
+        assert api.get(path, headers=headers).json()["code"] == "forbidden", path
+    whole = mint.token(["cluster:admin"], ["*"])
+    assert api.get("/restore", headers={"Authorization": f"Bearer {whole}"}).is_success
 
 
 def test_a_revoked_token_ends_its_connections(mint, node):
