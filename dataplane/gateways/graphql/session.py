@@ -127,6 +127,8 @@ class GraphSession(Session):
 
     async def _do(self, operation: str, request: GraphRequest, asking: Asking) -> None:
         try:
+            # Who does not read its answers gets no more of them made.
+            await self._until_writable()
             prepared = prepare(request)
             if prepared.is_subscription:
                 async for result in stream(prepared, asking):

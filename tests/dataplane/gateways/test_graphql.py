@@ -1,6 +1,8 @@
 """The GraphQL gateway of a real node: over HTTP, and by graphql-transport-ws."""
 
+import asyncio
 import json
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -11,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from dataplane.gateways.graphql.bounds import COST_MAX, FIELDS_MAX
-from dataplane.gateways.graphql.session import OPERATIONS_MAX
+from dataplane.gateways.graphql.session import OPERATIONS_MAX, GraphSession
 from tests.dataplane.gateways.conftest import problem
 
 
@@ -298,6 +300,35 @@ def test_operations_of_a_connection_are_bounded(graph):
     answer = graph.next()
     assert answer["id"] == str(OPERATIONS_MAX)
     assert answer["payload"][0]["extensions"]["code"] == "rate_limited"
+
+
+class Blocked:
+    """A connection whose client does not read."""
+
+    is_writable = False
+
+    def __init__(self):
+        self.sent = []
+
+    def send(self, text):
+        self.sent.append(json.loads(text)["type"])
+
+
+async def test_nothing_is_answered_to_a_client_that_does_not_read():
+    admission = SimpleNamespace(renewed=lambda caller: caller)
+    connection = Blocked()
+    session = GraphSession(SimpleNamespace(admission=admission), connection, object())
+    session.message(b'{"type":"connection_init"}')
+    session.message(b'{"type":"subscribe","id":"a","payload":{"query":"{ __typename }"}}')
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert connection.sent == ["connection_ack"]
+    connection.is_writable = True
+    session.resumed()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert connection.sent == ["connection_ack", "next", "complete"]
+    session.closed()
 
 
 @pytest.mark.parametrize(
