@@ -248,7 +248,13 @@ class FilterParser:
         try:
             return Matched(re2.compile(pattern, settings).search)
         except re2.error as error:
-            raise fail(pointer, f"not an RE2 pattern: {error}") from error
+            raise fail(pointer, f"not an RE2 pattern: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what RE2 says, which it does in bytes."""
+    said = error.args[0]
+    return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
 
 
 def _values(operand: Any, pointer: str) -> list[Any]:
