@@ -13,21 +13,21 @@ class Snippet:
     code: str
 
 
-_CURL = """export AEROLITH_KEY='{key}'
+_CURL = """export AEROLITH_TOKEN='{key}'
 
 # Write a document ...
 curl -sS -X PUT {url}/api/v1/collections/notes/documents/first \\
-  -H "Authorization: Bearer $AEROLITH_KEY" \\
+  -H "Authorization: Bearer $AEROLITH_TOKEN" \\
   -H "Content-Type: application/json" \\
   -d '{{"text": "hello"}}'
 
 # ... read it back, from any node ...
 curl -sS {last}/api/v1/collections/notes/documents/first \\
-  -H "Authorization: Bearer $AEROLITH_KEY"
+  -H "Authorization: Bearer $AEROLITH_TOKEN"
 
 # ... and ask for documents.
 curl -sS -X POST {url}/api/v1/collections/notes/query \\
-  -H "Authorization: Bearer $AEROLITH_KEY" \\
+  -H "Authorization: Bearer $AEROLITH_TOKEN" \\
   -H "Content-Type: application/json" \\
   -d '{{"filter": {{"text": {{"$exists": true}}}}, "limit": 10}}'
 """
@@ -47,7 +47,7 @@ import os
 from aerolith import Client
 
 NODES = {nodes}
-KEY = os.environ["AEROLITH_KEY"]  # {key}
+KEY = os.environ["AEROLITH_TOKEN"]  # {key}
 
 with Client(NODES, KEY) as client:
     print(client.put("notes", "first", {{"text": "hello"}}))
@@ -61,7 +61,7 @@ _TYPESCRIPT = """// In a checkout of AerolithDB Cloud: cd clients/typescript && 
 import {{ Client }} from "aerolith";
 
 const nodes = {nodes};
-const client = new Client(nodes, process.env.AEROLITH_KEY ?? ""); // {key}
+const client = new Client(nodes, process.env.AEROLITH_TOKEN ?? ""); // {key}
 
 console.log(await client.put("notes", "first", {{ text: "hello" }}));
 console.log(await client.get("notes", "first"));
@@ -77,7 +77,7 @@ import urllib.error
 import urllib.request
 
 NODES = {nodes}
-KEY = os.environ["AEROLITH_KEY"]  # {key}
+KEY = os.environ["AEROLITH_TOKEN"]  # {key}
 
 
 def call(method, path, body=None):

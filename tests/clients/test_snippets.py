@@ -23,7 +23,7 @@ def paste(node, tmp_path):
             cwd=tmp_path,
             env={
                 **os.environ,
-                "AEROLITH_KEY": node.api_key,
+                "AEROLITH_TOKEN": node.api_key,
                 "AEROLITH_CONFIG": str(tmp_path / "config.json"),
                 "PATH": f"{path}{os.pathsep}{os.environ['PATH']}",
             },

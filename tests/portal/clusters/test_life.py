@@ -32,7 +32,7 @@ def run_snippet(snippet: Snippet, secret: str) -> None:
     done = subprocess.run(
         program,
         input=snippet.code,
-        env={**os.environ, "AEROLITH_KEY": secret},
+        env={**os.environ, "AEROLITH_TOKEN": secret},
         text=True,
         capture_output=True,
         timeout=30,
