@@ -1,14 +1,19 @@
-"""One call of any protocol but REST, from the door to its answer, measured."""
+"""One call of any protocol, from the door to its answer.
+
+REST measures for itself: it also counts what never found a caller, or a route.
+"""
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 
 from dataplane.gateways.answers import Answer
 from dataplane.gateways.auditing import Seen
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem, problem_of
+from dataplane.gateways.feeds import Feed, FeedRequest
 from dataplane.gateways.tracing import TRACE
 
 log = logging.getLogger(__name__)
@@ -27,21 +32,14 @@ async def serve(
     Raises:
         Problem: It was refused; `internal` when nobody foresaw why.
     """
-    admission = context.admission
     began = time.perf_counter()
     status = 499
     try:
-        admission.enter(caller, call_class)
-        try:
+        with entered(context, caller, call_class, lambda: seen):
             answer = await work()
-        finally:
-            admission.leave(caller)
-    except Exception as error:
-        problem = foreseen(error)
+    except Problem as problem:
         status = problem.status
-        if problem.code == "forbidden" and not problem.is_recorded:
-            context.reporter.note(seen, status, problem.code)
-        raise problem from error
+        raise
     else:
         status = answer.status
         return answer
@@ -49,6 +47,39 @@ async def serve(
         seconds = time.perf_counter() - began
         context.figures.observe(call_class or "admin", status, seconds)
         traced(context, seen.action, status, seconds)
+
+
+@contextmanager
+def entered(
+    context: Context, caller: Caller, call_class: str, seen: Callable[[], Seen]
+) -> Generator[None]:
+    """Let a call in and out again; that it was forbidden is recorded.
+
+    Raises:
+        Problem: It was refused; `internal` when nobody foresaw why.
+    """
+    try:
+        context.admission.enter(caller, call_class)
+        try:
+            yield
+        finally:
+            context.admission.leave(caller)
+    except Exception as error:
+        problem = foreseen(error)
+        if problem.code == "forbidden" and not problem.is_recorded:
+            context.reporter.note(seen(), problem.status, problem.code)
+        raise problem from error
+
+
+def opened(context: Context, caller: Caller, asked: FeedRequest) -> Feed:
+    """Open a change feed, which counts as one read however long it lasts.
+
+    Raises:
+        Problem: It was refused; `internal` when nobody foresaw why.
+    """
+    seen = Seen("changes.read")
+    with entered(context, caller, "read", lambda: seen), context.reporter.reading(seen):
+        return context.feeds.open(caller, asked)
 
 
 def traced(context: Context, name: str, status: int, seconds: float) -> None:

@@ -29,7 +29,7 @@ from dataplane.gateways.feeds import Event, FeedRequest, parse_place
 from dataplane.gateways.operations import TEXT_BYTES_MAX, Condition, idempotency_name
 from dataplane.gateways.services import cluster, documents, queries, transactions
 from dataplane.gateways.services.reads import Reading, consistency_of
-from dataplane.gateways.serving import foreseen, serve
+from dataplane.gateways.serving import foreseen, opened, serve
 
 BEHIND_MAX: Final = 50_000
 VERSION_MAX: Final = 2**62
@@ -234,7 +234,7 @@ async def _transact(_: Any, info: Info, **given: Any) -> list[Json]:
 
 async def _changes(_: Any, info: Info, **given: Any) -> AsyncIterator[Json]:
     asking = info.context
-    context, after, filter_ = asking.context, given.get("after"), given.get("filter")
+    after, filter_ = given.get("after"), given.get("filter")
     try:
         asked = FeedRequest(
             after=None if after is None else parse_place(after),
@@ -244,11 +244,7 @@ async def _changes(_: Any, info: Info, **given: Any) -> AsyncIterator[Json]:
             else parse_json_document(text_of(filter_), bytes_max=TEXT_BYTES_MAX),
             behind_max=BEHIND_MAX,
         )
-        context.admission.enter(asking.caller, "read")
-        context.admission.leave(asking.caller)
-        with context.reporter.reading(Seen("changes.read")):
-            opened = context.feeds.open(asking.caller, asked)
-        async with opened as feed:
+        async with opened(asking.context, asking.caller, asked) as feed:
             async for _place, events in feed:
                 for event in events:
                     yield {"changes": _change(event)}

@@ -1,12 +1,11 @@
 """The routes of the REST gateway: authenticate, count, dispatch, refuse with problems."""
 
-import logging
 import time
 from collections.abc import Awaitable, Callable
 
 from dataplane.gateways.auth import CALLING, Caller
 from dataplane.gateways.context import LAG_HEADER, SEQUENCE_HEADER, Context
-from dataplane.gateways.errors import Problem, problem_of
+from dataplane.gateways.errors import Problem
 from dataplane.gateways.rest import (
     audit,
     backups,
@@ -29,16 +28,15 @@ from dataplane.gateways.rest import (
     tombstones,
     transactions,
 )
-from dataplane.gateways.rest.audit import recorded
+from dataplane.gateways.rest.audit import recorded, seen_of
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.responses import problem_response
-from dataplane.gateways.serving import traced
+from dataplane.gateways.serving import entered, foreseen, traced
 from dataplane.gateways.tracing import TRACE, trace_of
-
-log = logging.getLogger(__name__)
 
 PREFIX = "/api/v1/"
 
+type Work = Callable[[], Awaitable[Response]]
 type Plain = Callable[[Context, Request, Caller], Awaitable[Response]]
 type Named = Callable[[Context, Request, Caller, str], Awaitable[Response]]
 type Placed = Callable[[Context, Request, Caller, tuple[str, str]], Awaitable[Response]]
@@ -68,7 +66,7 @@ PLAIN: dict[tuple[str, ...], dict[str, tuple[str, Plain]]] = {
     ("evidence",): {"GET": ("", evidence.evidence_list)},
     ("gateways",): {"GET": ("", gateways.gateways_list)},
     ("changes",): {"GET": ("read", recorded("changes.read", changes.changes))},
-    ("collections",): {"GET": ("read", recorded("collection.read", cluster.collections_list))},
+    ("collections",): {"GET": ("read", cluster.collections_list)},
     ("keys",): {"GET": ("", recorded("key.read", cluster.keys_list))},
     ("members",): {
         "GET": ("", members.members_list),
@@ -78,7 +76,7 @@ PLAIN: dict[tuple[str, ...], dict[str, tuple[str, Plain]]] = {
         "GET": ("", recorded("backup.read", backups.backup)),
         "POST": ("", recorded("backup.read", backups.backup)),
     },
-    ("batches",): {"GET": ("", batches.batches_list)},
+    ("batches",): {"GET": ("", recorded("batch.read", batches.batches_list))},
     ("restore",): {
         "GET": ("", restores.restore_read),
         "PUT": ("", restores.restore_begin),
@@ -140,21 +138,19 @@ class RestApp:
         """Answer one request; every failure becomes a problem."""
         context = self._context
         began = time.perf_counter()
-        call_class, entered = "other", None
+        call_class = "other"
         CALLING.set(None)
         TRACE.set(trace_of(request.headers.get("traceparent")))
         try:
             page = pages.page_for(context, request)
             if page is not None:
                 return page
-            call_class, entered, answer = self._dispatch(request)
-            response = await answer
+            asked_class, caller, work = self._dispatch(request)
+            with entered(context, caller, asked_class, lambda: seen_of(request)):
+                call_class = asked_class
+                response = await work()
         except Exception as error:  # noqa: BLE001 - the last line before the client
-            audit.note_refusal(context, request, error)
             response = self.failure(error, request.path)
-        finally:
-            if entered is not None:
-                context.admission.leave(entered)
         seconds = time.perf_counter() - began
         context.figures.observe(call_class or "admin", response.status, seconds)
         if TRACE.get() is not None:
@@ -169,38 +165,31 @@ class RestApp:
 
     def failure(self, error: Exception, path: str) -> Response:
         """Return the problem for an error; what nobody foresaw is logged and answered as 500."""
-        problem = problem_of(error)
-        if problem is None:
-            log.error("gateway.failure", exc_info=error)
-            problem = Problem("internal", "the node failed; its log says why")
-        return problem_response(problem, path)
+        return problem_response(foreseen(error), path)
 
     def refuse(self, code: str, detail: str, path: str) -> Response:
         """Return the problem for bytes that never became a request."""
         return problem_response(Problem(code, detail), path)
 
-    def _dispatch(self, request: Request) -> tuple[str, Caller, Awaitable[Response]]:
-        """Let the request in; whoever awaits the answer lets it out."""
+    def _dispatch(self, request: Request) -> tuple[str, Caller, Work]:
+        """Return the class of the request, who asks, and what answers it."""
         context = self._context
         if not request.path.startswith(PREFIX):
             raise Problem("not_found", f"nothing at {request.path}")
         parts = tuple(request.path[len(PREFIX) :].split("/"))
-        admission = context.admission
-        caller = admission.caller_of(request.headers.get("authorization"))
+        caller = context.admission.caller_of(request.headers.get("authorization"))
         if len(parts) == 4 and parts[0] == "collections" and parts[2] in PLACED:
             placed_class, placed = _by_method(PLACED[parts[2]], request)
-            admission.enter(caller, placed_class)
-            return placed_class, caller, placed(context, request, caller, (parts[1], parts[3]))
+            place = parts[1], parts[3]
+            return placed_class, caller, lambda: placed(context, request, caller, place)
         if parts in PLAIN:
             plain_class, plain = _by_method(PLAIN[parts], request)
-            admission.enter(caller, plain_class)
-            return plain_class, caller, plain(context, request, caller)
+            return plain_class, caller, lambda: plain(context, request, caller)
         shape = (parts[0], "*", *parts[2:]) if len(parts) > 1 else parts
         if shape not in NAMED:
             raise Problem("not_found", f"nothing at {request.path}")
         named_class, named = _by_method(NAMED[shape], request)
-        admission.enter(caller, named_class)
-        return named_class, caller, named(context, request, caller, parts[1])
+        return named_class, caller, lambda: named(context, request, caller, parts[1])
 
 
 def _shape(request: Request) -> str:

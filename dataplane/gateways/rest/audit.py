@@ -14,7 +14,7 @@ from dataplane.gateways.auditing import Seen
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.calls import timestamp_ms
 from dataplane.gateways.context import Context
-from dataplane.gateways.errors import Problem, problem_of
+from dataplane.gateways.errors import Problem
 from dataplane.gateways.rest.cluster import ordered
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.parsing import (
@@ -227,24 +227,19 @@ def record_body(linked: Linked) -> dict[str, Any]:
     }
 
 
-def note_refusal(context: Context, request: Request, error: Exception) -> None:
-    """Have it recorded that this gateway forbade something."""
-    problem = problem_of(error)
-    if problem is None or problem.code != "forbidden" or problem.is_recorded:
-        return
+def seen_of(request: Request) -> Seen:
+    """Return what a request is called in the audit log, should it be forbidden."""
     parts = request.path[len(_PREFIX) :].split("/")
     verb = "read" if request.method in {"GET", "HEAD"} else request.method.lower()
     if parts[-1] in {"query", "aggregate"}:
-        seen = Seen(f"document.{parts[-1]}", parts[1])
-    elif parts[0] == "collections" and len(parts) > 2:
+        return Seen(f"document.{parts[-1]}", parts[1])
+    if parts[0] == "collections" and len(parts) > 2:
         document_id = parts[3] if len(parts) > 3 else None
-        seen = Seen(f"{_NOUNS.get(parts[2], parts[2])}.{verb}", parts[1], document_id)
-    elif parts[0] == "collections":
-        seen = Seen(f"collection.{verb}", parts[1] if len(parts) > 1 else None)
-    else:
-        noun = _NOUNS.get(parts[0], parts[0])
-        seen = Seen(f"{noun}.{verb}", None, parts[1] if len(parts) > 1 else None)
-    context.reporter.note(seen, problem.status, problem.code)
+        return Seen(f"{_NOUNS.get(parts[2], parts[2])}.{verb}", parts[1], document_id)
+    if parts[0] == "collections":
+        return Seen(f"collection.{verb}", parts[1] if len(parts) > 1 else None)
+    noun = _NOUNS.get(parts[0], parts[0])
+    return Seen(f"{noun}.{verb}", None, parts[1] if len(parts) > 1 else None)
 
 
 def recorded[**P](

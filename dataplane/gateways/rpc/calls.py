@@ -49,9 +49,13 @@ class Calls:
         work: Callable[[Caller], Awaitable[Answer]],
         *,
         render: Callable[[Answer], M],
+        about: tuple[str, ...] = (),
     ) -> M:
-        """Do a call with one answer; a refusal becomes a status."""
-        seen = Seen(f"{_NOUN[self._service]}.{method.lower()}")
+        """Do a call with one answer; a refusal becomes a status.
+
+        `about` is the collection, and the document, that a refusal is recorded with.
+        """
+        seen = Seen(f"{_NOUN[self._service]}.{method.lower()}", *about)
         try:
             caller = self.caller_of(call)
             answer = await serve(self.context, caller, call_class, lambda: work(caller), seen=seen)

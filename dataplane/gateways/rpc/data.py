@@ -24,7 +24,7 @@ from dataplane.gateways.rpc.pb import aerolith_pb2_grpc as stubs
 from dataplane.gateways.rpc.statuses import document, encode, position
 from dataplane.gateways.services import documents, queries, transactions
 from dataplane.gateways.services.reads import Reading, consistency_of
-from dataplane.gateways.serving import serve
+from dataplane.gateways.serving import opened, serve
 
 VERSION_MAX: Final = 2**62
 BULK_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -66,7 +66,10 @@ class DataService(stubs.DataServiceServicer):
                 self._context, caller, request.collection, request.json, condition=condition
             )
 
-        return await self._calls.answer(context, "Create", "write", work, render=self._document)
+        about = (request.collection,)
+        return await self._calls.answer(
+            context, "Create", "write", work, render=self._document, about=about
+        )
 
     @override
     async def Put(self, request: pb.PutRequest, context: Call) -> pb.Document:
@@ -79,7 +82,10 @@ class DataService(stubs.DataServiceServicer):
                 self._context, caller, place, request.json, condition=condition
             )
 
-        return await self._calls.answer(context, "Put", "write", work, render=self._document)
+        about = (request.collection, request.id)
+        return await self._calls.answer(
+            context, "Put", "write", work, render=self._document, about=about
+        )
 
     @override
     async def Patch(self, request: pb.PatchRequest, context: Call) -> pb.Document:
@@ -96,7 +102,10 @@ class DataService(stubs.DataServiceServicer):
                 operators=operators,
             )
 
-        return await self._calls.answer(context, "Patch", "write", work, render=self._document)
+        about = (request.collection, request.id)
+        return await self._calls.answer(
+            context, "Patch", "write", work, render=self._document, about=about
+        )
 
     @override
     async def Delete(self, request: pb.DeleteRequest, context: Call) -> pb.DeleteResponse:
@@ -110,7 +119,10 @@ class DataService(stubs.DataServiceServicer):
         def render(answer: Answer) -> pb.DeleteResponse:
             return pb.DeleteResponse(position=position(self._context, answer.facts))
 
-        return await self._calls.answer(context, "Delete", "delete", work, render=render)
+        about = (request.collection, request.id)
+        return await self._calls.answer(
+            context, "Delete", "delete", work, render=render, about=about
+        )
 
     @override
     async def Bulk(
@@ -122,7 +134,7 @@ class DataService(stubs.DataServiceServicer):
             self._context.require_room()
             try:
                 async with asyncio.timeout(ARRIVAL_S):
-                    name, key, items = await _bulk(request_iterator)
+                    name, key, items = await _bulk(request_iterator, caller)
             except TimeoutError as error:
                 raise Problem("timeout", f"the stream took over {ARRIVAL_S:.0f} s") from error
             body = {"operations": items}
@@ -242,11 +254,7 @@ class DataService(stubs.DataServiceServicer):
             filter=parse_json_document(filter_, bytes_max=FILTER_BYTES_MAX) if filter_ else None,
             behind_max=BEHIND_MAX,
         )
-        self._context.admission.enter(caller, "read")
-        self._context.admission.leave(caller)
-        with self._context.reporter.reading(Seen("changes.read")):
-            opened = self._context.feeds.open(caller, asked)
-        async with opened as feed:
+        async with opened(self._context, caller, asked) as feed:
             yield pb.WatchResponse(place=str(feed.place))
             async for place, events in feed:
                 changes = [_change(event) for event in events]
@@ -286,7 +294,7 @@ def _condition(caller: Caller, given: pb.Condition) -> Condition:
 
 
 async def _bulk(
-    requests: AsyncIterator[pb.BulkRequest],
+    requests: AsyncIterator[pb.BulkRequest], caller: Caller
 ) -> tuple[str, str | None, list[dict[str, Any]]]:
     """Return the collection, the idempotency key and the items of a stream."""
     name, key, size_bytes = "", None, 0
@@ -294,6 +302,8 @@ async def _bulk(
     async for request in requests:
         if not items:
             name = needed(request.collection, "collection")
+            # Whoever may not write does not get to have the node hold a whole stream.
+            caller.require("documents:write", name)
             key = request.idempotency_key if request.HasField("idempotency_key") else None
         size_bytes += request.ByteSize()
         if len(items) >= BULK_OPERATIONS_MAX or size_bytes > BULK_BYTES_MAX:

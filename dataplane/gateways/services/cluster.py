@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from dataplane.gateways.answers import Answer, collection_body
+from dataplane.gateways.auditing import Seen
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.calls import timestamp_ms
 from dataplane.gateways.context import Context
@@ -12,10 +13,11 @@ from dataplane.gateways.context import Context
 
 def collections_list(context: Context, caller: Caller) -> Answer:
     """Return the collections that the key covers."""
-    caller.require("documents:read")
-    records = [r for r in context.state.view.collections() if caller.covers(r.name)]
-    body = {"collections": [collection_body(record) for record in records]}
-    return Answer(200, body, context.position(context.cluster.executed))
+    with context.reporter.reading(Seen("collection.read")):
+        caller.require("documents:read")
+        records = [r for r in context.state.view.collections() if caller.covers(r.name)]
+        body = {"collections": [collection_body(record) for record in records]}
+        return Answer(200, body, context.position(context.cluster.executed))
 
 
 def quota_body(context: Context) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dataplane.gateways.feeds import Feed, FeedRequest, parse_place
 from dataplane.gateways.operations import Condition, idempotency_name
 from dataplane.gateways.services import cluster, documents, queries, transactions
 from dataplane.gateways.services.reads import Reading, consistency_of
-from dataplane.gateways.serving import foreseen, serve
+from dataplane.gateways.serving import entered, foreseen, opened, serve
 from dataplane.gateways.tracing import TRACE, trace_of
 from dataplane.gateways.websocket.connection import MESSAGE_BYTES_MAX, Connection, Session
 from dataplane.gateways.websocket.frames import (
@@ -128,7 +128,8 @@ class ApiSession(Session):
             case "subscribe":
                 self._subscribe(frame, caller)
             case "metrics":
-                caller.require("cluster:read")
+                with entered(self._context, caller, "", lambda: Seen("cluster.stats")):
+                    caller.require("cluster:read")
                 self._stream(frame.id, self._metrics(frame.id))
             case "unsubscribe":
                 self._unsubscribe(frame)
@@ -180,10 +181,7 @@ class ApiSession(Session):
             filter=parse_json_document(filter_, bytes_max=FILTER_BYTES_MAX) if filter_ else None,
             behind_max=BEHIND_MAX,
         )
-        self._context.admission.enter(caller, "read")
-        self._context.admission.leave(caller)
-        with self._context.reporter.reading(Seen("changes.read")):
-            feed = self._context.feeds.open(caller, asked)
+        feed = opened(self._context, caller, asked)
         self._stream(frame.id, self._changes(frame.id, feed), feed)
         self._connection.send(plain_frame(frame.id, "subscribed", place=str(feed.place)))
 

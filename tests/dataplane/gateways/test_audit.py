@@ -152,6 +152,40 @@ def test_every_protocol_says_who_wrote_and_read(
     assert (read["id"], read["status"], put["status"]) == ("x", 200, 201)
 
 
+def test_at_level_forensic_the_lists_of_collections_and_archives_are_reads_too(
+    node, api, level, make_key
+):
+    level("forensic")
+    headers, key_id = make_key("documents:read", "cluster:admin")
+    body = {"query": "{ collections { name } }"}
+    graph = httpx.post(f"{node.urls[0]}/graphql", json=body, headers=headers, trust_env=False)
+    assert "errors" not in graph.json()
+    assert until_recorded(api, actor=key_id, action="collection.read")[0]["status"] == 200
+    last = api.get("/stats").json()["sequence"]
+    assert api.get(f"/batches?after={last}", headers=headers).status_code == 200
+    assert until_recorded(api, actor=key_id, action="batch.read")[0]["status"] == 200
+
+
+def test_what_grpc_forbids_is_recorded_with_the_document(node, api, make_key, collection):
+    headers, key_id = make_key("documents:read")
+    token = headers["Authorization"].removeprefix("Bearer ")
+    with grpc.insecure_channel(f"127.0.0.1:{node.grpc_ports[0]}") as channel:
+        data = Bound(stubs.DataServiceStub(channel), token)
+        with pytest.raises(grpc.RpcError):
+            data.Put(pb.PutRequest(collection=collection, id="x", json=b"{}"))
+    (record,) = until_recorded(api, actor=key_id)
+    assert (record["action"], record["code"]) == ("document.put", "forbidden")
+    assert (record["collection"], record["id"]) == (collection, "x")
+
+
+def test_figures_that_a_connection_is_refused_are_recorded(node, api, make_key):
+    headers, key_id = make_key("documents:read")
+    with opened(node, headers) as socket:
+        assert Talk(socket).ask(type="metrics")["type"] == "error"
+    (record,) = until_recorded(api, actor=key_id)
+    assert (record["action"], record["code"]) == ("cluster.stats", "forbidden")
+
+
 def test_what_another_protocol_forbids_is_recorded_too(node, api, make_key, collection):
     headers, key_id = make_key("documents:read")
     with opened(node, headers) as socket:
