@@ -1,6 +1,6 @@
 /** The change feed: server-sent events, resumed at the last place, at this node or another. */
 
-import { parse } from "./json.js";
+import { parse, stringify } from "./json.js";
 import { isPassing, pause, problemIn, type Transport } from "./transport.js";
 import type { Document } from "./types.js";
 
@@ -82,7 +82,7 @@ function queryOf(options: ChangesOptions, place: string | undefined): string {
   const query = new URLSearchParams();
   if (place !== undefined) query.set("after", place);
   for (const name of options.collections ?? []) query.append("collection", name);
-  if (options.filter !== undefined) query.set("filter", JSON.stringify(options.filter));
+  if (options.filter !== undefined) query.set("filter", stringify(options.filter));
   if (options.withoutDocuments === true) query.set("include", "none");
   const text = query.toString();
   return text === "" ? "" : `?${text}`;

@@ -56,6 +56,16 @@ test("a feed whose node falls away goes on at another one, and repeats nothing",
   assert.equal(cut.seen.length, 1);
 });
 
+test("a filter may have whole numbers of 64 bits", async () => {
+  const [client, name] = [connect(), fresh("large")];
+  const large = 2n ** 60n + 1n;
+  await client.put(name, "a", { n: large - 1n });
+  await client.put(name, "b", { n: large });
+  const options = { after: "0", collections: [name], filter: { n: large } };
+  const [fitting] = await first(1, client.changes(options));
+  assert.deepEqual([fitting?.id, fitting?.document?.["n"]], ["b", large]);
+});
+
 test("a signal ends a feed that waits", async () => {
   const [client, ending] = [connect(), new AbortController()];
   const feed = client.changes({ collections: [fresh("quiet")], signal: ending.signal });
