@@ -37,6 +37,10 @@ class Caller:
         if collection is not None and not self.covers(collection):
             raise Problem("forbidden", f"the key does not cover the collection {collection}")
 
+    def may(self, scope: str, collection: str) -> bool:
+        """Whether the key has the scope for a collection."""
+        return scope in self.key.scopes and self.covers(collection)
+
     @property
     def covers_all(self) -> bool:
         """Whether there is no collection that the key, or its issuer, does not cover."""

@@ -24,8 +24,8 @@ from dataplane.gateways.rest.parsing import (
     struct_of,
 )
 from dataplane.gateways.rest.responses import json_response
-from dataplane.gateways.services.queries import reach
-from dataplane.gateways.services.reads import consistency_of, require_sound
+from dataplane.gateways.services.queries import question_consistency, reach
+from dataplane.gateways.services.reads import require_sound
 from dataplane.wire.audit import ENDS_KEY, AuditEnds, AuditProof, decode_ends
 from dataplane.wire.proofs import EPOCH_CHANGES_MAX, Certificate, RowProof
 
@@ -60,7 +60,7 @@ async def audit_list(context: Context, request: Request, caller: Caller) -> Resp
     """GET records by time or sequence, with a proof of the end of the chain if asked for."""
     if SCOPE not in caller.key.scopes:
         caller.require("cluster:admin")
-    consistency = consistency_of(request.query.get("consistency"))
+    consistency = question_consistency(request.query.get("consistency"))
     question, is_lines = question_of(request), _wants_lines(request)
     if _says_yes(request, "proof"):
         page, ends, proven = await _proven_page(context, consistency, question)

@@ -20,6 +20,7 @@ from dataplane.documents.settings import SCHEMA_OPTION, TTL_OPTION, VALIDATION_O
 from dataplane.documents.subjects import SUBJECT_OPTION
 from dataplane.documents.values import check_collection_name, pack_document
 from dataplane.gateways.answers import collection_body, key_body, result_problem
+from dataplane.gateways.auditing import Seen
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem
@@ -90,6 +91,8 @@ async def collection_put(context: Context, request: Request, caller: Caller, nam
     packed = pack_document(options)
     schema = settings_of(packed).schema
     if request.query.get("dry_run") == "true":
+        if schema is not None:
+            caller.require("documents:read", name)
         await catch_up(context)
         status, sequence = 200, context.cluster.executed
         body: dict[str, Any] = {"name": name, "options": options, "dry_run": True}
@@ -98,8 +101,9 @@ async def collection_put(context: Context, request: Request, caller: Caller, nam
         result, sequence = await ordered(context, op)
         status, record = result.status, context.state.view.collection(name)
         body = {"name": name} if record is None else collection_body(record)
-    if schema is not None:
-        body["report"] = await schemas.report(context, name, schema)
+    if schema is not None and caller.may("documents:read", name):
+        with context.reporter.reading(Seen("collection.check", name)):
+            body["report"] = await schemas.report(context, name, schema)
     return json_response(body, status, context.position(sequence))
 
 

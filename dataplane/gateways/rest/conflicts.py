@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from dataplane.documents.commands import Barrier, Resolve, decode_result, encode_op
+from dataplane.documents.commands import Resolve, decode_result, encode_op
 from dataplane.documents.conflicts import CONFLICTS
 from dataplane.documents.tables import decode_document_row
 from dataplane.documents.values import check_collection_name, check_names, pack_document
@@ -17,9 +17,10 @@ from dataplane.gateways.operations import OWN_NAMES
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.parsing import idempotency_of, struct_of
 from dataplane.gateways.rest.responses import json_response
+from dataplane.gateways.services.queries import catch_up
+from dataplane.gateways.services.reads import require_sound
 
 PAGE_MAX: Final = 100
-_BARRIER: Final = encode_op(Barrier())
 
 
 class ResolveBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -31,11 +32,9 @@ class ResolveBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def _catch_up(context: Context) -> int:
-    submitted = await context.submit([_BARRIER])
-    result = decode_result(submitted.results[0])
-    if result.status >= 400:
-        raise result_problem(result)
-    return submitted.sequence
+    await catch_up(context)
+    require_sound(context)
+    return context.cluster.executed
 
 
 async def conflicts_list(

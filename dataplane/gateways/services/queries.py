@@ -33,7 +33,7 @@ async def _query(
 ) -> Answer:
     caller.require("documents:read", collection)
     check_readable_name(collection)
-    consistency = _consistency(body)
+    consistency = question_consistency(body.get("consistency"))
     parsed = parse_query(collection, body)
     await reach(context, after, consistency)
     steps = query_steps(context.state.view, parsed)
@@ -63,7 +63,7 @@ async def _aggregate(
 ) -> Answer:
     caller.require("documents:read", collection)
     check_readable_name(collection)
-    consistency = _consistency(body)
+    consistency = question_consistency(body.get("consistency"))
     parsed = parse_aggregate(collection, body)
     for name in parsed.reads:
         caller.require("documents:read", name)
@@ -87,8 +87,13 @@ def _note(context: Context, collection: str, trace: Trace, began: float) -> None
     context.queries.note(collection, trace, names, elapsed_ms)
 
 
-def _consistency(body: dict[str, Any]) -> str:
-    consistency = consistency_of(body.get("consistency"))
+def question_consistency(given: object) -> str:
+    """Return the consistency of what looks at more than one document.
+
+    Raises:
+        Problem: `invalid` for one that there is not, or not for this.
+    """
+    consistency = consistency_of(given)
     if consistency == "bounded":
         raise Problem("invalid", BOUNDED_QUERY, error_fields((("/consistency", BOUNDED_QUERY),)))
     return consistency

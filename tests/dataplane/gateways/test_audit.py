@@ -205,7 +205,16 @@ def test_only_auditors_and_administrators_read_the_log(api, make_key):
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=0", "limit=1001", "order=up", "since=then", "from=-1", "format=csv", "proof=x"],
+    [
+        "limit=0",
+        "limit=1001",
+        "order=up",
+        "since=then",
+        "from=-1",
+        "format=csv",
+        "proof=x",
+        "consistency=bounded",
+    ],
 )
 def test_questions_out_of_bounds_are_refused(api, query):
     problem(api.get(f"/audit?{query}"), 422, "invalid")

@@ -39,6 +39,20 @@ def test_a_wrong_schema_is_refused_with_a_pointer(api: httpx.Client, collection:
     assert body["errors"][0]["pointer"] == "/validation"
 
 
+def test_what_does_not_fit_is_told_to_those_who_may_read(
+    api: httpx.Client, make_key, collection: str, documents: str
+) -> None:
+    path = f"/collections/{collection}"
+    api.put(f"{documents}/secret-name", json={"n": "one"})
+    headers, _ = make_key("collections:admin")
+    trial = api.put(path, params={"dry_run": "true"}, json={"schema": SCHEMA}, headers=headers)
+    problem(trial, 403, "forbidden")
+    real = api.put(path, json={"schema": SCHEMA}, headers=headers)
+    assert real.status_code == 200
+    assert "report" not in real.json()
+    assert api.put(path, json={"schema": SCHEMA}).json()["report"]["violating"] == 1
+
+
 def test_a_change_of_the_schema_reports_what_does_not_fit(
     api: httpx.Client, collection: str, documents: str
 ) -> None:
