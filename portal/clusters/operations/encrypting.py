@@ -76,9 +76,13 @@ def certify(context: Context) -> Outcome:
 
     A cluster that cannot sign is deleted all the same: without a certificate.
     """
-    cluster = context.cluster
-    if not cluster.wrapped_key or cluster.erasure.get("tombstone"):
+    cluster, operation = context.cluster, str(context.operation.pk)
+    if not cluster.wrapped_key or cluster.erasure.get("operation") == operation:
         return None
+    if cluster.erasure:
+        # Of a deletion that was undone: the cluster was written to since.
+        cluster.erasure = {}
+        cluster.save(update_fields=["erasure"])
     try:
         with admin_client(cluster, timeout_s=TIMEOUT_S) as client:
             subject = {"subject": provider_reference(cluster)}
@@ -88,7 +92,7 @@ def certify(context: Context) -> Outcome:
         if has_waited(context, PATIENCE):
             return None
         return Waiting(f"a quorum to sign the erasure ({error_words(error)})")
-    cluster.erasure = {"key": subject["subject"], "tombstone": tombstone}
+    cluster.erasure = {"operation": operation, "key": subject["subject"], "tombstone": tombstone}
     cluster.save(update_fields=["erasure"])
     return None
 

@@ -65,7 +65,8 @@ def close(context: Context) -> Outcome:
     cluster.deleted_at = cluster.deleted_at or now
     cluster.purged_at = cluster.purged_at or now
     cluster.purge_at = None
-    cluster.admin_key = cluster.authority = cluster.control_seed = b""
+    cluster.admin_key = cluster.authority = b""
+    cluster.control_seed = cluster.token_seed = b""
     cluster.save(
         update_fields=[
             "status",
@@ -75,6 +76,7 @@ def close(context: Context) -> Outcome:
             "admin_key",
             "authority",
             "control_seed",
+            "token_seed",
         ]
     )
     cluster.nodes.all().delete()

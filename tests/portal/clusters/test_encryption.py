@@ -76,12 +76,13 @@ def test_a_cluster_encrypts_changes_its_keys_and_is_erased_with_a_certificate(
         finish(services.cluster_delete(access, cluster, confirm="Orders")[1])
         cluster = cluster_get(cluster.pk)
         assert "destroyed_at" not in cluster.erasure
+        Cluster.objects.filter(pk=cluster.pk).update(token_seed=b"sealed")
         wrapped, spec = bytes(cluster.wrapped_key), provider_spec(cluster)
         purge = services.cluster_delete(access, cluster, confirm="Orders", now_for_good=True)[1]
         finish(purge)
         gone = Cluster.objects.get(pk=cluster.pk)
         assert gone.erasure["destroyed_at"]
-        assert bytes(gone.wrapped_key) == b""
+        assert bytes(gone.wrapped_key) == bytes(gone.token_seed) == b""
         kept = home / "kept.key"
         kept.write_bytes(wrapped)
         with pytest.raises(KeyProviderError):
@@ -159,6 +160,24 @@ def test_a_cluster_that_cannot_sign_is_deleted_without_a_certificate(
         assert cluster.erasure == {}
         finish(services.cluster_delete(access, cluster, confirm="Orders", now_for_good=True)[1])
         assert Cluster.objects.get(pk=cluster.pk).erasure["destroyed_at"]
+
+
+def test_a_deletion_that_was_undone_leaves_no_certificate_for_the_next(
+    acme, alice, access_of, tidy_nodes
+):
+    with tenant_context(acme.schema_name):
+        access = access_of(alice)
+        cluster = made(access)
+        write(cluster)
+        finish(services.cluster_delete(access, cluster, confirm="Orders")[1])
+        finish(services.cluster_restore(access, cluster_get(cluster.pk))[1])
+        cluster = cluster_get(cluster.pk)
+        with Client([node.url for node in cluster.nodes.all()], admin_key(cluster)) as client:
+            client.put("animals", "second", {"name": "okapi"})
+        anchor = anchor_get(cluster)
+        finish(services.cluster_delete(access, cluster, confirm="Orders")[1])
+        tombstone = msgspec.json.encode(cluster_get(cluster.pk).erasure["tombstone"])
+        assert verify_tombstone(tombstone_of(tombstone), anchor).documents == 2
 
 
 def test_a_specification_holds_no_key(acme, alice, access_of, tidy_nodes, settings):
