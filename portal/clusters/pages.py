@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from portal.access.types import Access
+from portal.clusters.keeping import ALGORITHMS, provider_reference
 from portal.clusters.models import SERVING, Cluster, ClusterStatus, Node, Operation
 from portal.clusters.models import OperationState as State
 from portal.clusters.models import StepStatus as Status
@@ -168,6 +169,12 @@ def cluster_context(cluster: Cluster, access: Access, now: datetime, *, tab: str
         "can_replace": not is_busy and not change_refusal(cluster),
         "broken": broken,
     }
+
+
+def encryption_context(cluster: Cluster) -> dict[str, Any]:
+    """Gather what the card about encryption shows."""
+    reference = provider_reference(cluster) if cluster.wrapped_key else ""
+    return {"algorithms": ALGORITHMS, "key_reference": reference}
 
 
 def advice_for(cluster: Cluster) -> str:

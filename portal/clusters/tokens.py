@@ -5,22 +5,19 @@ replicated state, which bounds what the tokens may do; replacing it is an ordere
 """
 
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-import httpx
 from django.db import transaction
 
 from dataplane.client.client import Client
-from dataplane.client.errors import ClientError
 from dataplane.client.tokens import LIFETIME_S, Grant, issuer_public_key, sign_token
 from portal.access.types import Access
 from portal.audit.services import audit_record
+from portal.clusters.asking import asking
 from portal.clusters.connections import admin_client
-from portal.clusters.errors import ClusterUnreachable
 from portal.clusters.models import Cluster
 from portal.core import clock
 from portal.core.crypto import seal, unseal
@@ -105,11 +102,12 @@ def token_revoke(access: Access, cluster: Cluster, token_id: str) -> None:
     """Revoke a token on every node, for as long as any may last.
 
     Raises:
+        Invalid: no token has such an id.
         ClusterUnreachable: no quorum took it, so the token still works.
     """
     until_ms = int((clock.now().timestamp() + LIFETIME_S_MAX) * 1000)
     record = {"name": "revoked token", "kind": "revocation", "hash": "0" * 64, "scopes": []}
-    with _reached(cluster, "The token still works") as client:
+    with asking("The token still works"), admin_client(cluster, timeout_s=TIMEOUT_S) as client:
         client.key_put(token_id, {**record, "expires_ms": until_ms})
     _record(access, "token.revoked", cluster, {"token": token_id})
 
@@ -124,7 +122,10 @@ def issuer_rotate(access: Access, cluster: Cluster) -> Cluster:
         cluster = Cluster.objects.select_for_update().get(pk=cluster.pk)
         seed, issuer = secrets.token_bytes(32), secrets.token_hex(8)
         old, old_seed = cluster.token_issuer, bytes(cluster.token_seed)
-        with _reached(cluster, "The signing key was not replaced") as client:
+        with (
+            asking("The signing key was not replaced"),
+            admin_client(cluster, timeout_s=TIMEOUT_S) as client,
+        ):
             client.key_put(issuer, _issuer(issuer_public_key(seed)))
             if old:
                 until_ms = int((clock.now().timestamp() + LIFETIME_S_MAX) * 1000)
@@ -148,19 +149,6 @@ def _forget_expired(client: Client) -> None:
         expires = record["expires"]
         if record["kind"] == "issuer" and expires and datetime.fromisoformat(expires) < now:
             client.key_revoke(record["id"])
-
-
-@contextmanager
-def _reached(cluster: Cluster, otherwise: str) -> Iterator[Client]:
-    """Give the portal's client of a cluster, whose failures are told in words."""
-    try:
-        with admin_client(cluster, timeout_s=TIMEOUT_S) as client:
-            yield client
-    except (ClientError, httpx.HTTPError) as error:
-        raise ClusterUnreachable(
-            f"{otherwise}: the cluster did not take it. Look at its nodes, then try again.",
-            retry_after=5,
-        ) from error
 
 
 def _record(access: Access, action: str, cluster: Cluster, after: dict[str, object]) -> None:

@@ -17,11 +17,11 @@ from portal.clusters import services
 from portal.clusters.auditing.views import compliance_context
 from portal.clusters.connections import node_urls
 from portal.clusters.forms import ClusterForm, KeyForm
-from portal.clusters.keeping import ALGORITHMS, provider_reference
 from portal.clusters.models import Cluster, Operation
 from portal.clusters.pages import (
     card_of,
     cluster_context,
+    encryption_context,
     panel_of,
     size_chosen,
     wizard_catalogue,
@@ -227,11 +227,7 @@ def settings_page(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpResp
     access = require(request, "clusters:read")
     cluster = cluster_get(cluster_id)
     context = cluster_context(cluster, access, clock.now(), tab="settings")
-    context |= compliance_context(cluster, access)
-    context |= {
-        "algorithms": ALGORITHMS,
-        "key_reference": provider_reference(cluster) if cluster.wrapped_key else "",
-    }
+    context |= encryption_context(cluster) | compliance_context(cluster, access)
     return render(request, "clusters/settings.html", context)
 
 

@@ -9,16 +9,16 @@ import msgspec
 from django.db import transaction
 
 from dataplane.client.audit import AuditChecker, ProvenAudit, proof_of_audit
-from dataplane.client.errors import ApiError, ClientError, ClusterUnreachableError, ProofError
+from dataplane.client.errors import ClientError, ProofError
 from dataplane.client.keys import key_id_of
 from dataplane.client.membership import modes_put
 from portal.access.types import Access
+from portal.clusters.asking import asking
 from portal.clusters.connections import admin_client, admin_key, trust_anchor
-from portal.clusters.errors import ClusterUnreachable, NameNotConfirmed, UnableToChangeCluster
+from portal.clusters.errors import NameNotConfirmed, UnableToChangeCluster
 from portal.clusters.models import ApiKey, Cluster
 from portal.clusters.operations.opening import cluster_record
 from portal.core.crypto import unseal
-from portal.core.errors import Invalid
 
 PAGE_SIZE: Final = 50
 CHECKED_MAX: Final = 20_000
@@ -26,7 +26,6 @@ CHECKED_MAX: Final = 20_000
 TIMEOUT_S: Final = 4.0
 GLANCE_TIMEOUT_S: Final = 2.0
 CHECK_PAGE: Final = 1_000
-_AWAY: Final = frozenset({"no_quorum", "not_ready", "restoring"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,28 +182,3 @@ def modes_set(access: Access, cluster: Cluster, *, modes: list[str], confirm: st
         before: dict[str, object] = {"modes": now["modes"]}
         after: dict[str, object] = {"modes": sorted(modes)}
         cluster_record(access, "cluster.compliance_set", cluster, before=before, after=after)
-
-
-class Asking:
-    """Turns what a client of the data plane raises into what people are told."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ApiError) and error.code not in _AWAY:
-            raise Invalid(f"The cluster refused: {error.detail}", cluster_code=error.code)
-        if isinstance(error, (ApiError, ClusterUnreachableError, httpx.HTTPError)):
-            raise ClusterUnreachable(
-                f"{self._what}: the cluster does not answer at the moment. Look at its nodes, "
-                "then try again.",
-                retry_after=5,
-            ) from error
-
-
-def asking(what: str) -> Asking:
-    """Return what turns errors of a cluster into refusals; `what` begins what people are told."""
-    return Asking(what)

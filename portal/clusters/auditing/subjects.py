@@ -8,7 +8,7 @@ from django.db import transaction
 
 from dataplane.client import calls
 from portal.access.types import Access
-from portal.clusters.auditing.services import asking
+from portal.clusters.asking import asking
 from portal.clusters.connections import admin_client
 from portal.clusters.errors import NameNotConfirmed
 from portal.clusters.models import Cluster
@@ -70,12 +70,20 @@ def subject_erase(
     done: dict[str, Any] = {"is_over": False, "erasure": erasure or None}
     with asking("The erasure did not go on"), admin_client(cluster) as client:
         for _ in range(CALLS_PER_REQUEST):
+            is_begun = done["erasure"] is not None
             done = client.run(calls.subject_erase(subject, done["erasure"]))
+            if not is_begun:
+                # Before more is asked for: what follows may fail, and this much is gone.
+                _record(access, "cluster.subject_erasure_begun", cluster, done)
             if done["is_over"]:
                 break
     if done["is_over"]:
-        # The person's name stays out of this trail too.
-        after: dict[str, object] = {"erasure": done["erasure"], "removed": done["removed"]}
-        with transaction.atomic():
-            cluster_record(access, "cluster.subject_erased", cluster, after=after)
+        _record(access, "cluster.subject_erased", cluster, done)
     return done
+
+
+def _record(access: Access, action: str, cluster: Cluster, done: dict[str, Any]) -> None:
+    """Note an erasure; the person's name stays out of this trail too."""
+    after: dict[str, object] = {"erasure": done["erasure"], "removed": done.get("removed")}
+    with transaction.atomic():
+        cluster_record(access, action, cluster, after=after)

@@ -17,7 +17,7 @@ from portal.access.types import Access
 from portal.clusters.auditing import services, subjects
 from portal.clusters.auditing.presentation import LEVEL_WORDS, change_words, days, mode_cards
 from portal.clusters.models import Cluster
-from portal.clusters.pages import cluster_context
+from portal.clusters.pages import cluster_context, encryption_context
 from portal.clusters.selectors import cluster_get
 from portal.core import clock
 from portal.core.errors import PortalError
@@ -37,6 +37,7 @@ ACTIONS: Final = (
     "transaction",
 )
 DAYS_MAX: Final = 7_000
+DIGITS_MAX: Final = 4
 
 
 @require_http_methods(["GET", "POST"])
@@ -106,7 +107,8 @@ def audit_settings_view(request: HttpRequest, slug: str, cluster_id: UUID) -> Ht
     access = require(request, "organization:write")
     cluster = cluster_get(cluster_id)
     typed = request.POST.get("days", "")
-    if not typed.isascii() or not typed.isdigit() or not 1 <= int(typed[:9]) <= DAYS_MAX:
+    is_number = typed.isascii() and typed.isdigit() and len(typed) <= DIGITS_MAX
+    if not is_number or not 1 <= int(typed) <= DAYS_MAX:
         messages.error(request, f"Keep records for 1 to {DAYS_MAX} days.")
         return redirect("clusters:audit", slug, cluster_id)
     level = request.POST.get("level", "")
@@ -147,6 +149,7 @@ def compliance_view(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpRe
         return redirect("clusters:settings", slug, cluster_id)
     context = {
         **cluster_context(cluster, access, clock.now(), tab="settings"),
+        **encryption_context(cluster),
         **compliance_context(cluster, access),
         "preview": preview,
         "preview_changes": [change_words(change) for change in preview["changes"]],

@@ -128,6 +128,15 @@ def test_what_makes_no_sense_is_refused(tokens, client_for, alice, body):
     assert mint(client_for(alice), tokens, **body).status_code == 422
 
 
+def test_what_the_cluster_refuses_is_not_told_as_out_of_reach(tokens, node, client_for, alice):
+    key = node.api_key.split("_")[1]
+    for token_id in ("no-such-id", key):
+        answer = client_for(alice).delete(f"{tokens}/{token_id}")
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+    with Client(node.urls, node.api_key) as client:
+        assert client.stats()["sequence"] > 0, "the key of the portal is as it was"
+
+
 def test_a_cluster_out_of_reach_is_told(tokens, acme, client_for, alice):
     with tenant_context(acme.schema_name):
         Node.objects.update(http_port=1)
