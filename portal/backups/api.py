@@ -110,10 +110,12 @@ class RestoresView(APIView):
     @extend_schema(request=inputs.RestoreInput, responses={202: OBJECT})
     def post(self, request: Request, slug: str, cluster_id: UUID) -> Response:
         """Restore one of its backups, in place or into a new cluster."""
+        access = require(request, "clusters:write")
+        cluster = cluster_get(cluster_id)
         data = _valid(inputs.RestoreInput(data=request.data))
         is_new = data["where"] == "new"
-        access = require(request, "clusters:write" if is_new else "clusters:delete")
-        cluster = cluster_get(cluster_id)
+        if not is_new:
+            require(request, "clusters:delete")
         sequence: int | None = None
         if data["backup"] is not None:
             backup = backup_get(cluster, data["backup"])

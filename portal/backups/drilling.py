@@ -41,7 +41,9 @@ logger = logging.getLogger(__name__)
 def drills_due(*, now: datetime) -> list[UUID]:
     """Return the clusters whose newest backup was not rehearsed for a week."""
     recent = Drill.objects.filter(created_at__gt=now - DRILL_EVERY).values("cluster")
-    rows = Cluster.objects.filter(status__in=SERVING, deleted_at=None, backups__state="stored")
+    rows = Cluster.objects.filter(
+        status__in=SERVING, deleted_at=None, backups__state="stored", backups__expired_at=None
+    )
     return list(rows.exclude(pk__in=recent).order_by().values_list("pk", flat=True).distinct())
 
 

@@ -1,6 +1,5 @@
 """Backups of clusters, how often they are taken, and what was restored."""
 
-from datetime import datetime
 from typing import ClassVar, override
 from uuid import UUID
 
@@ -138,10 +137,6 @@ class Backup(models.Model):
     def is_open(self) -> bool:
         """Tell whether it is still to be taken."""
         return self.state in OPEN
-
-    def elapsed_s(self, now: datetime) -> int:
-        """Return the seconds since it was asked for, until it ended."""
-        return max(0, int(((self.finished_at or now) - self.created_at).total_seconds()))
 
 
 class ArchiveSegment(models.Model):

@@ -31,10 +31,9 @@ class BackupLine:
     backup: Backup
     tone: str
     kept_as: str
-    elapsed_s: int
 
 
-def lines_of(backups: list[Backup], policy: BackupPolicy, now: datetime) -> list[BackupLine]:
+def lines_of(backups: list[Backup], policy: BackupPolicy) -> list[BackupLine]:
     """Return what the page shows of backups, and why each is kept."""
     scheduled = [
         (backup.pk, backup.created_at)
@@ -47,7 +46,6 @@ def lines_of(backups: list[Backup], policy: BackupPolicy, now: datetime) -> list
             backup=backup,
             tone=TONES[BackupState(backup.state)],
             kept_as=", ".join(periods.get(backup.pk, [])),
-            elapsed_s=backup.elapsed_s(now),
         )
         for backup in backups
     ]

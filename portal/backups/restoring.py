@@ -40,6 +40,7 @@ from portal.backups.constants import REPLAY_TIMEOUT_S, SLICE_S
 from portal.backups.errors import StoreUnavailable
 from portal.backups.keeping import STATE, fetch
 from portal.backups.models import Backup, BackupState, Restore
+from portal.backups.selectors import backup_open
 from portal.backups.stores import Pieces
 from portal.backups.taking import backup_advance, safety_backup, work_dir
 from portal.clusters.connections import admin_client, trust_anchor
@@ -117,6 +118,11 @@ def safety(context: Context) -> Outcome:
     if not operation.params.get("replace") or operation.params.get("begun"):
         return None
     if "safety" not in operation.params:
+        other = backup_open(context.cluster)
+        if other is not None:
+            # What was written since it began is not in it, and it may not be kept as long.
+            backup_advance(other.pk)
+            return Waiting("another backup to end")
         row = safety_backup(context.cluster, operation.requested_by)
         operation.params["safety"] = str(row.pk)
         operation.save(update_fields=["params"])

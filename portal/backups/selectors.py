@@ -43,6 +43,11 @@ def backup_newest(cluster: Cluster) -> Backup | None:
     return backup_list(cluster).filter(state=BackupState.STORED).first()
 
 
+def backup_open(cluster: Cluster) -> Backup | None:
+    """Return the backup of a cluster that is still to be taken."""
+    return Backup.objects.filter(cluster=cluster, state__in=OPEN).first()
+
+
 def backups_open(now: datetime) -> list[UUID]:
     """Return what workers have to take now, oldest first."""
     due = Q(retry_at=None) | Q(retry_at__lte=now)
@@ -119,6 +124,12 @@ def base_for(cluster: Cluster, sequence: int) -> Backup | None:
         state=BackupState.STORED, sequence__gte=window.first, sequence__lte=sequence
     )
     return rows.order_by("-sequence").first()
+
+
+def leads_to(backup: Backup, sequence: int) -> bool:
+    """Tell whether the archive leads from a backup to a sequence without a gap."""
+    window = window_of(backup.cluster)
+    return window is not None and window.first <= (backup.sequence or 0) <= sequence <= window.last
 
 
 def drill_newest(cluster: Cluster) -> Drill | None:

@@ -37,10 +37,11 @@ from portal.backups.models import (
     BackupPolicy,
     BackupState,
     BackupTrigger,
+    BackupVault,
     Restore,
 )
 from portal.backups.retention import kept
-from portal.backups.selectors import base_for, grid_of, next_due, policy_get
+from portal.backups.selectors import grid_of, leads_to, next_due, policy_get
 from portal.backups.taking import announce, work_dir
 from portal.clusters.errors import NameNotConfirmed
 from portal.clusters.models import (
@@ -208,9 +209,9 @@ def backup_delete(access: Access, backup: Backup) -> None:
 
 
 def _in_use(backup: Backup) -> bool:
-    rows = Operation.objects.filter(
-        kind=OperationKind.RESTORE_BACKUP, params__backup=str(backup.pk)
-    )
+    """Tell whether a restore is at work that reads it, or that has nothing else to go back to."""
+    needs = models.Q(params__backup=str(backup.pk)) | models.Q(params__safety=str(backup.pk))
+    rows = Operation.objects.filter(needs, kind=OperationKind.RESTORE_BACKUP)
     return rows.exclude(state__in=FINAL).exists()
 
 
@@ -306,8 +307,8 @@ def _require_usable(backup: Backup) -> None:
 
 
 def _params(backup: Backup, *, replace: bool, to_sequence: int | None) -> dict[str, object]:
-    if to_sequence is not None and base_for(backup.cluster, to_sequence) is None:
-        raise MomentNotKept("No backup and no archive reach that sequence.")
+    if to_sequence is not None and not leads_to(backup, to_sequence):
+        raise MomentNotKept("The archive does not lead from this backup to that sequence.")
     return {
         **({} if to_sequence is None else {"to_sequence": to_sequence}),
         "backup": str(backup.pk),
@@ -355,7 +356,11 @@ def backups_thin_out(*, now: datetime) -> int:
     for cluster in Cluster.objects.filter(kept_here).order_by().distinct():
         _thin_out(cluster, now)
         _shorten_archive(cluster, now)
-    return _delete_expired()
+    count = _delete_expired()
+    # Whatever copy of them a store may still have, nobody can read it.
+    gone = BackupVault.objects.exclude(cluster__purged_at=None)
+    gone.filter(cluster__backups=None, cluster__segments=None).delete()
+    return count
 
 
 def _thin_out(cluster: Cluster, now: datetime) -> None:

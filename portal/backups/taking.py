@@ -22,7 +22,7 @@ from portal.audit.services import Actor, audit_record
 from portal.backups.constants import ATTEMPTS_MAX, BACKUP_LOCK, RETRY_PAUSE, WHOLE_EVERY
 from portal.backups.errors import StoreUnavailable
 from portal.backups.keeping import KNOWN, STATE, fetch, keep, pieces_of
-from portal.backups.models import OPEN, Backup, BackupState, BackupTrigger
+from portal.backups.models import Backup, BackupState, BackupTrigger
 from portal.backups.selectors import backup_newest
 from portal.backups.stores import Pieces
 from portal.clusters.connections import admin_key, node_urls, trust_anchor
@@ -181,9 +181,8 @@ def announce(backup: Backup) -> None:
 
 
 def safety_backup(cluster: Cluster, requested_by: str) -> Backup:
-    """Return the row of a backup that is to be taken before a restore, or of one on its way."""
-    found = Backup.objects.filter(cluster=cluster, state__in=OPEN).first()
-    return found or Backup.objects.create(
+    """Return the row of a backup that is to be taken before a restore."""
+    return Backup.objects.create(
         cluster=cluster,
         trigger=BackupTrigger.SAFETY,
         requested_by=requested_by,

@@ -209,7 +209,7 @@ def _context(access: Access, cluster: Cluster) -> dict[str, Any]:
         "policy": policy,
         "policy_form": PolicyForm(initial=policy_initial(policy)),
         "due": next_due(cluster, policy),
-        "lines": lines_of(backups, policy, now),
+        "lines": lines_of(backups, policy),
         "is_open": any(backup.is_open for backup in backups),
         "stored_count": sum(1 for backup in backups if backup.is_usable),
         "stored_bytes": sum(backup.size_bytes or 0 for backup in backups),

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from portal.audit.models import AuditEvent
+from portal.backups import services
 from portal.backups.drilling import drill_run, drills_due
 from portal.backups.models import Drill
 from portal.clusters.models import Cluster
@@ -50,6 +51,13 @@ def test_a_rehearsal_that_fails_says_why_and_is_not_repeated_at_once(
     path = next((directory_store / cluster.data_plane_id).glob("*.state"))
     path.write_bytes(path.read_bytes()[:-1])
     assert "cut" in drill_run(cluster.pk).problem
+
+
+def test_a_cluster_whose_backups_are_all_given_up_keeps_nobody_from_a_rehearsal(
+    access, cluster, client, directory_store
+):
+    services.backup_delete(access, take(access, cluster))
+    assert drills_due(now=clock.now()) == []
 
 
 def test_only_clusters_in_use_are_rehearsed(access, cluster, directory_store):

@@ -9,7 +9,7 @@ from portal.backups.models import ArchiveSegment, Backup, BackupPolicy, Drill, R
 from portal.clusters.models import Operation
 from portal.core import clock
 from portal.core.tenancy import tenant_context
-from tests.portal.backups.conftest import cluster_row
+from tests.portal.single import cluster_row
 
 pytestmark = pytest.mark.django_db
 
@@ -110,7 +110,7 @@ def test_taking_one_now_and_changing_the_schedule_are_recorded(page, home, acme)
 
 
 def test_a_restore_in_place_needs_the_typed_name_and_the_right(
-    client_for, alice, bob, page, home, stored, acme
+    client_for, alice, bob, page, home, api, stored, acme
 ):
     (backup,) = stored()
     path = f"{home}{backup.pk}/restore/"
@@ -122,6 +122,9 @@ def test_a_restore_in_place_needs_the_typed_name_and_the_right(
     assert "Only admins" in developer.get(path).content.decode()
     assert developer.post(path, {"where": "place", "confirm": "Things"}).status_code == 403
     assert developer.post(f"{home}{backup.pk}/delete/").status_code == 403
+    asked = {"backup": str(backup.pk), "where": "in_place", "confirm": "Things"}
+    forbidden = developer.post(f"{api}restore", asked, content_type="application/json")
+    assert forbidden.status_code == 403
     with tenant_context(acme.schema_name):
         assert not Operation.objects.exists()
     answer = page.post(path, {"where": "place", "confirm": "Things"})
@@ -139,6 +142,29 @@ def test_a_stranger_finds_nothing(client_for, charlie, home, api, stored):
     stranger = client_for(charlie)
     for path in (home, f"{home}{backup.pk}/restore/", f"{api}backups", f"{api}restore"):
         assert stranger.get(path).status_code == 404
+
+
+def test_who_may_only_look_changes_nothing(client_for, bob, home, api, stored, acme):
+    from portal.organizations.models import Membership
+
+    (backup,) = stored()
+    Membership.objects.filter(user=bob, organization=acme).update(role="viewer")
+    viewer = client_for(bob)
+    assert viewer.get(home).status_code == viewer.get(f"{api}backups").status_code == 200
+    for path in (
+        home,
+        f"{home}policy/",
+        f"{home}{backup.pk}/restore/",
+        f"{home}{backup.pk}/delete/",
+    ):
+        assert viewer.post(path).status_code == 403
+    for path in ("backups", "restore"):
+        answer = viewer.post(f"{api}{path}", {}, content_type="application/json")
+        assert answer.status_code == 403, "the right comes before what was asked"
+    assert (
+        viewer.put(f"{api}backups/policy", {}, content_type="application/json").status_code == 403
+    )
+    assert viewer.delete(f"{api}backups/{backup.pk}").status_code == 403
 
 
 def test_the_api_does_what_the_page_does(page, api, stored, acme):
@@ -178,7 +204,7 @@ def test_the_api_does_what_the_page_does(page, api, stored, acme):
 def test_a_moment_is_chosen_by_sequence_and_refused_outside_the_window(
     page, home, api, stored, cluster, acme
 ):
-    (backup,) = stored()
+    _, later = stored(2)
     assert "Archiving begins" in page.get(home).content.decode()
     now = clock.now()
     with tenant_context(acme.schema_name):
@@ -192,8 +218,12 @@ def test_a_moment_is_chosen_by_sequence_and_refused_outside_the_window(
             created_at=now,
         )
     assert "1,300" in page.get(home).content.decode()
+    before = page.post(
+        f"{home}{later.pk}/restore/", {"where": "place", "confirm": "Things", "to_sequence": "1000"}
+    )
+    assert (before.status_code, "does not lead" in before.content.decode()) == (409, True)
     answer = page.get(f"{home}moment/", {"sequence": "1200"})
-    assert answer["Location"] == f"{home}{backup.pk}/restore/?to_sequence=1200"
+    assert answer["Location"] == f"{home}{later.pk}/restore/?to_sequence=1200"
     body = page.get(answer["Location"]).content.decode()
     assert "Restore the state after sequence 1,200" in body
     assert body.count('name="to_sequence" value="1200"') == 2

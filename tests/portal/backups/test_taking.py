@@ -9,11 +9,14 @@ import pytest
 from portal.backups import services, taking
 from portal.backups.errors import BackupInUse, BackupRunning, StoreUnavailable, UnableToBackUp
 from portal.backups.keeping import STATE, fetch
-from portal.backups.models import Backup
+from portal.backups.models import Backup, BackupVault
+from portal.backups.restoring import safety
 from portal.backups.selectors import next_due, policy_get
 from portal.backups.taking import backup_advance, read_back
 from portal.clusters.connections import trust_anchor
 from portal.clusters.models import Cluster, Operation
+from portal.clusters.operations.types import Context
+from portal.clusters.provisioners.process import driver
 from portal.core import clock
 from portal.core.errors import Invalid
 from portal.core.streams import SealedStreamDamaged
@@ -167,12 +170,32 @@ def test_backups_go_with_a_cluster_that_is_deleted_for_good(
     services.backups_thin_out(now=clock.now())
     assert not Backup.objects.filter(pk=backup.pk).exists()
     assert list((directory_store / cluster.data_plane_id).iterdir()) == []
+    assert not BackupVault.objects.exists(), "what a store may still have is not to be read"
 
 
 def test_a_backup_that_a_restore_needs_stays(access, cluster, client, directory_store):
-    backup = take(access, cluster)
+    backup, other = take(access, cluster), take(access, cluster)
     _, operation = services.restore_in_place(access, cluster, backup, confirm="Things")
     with pytest.raises(BackupInUse):
         services.backup_delete(access, backup)
+    operation.params["safety"] = str(other.pk)
+    operation.save()
+    with pytest.raises(BackupInUse):
+        services.backup_delete(access, other)
     Operation.objects.filter(pk=operation.pk).update(state="cancelled")
     services.backup_delete(access, backup)
+
+
+def test_before_a_restore_a_backup_of_its_own_is_taken(access, cluster, client, directory_store):
+    backup = take(access, cluster)
+    other = services.backup_request(access, cluster, keep_days=1)
+    _, operation = services.restore_in_place(access, cluster, backup, confirm="Things")
+    context = Context(operation, operation.cluster, driver())
+    waiting = safety(context)
+    assert waiting is not None
+    assert waiting.reason == "another backup to end"
+    other.refresh_from_db()
+    assert other.state == "stored"
+    assert safety(context) is None
+    own = Backup.objects.get(pk=operation.params["safety"])
+    assert (own.trigger, own.state) == ("safety", "stored")
