@@ -1,7 +1,8 @@
 """`aerolith.v1.DataService`: documents, questions, and what changes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, override
 
@@ -28,10 +29,35 @@ from dataplane.gateways.serving import opened, serve
 
 VERSION_MAX: Final = 2**62
 BULK_BYTES_MAX: Final = 16 * 1024 * 1024
+HELD_BYTES_MAX: Final = 8 * BULK_BYTES_MAX
 FILTER_BYTES_MAX: Final = 16 * 1024
 PAGE_SIZE: Final = 100
 ARRIVAL_S: Final = 60.0
 BEHIND_MAX: Final = 50_000
+
+
+class Held:
+    """Counts what is kept of streams that arrive, over all callers."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+
+    @contextmanager
+    def stream(self) -> Generator[Callable[[int], None]]:
+        """Give what to call with the bytes that a stream has more; all are let go at its end."""
+        own = 0
+
+        def more(size_bytes: int) -> None:
+            nonlocal own
+            if self.size_bytes + size_bytes > HELD_BYTES_MAX:
+                raise Problem("rate_limited", "the node is receiving too much at once")
+            self.size_bytes += size_bytes
+            own += size_bytes
+
+        try:
+            yield more
+        finally:
+            self.size_bytes -= own
 
 
 class DataService(stubs.DataServiceServicer):
@@ -40,6 +66,7 @@ class DataService(stubs.DataServiceServicer):
     def __init__(self, context: Context) -> None:
         self._context = context
         self._calls = Calls(context, DATA)
+        self._held = Held()
 
     def _document(self, answer: Answer) -> pb.Document:
         return document(self._context, answer)
@@ -132,13 +159,14 @@ class DataService(stubs.DataServiceServicer):
 
         async def work(caller: Caller) -> Answer:
             self._context.require_room()
-            try:
-                async with asyncio.timeout(ARRIVAL_S):
-                    name, key, items = await _bulk(request_iterator, caller)
-            except TimeoutError as error:
-                raise Problem("timeout", f"the stream took over {ARRIVAL_S:.0f} s") from error
-            body = {"operations": items}
-            return await documents.bulk(self._context, caller, name, body, idempotency_key=key)
+            with self._held.stream() as more:
+                try:
+                    async with asyncio.timeout(ARRIVAL_S):
+                        name, key, items = await _bulk(request_iterator, caller, more)
+                except TimeoutError as error:
+                    raise Problem("timeout", f"the stream took over {ARRIVAL_S:.0f} s") from error
+                body = {"operations": items}
+                return await documents.bulk(self._context, caller, name, body, idempotency_key=key)
 
         def render(answer: Answer) -> pb.BulkResponse:
             assert answer.body is not None
@@ -294,7 +322,7 @@ def _condition(caller: Caller, given: pb.Condition) -> Condition:
 
 
 async def _bulk(
-    requests: AsyncIterator[pb.BulkRequest], caller: Caller
+    requests: AsyncIterator[pb.BulkRequest], caller: Caller, more: Callable[[int], None]
 ) -> tuple[str, str | None, list[dict[str, Any]]]:
     """Return the collection, the idempotency key and the items of a stream."""
     name, key, size_bytes = "", None, 0
@@ -309,6 +337,7 @@ async def _bulk(
         if len(items) >= BULK_OPERATIONS_MAX or size_bytes > BULK_BYTES_MAX:
             limits = f"{BULK_OPERATIONS_MAX} operations and {BULK_BYTES_MAX} bytes"
             raise Problem("too_large", f"a bulk stream has at most {limits}")
+        more(request.ByteSize())
         item: dict[str, Any] = {"op": request.op}
         if request.HasField("id"):
             item["id"] = request.id

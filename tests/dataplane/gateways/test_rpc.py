@@ -14,7 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataplane.client.local import LocalCluster
-from dataplane.gateways.errors import TITLES
+from dataplane.documents.types import KeyRecord
+from dataplane.gateways.auth import Caller
+from dataplane.gateways.errors import TITLES, Problem
+from dataplane.gateways.rpc.data import HELD_BYTES_MAX, Held, _bulk
 from dataplane.gateways.rpc.pb import aerolith_pb2 as pb
 from dataplane.gateways.rpc.pb import aerolith_pb2_grpc as stubs
 from dataplane.gateways.rpc.statuses import status_of
@@ -244,3 +247,34 @@ def test_a_node_that_stops_ends_its_streams(tmp_path):
         assert cluster.stop() == [0]
         status, code, _ = refusal(lambda: list(stream))
         assert (status, code) == (grpc.StatusCode.UNAVAILABLE, "not_ready")
+
+
+def test_what_is_kept_of_streams_is_bounded_over_all_of_them():
+    held = Held()
+    with held.stream() as first:
+        first(HELD_BYTES_MAX - 1)
+        with held.stream() as second:
+            second(1)
+            with pytest.raises(Problem) as refused:
+                second(1)
+            assert refused.value.code == "rate_limited"
+        assert held.size_bytes == HELD_BYTES_MAX - 1
+        first(1)
+    assert held.size_bytes == 0
+
+
+async def _asked(*requests):
+    for request in requests:
+        yield request
+
+
+async def test_a_stream_is_counted_and_one_of_who_may_not_write_is_not_kept():
+    record = KeyRecord("k", b"", "k", ("documents:write",), ("mine",), None, 0, None)
+    request = pb.BulkRequest(collection="mine", op="put", id="x", json=b"{}")
+    sizes = []
+    await _bulk(_asked(request, request), Caller(record), sizes.append)
+    assert sizes == [request.ByteSize()] * 2
+    other = pb.BulkRequest(collection="other", op="put", id="x", json=b"{}")
+    with pytest.raises(Problem) as refused:
+        await _bulk(_asked(other), Caller(record), sizes.append)
+    assert (refused.value.code, len(sizes)) == ("forbidden", 2)
