@@ -9,7 +9,7 @@ from dataplane.documents.auditing import AuditRow, decode_audit
 from dataplane.documents.proving import prove_row
 from dataplane.documents.tables import AUDIT, number_key
 from dataplane.storage.ports import KeyValueStore
-from dataplane.wire.audit import ENDS_KEY, AuditEnds, AuditRecord
+from dataplane.wire.audit import ENDS_KEY, FORENSIC, AuditEnds, AuditRecord
 from dataplane.wire.proofs import RowProof
 
 EXAMINED_MAX: Final = 8_192
@@ -84,7 +84,7 @@ class AuditLog:
     @property
     def is_forensic(self) -> bool:
         """Whether reads are recorded."""
-        return self.ends.level == audited.FORENSIC
+        return self.ends.level == FORENSIC
 
     def prove(self) -> RowProof:
         """Return the proof of the ends under the newest root; nothing changed since it."""

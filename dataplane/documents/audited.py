@@ -52,7 +52,7 @@ from dataplane.documents.commands import (
 )
 from dataplane.documents.transactions import decode_outcome
 from dataplane.documents.values import unpack_document
-from dataplane.wire.audit import LEVELS
+from dataplane.wire.audit import BASIC, FORENSIC, FULL
 from dataplane.wire.errors import MalformedMessageError
 from dataplane.wire.membership import decode_next
 
@@ -61,7 +61,6 @@ type Place = tuple[str, str]
 
 DETAIL_BYTES_MAX: Final = 1_024
 NAME_CHARS_MAX: Final = 200
-BASIC, FULL, FORENSIC = LEVELS
 
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 

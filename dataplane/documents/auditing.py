@@ -14,7 +14,7 @@ import msgspec
 
 from dataplane.documents import audited
 from dataplane.documents.audit_commands import AuditPut, ReportAudit
-from dataplane.documents.audited import FORENSIC, REPORTED_ALWAYS, VERSIONED, Place, accounts_of
+from dataplane.documents.audited import REPORTED_ALWAYS, VERSIONED, Place, accounts_of
 from dataplane.documents.commands import (
     Op,
     OpResult,
@@ -25,6 +25,7 @@ from dataplane.documents.tables import AUDIT, Batch, MetaRow, number_key
 from dataplane.storage.ports import KeyValueStore
 from dataplane.wire.audit import (
     ENDS_KEY,
+    FORENSIC,
     LEVELS,
     AuditEnds,
     AuditRecord,

@@ -14,6 +14,7 @@ from dataplane.wire.proofs import Certificate, EpochChange, RowProof
 
 LEVELS: Final = ("basic", "full", "forensic")
 """What is recorded, each more than the one before; there is no level without records."""
+BASIC, FULL, FORENSIC = LEVELS
 START: Final = bytes(32)
 """What the first record of a cluster says of the one before it."""
 ENDS_KEY: Final = b"H"

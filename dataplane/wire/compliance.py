@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 from blake3 import blake3
 
-from dataplane.wire.audit import LEVELS
+from dataplane.wire.audit import FORENSIC, FULL
 
 _DAY_MS: Final = 86_400_000
 
@@ -22,19 +22,16 @@ class ModeRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: str
     retention_ms: int
     key_lifetime_ms: int
-    keeps_collections: bool
-    keeps_subjects: bool
-    needs_encryption: bool
+    keeps_collections: bool = False
+    keeps_subjects: bool = False
+    needs_encryption: bool = False
 
-
-BASIC, FULL, FORENSIC = LEVELS
 
 MODES: Final = {
     "gdpr": ModeRules(
         level=FULL,
         retention_ms=365 * _DAY_MS,
         key_lifetime_ms=365 * _DAY_MS,
-        keeps_collections=False,
         keeps_subjects=True,
         needs_encryption=True,
     ),
@@ -43,15 +40,12 @@ MODES: Final = {
         retention_ms=2_192 * _DAY_MS,
         key_lifetime_ms=180 * _DAY_MS,
         keeps_collections=True,
-        keeps_subjects=False,
         needs_encryption=True,
     ),
     "pci-dss": ModeRules(
         level=FORENSIC,
         retention_ms=365 * _DAY_MS,
         key_lifetime_ms=90 * _DAY_MS,
-        keeps_collections=False,
-        keeps_subjects=False,
         needs_encryption=True,
     ),
     "sox": ModeRules(
@@ -59,8 +53,6 @@ MODES: Final = {
         retention_ms=2_557 * _DAY_MS,
         key_lifetime_ms=365 * _DAY_MS,
         keeps_collections=True,
-        keeps_subjects=False,
-        needs_encryption=False,
     ),
 }
 """In the order in which they are named when several refuse the same."""
