@@ -1,10 +1,12 @@
 """The page *Audit* of a cluster, and the compliance modes on its settings page."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
+from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
@@ -38,6 +40,7 @@ ACTIONS: Final = (
 )
 DAYS_MAX: Final = 7_000
 DIGITS_MAX: Final = 4
+LINES_AT_ONCE: Final = 500
 
 
 @require_http_methods(["GET", "POST"])
@@ -94,11 +97,7 @@ def audit_download(
     except PortalError as error:
         messages.error(request, error.detail)
         return redirect("clusters:audit", slug, cluster_id)
-    return StreamingHttpResponse(
-        lines,
-        content_type="application/x-ndjson",
-        headers={"Content-Disposition": f'attachment; filename="{cluster.slug}-audit.ndjson"'},
-    )
+    return _download(lines, f"{cluster.slug}-audit.ndjson")
 
 
 @require_POST
@@ -175,7 +174,8 @@ def subjects_page(
         try:
             subject = subjects.subject_of(given.get("subject", "").strip())
             if "export" in given:
-                return _export(cluster, subjects.subject_lines(access, cluster, subject))
+                found = subjects.subject_lines(access, cluster, subject)
+                return _download(found, f"{cluster.slug}-subject.ndjson")
             context["done"] = subjects.subject_erase(
                 access,
                 cluster,
@@ -188,9 +188,22 @@ def subjects_page(
     return render(request, "clusters/subjects.html", context)
 
 
-def _export(cluster: Cluster, lines: Iterator[bytes]) -> StreamingHttpResponse:
+def _download(lines: Iterator[bytes], filename: str) -> StreamingHttpResponse:
     return StreamingHttpResponse(
-        lines,
+        _pieces(lines),
         content_type="application/x-ndjson",
-        headers={"Content-Disposition": f'attachment; filename="{cluster.slug}-subject.ndjson"'},
+        headers={
+            "Content-Disposition": f'attachment; filename="{filename}"',
+            "Cache-Control": "no-store",
+        },
     )
+
+
+async def _pieces(lines: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield some lines at a time: the web server gathers all of what is not asynchronous first."""
+
+    def some() -> bytes:
+        return b"".join(islice(lines, LINES_AT_ONCE))
+
+    while piece := await sync_to_async(some, thread_sensitive=False)():
+        yield piece
