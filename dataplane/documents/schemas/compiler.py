@@ -219,7 +219,7 @@ class Compiler:
             name = part.replace("~1", "/").replace("~0", "~")
             if isinstance(value, dict) and name in value:
                 value = value[name]
-            elif isinstance(value, list) and name.isdecimal() and int(name) < len(value):
+            elif isinstance(value, list) and _is_index(name, len(value)):
                 value = value[int(name)]
             else:
                 raise SchemaError("there is no such schema", place)
@@ -242,6 +242,12 @@ class Compiler:
                     under.add(pointer)
                     stack.append((pointer, True))
                     stack += [(target, False) for target in self._edges[pointer]]
+
+
+def _is_index(name: str, length: int) -> bool:
+    """Say whether a part of a pointer names an element; more digits are not looked at."""
+    is_number = name.isascii() and name.isdecimal() and len(name) <= len(str(length))
+    return is_number and int(name) < length
 
 
 def compile_schema(given: Any) -> Schema:

@@ -118,6 +118,7 @@ def test_each_fault_is_told_where_it_is() -> None:
         ({"$ref": "https://example.com/schema"}, "/$ref"),
         ({"$ref": "#/nothing"}, "/$ref"),
         ({"$ref": "#nothing"}, "/$ref"),
+        ({"$ref": f"#/allOf/{'1' * 5_000}", "allOf": [True]}, "/$ref"),
         ({"$ref": "#"}, ""),
         ({"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"anyOf": [{"$ref": "#"}]}}}, None),
         ({"$schema": "http://json-schema.org/draft-07/schema#"}, "/$schema"),
