@@ -95,10 +95,12 @@ class Erasing:
             if stored is not None and self._names(name, stored, row):
                 self._writing.remove(batch, (name, document_id), stored)
                 removed += 1
-        counts = dict(row.removed)
-        counts[name] = counts.get(name, 0) + removed
-        row.removed = tuple(sorted(counts.items()))
-        self._write(batch, operation.id, row)
+        if removed:
+            # Of other names nothing is kept: whoever sends steps could send any.
+            counts = dict(row.removed)
+            counts[name] = counts.get(name, 0) + removed
+            row.removed = tuple(sorted(counts.items()))
+            self._write(batch, operation.id, row)
         return OpResult(200, id=operation.id.hex(), version=removed)
 
     def _names(self, collection: str, stored: bytes, row: ErasureRow) -> bool:

@@ -55,6 +55,14 @@ def test_a_step_removes_what_names_the_person_and_nothing_else(driver: Driver):
     assert orders.documents == 2
 
 
+def test_steps_that_remove_nothing_leave_nothing_behind(driver: Driver):
+    driver.do(BEGIN)
+    before = driver.machine.view.erasing.rows[ID].removed
+    for name in ("none", "n" * 10_000, "orders"):
+        assert driver.do(EraseStep(ID, name, ("his",))).version == 0
+    assert driver.machine.view.erasing.rows[ID].removed == before == ()
+
+
 def test_kept_conflicts_that_name_the_person_go_too(driver: Driver):
     body = doc(customer={"email": "ada@example.org"}, n=2)
     kept = driver.do(
