@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from dataplane.documents import tables
 from dataplane.documents.commands import Create, Delete, Patch, Put, Update
 from dataplane.documents.errors import (
@@ -207,6 +209,37 @@ def record_body(operation: Write, refusal: Refusal, row: bytes | None) -> bytes:
         # What is theirs can be read where it is; what is mine is nowhere else.
         body = pack_document({**record, "theirs": None, "theirs_omitted": True})
     return body
+
+
+class _Record(msgspec.Struct, frozen=True):
+    """What execution reads of a record, and what those who look at records do."""
+
+    collection: str
+    id: str
+    op: str
+    code: str
+    stamp: str
+    base_version: int | None
+    base: Json | None
+    mine: Json | None
+    their_version: int
+    theirs: Json | None
+    fields: list[str]
+
+
+_decode_record = msgspec.msgpack.Decoder(_Record).decode
+
+
+def check_record(body: bytes) -> None:
+    """Refuse a record that `record_body` did not make.
+
+    Raises:
+        Refusal: `invalid`.
+    """
+    try:
+        _decode_record(body)
+    except msgspec.MsgspecError as error:
+        raise invalid("/rows", "a conflict that cannot be read") from error
 
 
 def own_operation(record: Json) -> Write:

@@ -18,6 +18,7 @@ from dataplane.documents import tables
 from dataplane.documents.accounting import Accounting
 from dataplane.documents.collections import COLLECTIONS_MAX, OPTIONS_BYTES_MAX, Collections
 from dataplane.documents.commands import OpResult, RestoreBegin, RestoreEnd, RestoreRows
+from dataplane.documents.conflicts import check_record
 from dataplane.documents.errors import (
     CONFLICT,
     NOT_FOUND,
@@ -55,7 +56,8 @@ ID_BYTES: Final = 16
 _HASH_BYTES: Final = 32
 _CLUSTER_ID_CHARS: Final = 32
 _NUMBER_MAX: Final = 2**62
-_COLLECTION_ID_MAX: Final = 2**32 - 1
+_COLLECTION_ID_MAX: Final = 2**31
+"""A number has four bytes: half of all are left for the collections that come later."""
 _START: Final = bytes(32)
 
 
@@ -123,7 +125,7 @@ class Restoring:
         row = self._row
         if row is not None and row.id == operation.id:
             return self._result(row)
-        if row is not None and row.state != DONE:
+        if self.is_active:
             raise Refusal(CONFLICT, "another restore is under way: finish or discard it")
         _check_begin(operation)
         if self._collections.rows and not operation.replace:
@@ -185,8 +187,8 @@ class Restoring:
         if not all(known.is_whole for known in row.collections.values()):
             raise Refusal(RESTORE_MISMATCH, "a collection has not the documents it counts")
         meta = self._meta
-        highest = max((known.id for known in row.collections.values()), default=0)
-        meta.next_collection = max(meta.next_collection, row.next_collection, highest + 1)
+        self._pass_numbers(row)
+        meta.next_collection = max(meta.next_collection, row.next_collection)
         meta.version_floor = max(meta.version_floor, row.version_floor)
         renew_rows(batch, meta)
         finished = msgspec.structs.replace(
@@ -203,6 +205,7 @@ class Restoring:
             Refusal: `not_found` when it is not under way.
         """
         row = self._under_way(restore)
+        self._pass_numbers(row)
         for name, known in sorted(row.collections.items()):
             self._collections.sweep_later(batch, name, known.id)
             self._meta.documents -= known.documents
@@ -211,6 +214,11 @@ class Restoring:
         batch.delete(RESTORE)
         self._row, self.is_over = None, True
         return OpResult(204, id=restore.hex())
+
+    def _pass_numbers(self, row: RestoreRow) -> None:
+        """Give no new collection the number of one that was loaded, or is swept away."""
+        highest = max((known.id for known in row.collections.values()), default=0)
+        self._meta.next_collection = max(self._meta.next_collection, highest + 1)
 
     def _under_way(self, restore: bytes) -> RestoreRow:
         row = self._row
@@ -290,6 +298,8 @@ class _Part:
         body = value[tables.HEADER_BYTES :]
         if check_document(body, reserved=not known.is_system) != body:
             raise invalid("/rows", "a document that is not encoded as the database does")
+        if known.is_system:
+            check_record(body)
         size_bytes = len(key) - tables.DOCUMENT_KEY_BYTES + len(body)
         known.documents += 1
         known.bytes += size_bytes

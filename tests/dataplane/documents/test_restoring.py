@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dataplane.client.backups import BackupReader, Verified
 from dataplane.client.restores import announcement, parts_of
-from dataplane.documents import tables
+from dataplane.documents import collections, tables
 from dataplane.documents.commands import (
     Barrier,
     CollectionDrop,
@@ -30,6 +30,7 @@ from dataplane.documents.commands import (
     encode_op,
 )
 from dataplane.documents.state import StateMachine
+from dataplane.documents.tables import COLLECTION, CollectionRow
 from dataplane.documents.types import Genesis
 from dataplane.documents.values import pack_document
 from dataplane.wire.backups import CONTENT
@@ -228,6 +229,43 @@ def test_a_discarded_restore_leaves_an_empty_cluster_that_can_be_filled(source):
     load(source, target)
     assert target.ask(RestoreEnd(ID)).status == 200
     assert target.content() == content_of(source.replicas)
+
+
+def test_what_is_written_after_a_discard_outlives_the_clearing_away(source, monkeypatch):
+    monkeypatch.setattr(collections, "DROPS_PER_BATCH", 10)
+    target = Target()
+    load(source, target)
+    assert target.ask(RestoreDiscard(ID)).status == 204
+    assert target.ask(Put("mine", "zz", pack_document({}))).status == 201
+    while target.machine.maintenance.is_due(NOW_MS):
+        target.ask(Barrier())
+    assert target.machine.view.get("mine", "zz") is not None
+    assert target.totals()[0] == sum(1 for _ in target.store.iterate(b"D")) == 1
+
+
+def test_another_restore_does_not_begin_in_the_batch_that_ends_one(source):
+    target = Target()
+    load(source, target)
+    target.cseq += 1
+    ops = (RestoreEnd(ID), source.begin(id=b"o" * 16))
+    sent = Sent(tuple(map(encode_op, ops)), target.cseq, ack=target.cseq - 1)
+    result = target.machine.apply(target.machine.applied + 1, NOW_MS + 1, [sent])
+    ended, begun = map(decode_result, result.requests[0].results)
+    assert (ended.status, begun.code) == (200, "conflict")
+    assert target.content() == content_of(source.replicas)
+
+
+def test_a_restore_leaves_numbers_for_the_collections_that_come_later(source):
+    Target().refused(source.begin(next_collection=2**32 - 1), "invalid")
+
+
+def test_a_conflict_that_nobody_could_resolve_is_refused(source):
+    target = Target()
+    target.ask(source.begin())
+    row = CollectionRow(7, 0, 0, pack_document({}), 0, 0, 1, 20)
+    target.ask(RestoreRows(ID, 0, ((COLLECTION + b"_conflicts", tables.encode_row(row)),)))
+    record = tables.encode_document_row(1, 0, 0, pack_document({"collection": "c"}))
+    target.refused(RestoreRows(ID, 1, ((tables.document_prefix(7) + b"c.1", record),)), "invalid")
 
 
 def test_a_cluster_with_content_is_only_replaced_when_that_is_asked(source):
