@@ -36,6 +36,8 @@ from dataplane.storage.ports import KeyValueStore
 COLLECTIONS_MAX: Final = 1_000
 OPTIONS_BYTES_MAX: Final = 64 * 1024
 DROPS_PER_BATCH: Final = 1_024
+DROP_BYTES_PER_BATCH: Final = 4 * 1024 * 1024
+"""What is removed is read: the journal keeps it for a while."""
 TOMBSTONES_MAX: Final = 10_000
 NO_OPTIONS: Final = b"\x80"
 
@@ -246,17 +248,19 @@ class Collections:
 
     def sweep(self, batch: Batch) -> None:
         """Remove some documents of dropped collections. Called at the start of every batch."""
-        budget = DROPS_PER_BATCH
+        budget, size_left = DROPS_PER_BATCH, DROP_BYTES_PER_BATCH
         while self._dropped and budget > 0:
-            dropped = next(iter(self._dropped))
+            # Not in the order of dropping, which a replica that began anew does not know.
+            dropped = min(self._dropped)
             prefix = _prefix_of(dropped)
             finished = True
-            for key, _ in self._store.iterate(prefix):
-                if budget == 0:
+            for key, row in self._store.iterate(prefix):
+                if budget == 0 or size_left <= 0:
                     finished = False
                     break
                 batch.delete(key)
                 budget -= 1
+                size_left -= len(row)
             if not finished:
                 return
             batch.delete(dropped)
@@ -267,10 +271,14 @@ class Collections:
         if not note:
             return
         row = decode_tombstone(note)
-        row.erased_at, row.at_ms = self._meta.applied, self._meta.now_ms
+        meta = self._meta
+        row.erased_at, row.at_ms = meta.applied, meta.now_ms
+        self.classes.discard(document_prefix(row.number))
+        if batch.get(tombstone_key(row.number)) is not None:
+            # A restore brought the number back: what it stood for before stays proven.
+            row.number, meta.next_collection = meta.next_collection, meta.next_collection + 1
         batch.put(tombstone_key(row.number), encode_row(row))
         self._tombstone_count += 1
-        self.classes.discard(document_prefix(row.number))
 
     def write(self, batch: Batch) -> None:
         """Put the rows that this batch touched."""

@@ -27,6 +27,9 @@ class Budget(NamedTuple):
 
 STEP: Final = Budget(32, 128 * 1024, 512)
 TICK: Final = Budget(512, 1024 * 1024, 8_192)
+EXPIRED_BYTES: Final = 4 * 1024 * 1024
+"""Of the documents that one step removes; more than of those it builds from, to keep up."""
+EXPIRED_ROWS: Final = 8_192
 
 
 class Maintenance:
@@ -69,32 +72,35 @@ class Maintenance:
 
     def _expire(self, batch: Batch, budget: Budget) -> None:
         due, now_ms = self._indexes.due, self._meta.now_ms
-        left = budget.documents
+        left = Budget(budget.documents, EXPIRED_BYTES, EXPIRED_ROWS)
         for index_id in sorted(due):
             if due[index_id] > now_ms:
                 continue
             index = next(index for index in self._indexes.all() if index.row.id == index_id)
-            left -= self._expire_by(batch, index, left)
+            left = self._expire_by(batch, index, left)
 
-    def _expire_by(self, batch: Batch, index: Index, count_max: int) -> int:
-        """Remove documents that are past their time by one index; return how many."""
+    def _expire_by(self, batch: Batch, index: Index, budget: Budget) -> Budget:
+        """Remove documents that are past their time by one index; return what is left to do."""
         due, now_ms = self._indexes.due, self._meta.now_ms
         prefix = self._collections.prefixes[index.collection]
-        removed = 0
+        left, size_left, rows_left = budget
         for key, _ in self._store.iterate(index.shape.expiry_prefix):
             # Another index may have removed the document in this very step.
             if key in batch.changes:
                 continue
             at_ms, document_id = expiry_of(key)
-            if at_ms > now_ms or removed == count_max:
+            if at_ms > now_ms or min(left, size_left, rows_left) <= 0:
                 due[index.row.id] = at_ms
-                return removed
+                return Budget(left, size_left, rows_left)
             row = batch.get(prefix + document_id.encode())
             assert row is not None, "what expires is there"
+            known = len(batch.changes)
             self._writing.remove(batch, (index.collection, document_id), row)
-            removed += 1
+            left -= 1
+            size_left -= len(row)
+            rows_left -= len(batch.changes) - known
         due.pop(index.row.id, None)
-        return removed
+        return Budget(left, size_left, rows_left)
 
     # --- Building -------------------------------------------------------------------------------
 
@@ -142,12 +148,14 @@ class Maintenance:
     # --- Rows of indexes that are gone ----------------------------------------------------------
 
     def _sweep(self, batch: Batch, budget: Budget) -> None:
-        key = self._indexes.dropped[0]
+        # Not in the order of dropping, which a replica that began anew does not know.
+        key = min(self._indexes.dropped)
         index_id = key[len(INDEX_DROPPED) :]
         number = int.from_bytes(index_id, "big")
         assert len(index_id) == INDEX_ID_BYTES
         if self._clear(batch, (entry_prefix(number), INDEX_EXPIRY + index_id), budget.rows):
-            batch.delete(self._indexes.dropped.pop(0))
+            batch.delete(key)
+            self._indexes.dropped.remove(key)
 
     def _clear(self, batch: Batch, prefixes: tuple[bytes, ...], rows_max: int) -> bool:
         """Remove rows; say whether none is left."""

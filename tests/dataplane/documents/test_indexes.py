@@ -2,7 +2,7 @@
 
 import pytest
 
-from dataplane.documents import maintenance
+from dataplane.documents import collections, maintenance
 from dataplane.documents.commands import (
     CollectionDrop,
     CollectionPut,
@@ -293,6 +293,24 @@ def test_rows_of_dropped_indexes_and_collections_go_in_bounded_steps(machine, mo
     assert machine.state.view.stats().documents == 1
 
 
+def test_a_replica_that_began_anew_removes_the_same_rows_as_one_that_went_on(machine, monkeypatch):
+    monkeypatch.setattr("dataplane.documents.state.STEP", maintenance.Budget(32, 10_000, 20))
+    monkeypatch.setattr(collections, "DROPS_PER_BATCH", 10)
+    anew = Machine()
+    made = [index("n"), index("n", name="j")]
+    dropped: list[tuple[Op, ...]] = [(IndexDrop("c", "j"), IndexDrop("c", "i"))]
+    # Those made last go first.
+    dropped += [(CollectionDrop("d"), CollectionDrop("c"))]
+    puts = [put(f"p{n}", collection, n=n) for n in range(25) for collection in "cd"]
+    rest: list[tuple[Op, ...]] = [() for _ in range(20)]
+    for ops in [puts, made, *rest, *dropped, *rest]:
+        for one in (machine, anew):
+            one.apply(*ops)
+        assert anew.state.root() == machine.state.root()
+        anew.reopen()
+    check_clean(machine.store)
+
+
 # --- Documents that expire --------------------------------------------------------------------
 
 
@@ -337,6 +355,17 @@ def test_an_index_of_dates_removes_what_is_past_in_bounded_steps_after_any_resta
     machine.apply()
     assert machine.ids() == ["never"]
     check_clean(machine.store)
+
+
+def test_large_documents_expire_in_steps_of_bounded_bytes(machine):
+    machine.apply(CollectionPut("c", pack_document({TTL_OPTION: 1})))
+    for n in range(10):
+        machine.apply(put(f"d{n}", text="x" * 800_000))
+    machine.now_ms += 10_000
+    machine.apply()
+    assert len(machine.ids()) == 4
+    machine.apply()
+    assert machine.ids() == []
 
 
 def test_documents_already_there_expire_as_the_build_reaches_them(machine):

@@ -88,6 +88,30 @@ def test_a_key_is_there_before_the_first_row_and_gone_after_the_last(
     assert tombstone.erased_at == driver.machine.applied
 
 
+def test_a_tombstone_stays_when_a_restore_brings_its_number_back(driver: Driver) -> None:
+    do(driver, CollectionPut("people", SHREDDABLE), CollectionDrop("people"))
+    do(driver, Barrier())
+    (first,) = driver.machine.view.tombstones()
+    rows = driver.machine._collections
+    rows._meta.next_collection = first.number
+    do(driver, CollectionPut("again", SHREDDABLE), CollectionDrop("again"))
+    do(driver, Barrier())
+    assert [found.name for found in driver.machine.view.tombstones()] == ["people", "again"]
+    assert not rows.classes
+
+
+def test_large_documents_of_a_dropped_collection_go_in_steps_of_bounded_bytes(
+    driver: Driver,
+) -> None:
+    for n in range(10):
+        do(driver, Put("people", f"p{n}", pack_document({"text": "x" * 800_000})))
+    do(driver, CollectionDrop("people"))
+    do(driver, Barrier())
+    assert sum(1 for _ in driver.store.iterate(b"D")) == 4
+    do(driver, Barrier())
+    assert not list(driver.store.iterate(b"D"))
+
+
 def test_other_collections_have_no_key_and_leave_no_tombstone(
     driver: Driver, keeper: Keeper
 ) -> None:
