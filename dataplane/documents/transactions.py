@@ -1,6 +1,6 @@
 """Transactions: operations that all take effect, at one place in the log, or none of them does."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -66,10 +66,15 @@ class Transactions:
         attempt = Attempt(batch)
         before = self._collections.savepoint({step.collection: None for step in operation.steps})
         results: list[OpResult] = []
+        written = read = 0
         try:
             for step in operation.steps:
-                results.append(self._step(attempt, step))  # noqa: PERF401 - it may stop midway
-            _check_sizes(attempt, results)
+                known = len(attempt.documents)
+                result = self._step(attempt, step)
+                written += sum([len(change[4] or b"") for change in attempt.documents[known:]])
+                read += len(result.document or b"")
+                _check_sizes(written, read)
+                results.append(result)
         except Refusal as refusal:
             self._collections.restore(before)
             return _failed(len(results), refusal)
@@ -125,10 +130,10 @@ def _check_limits(steps: tuple[Step, ...]) -> None:
             raise invalid(f"/operations/{index}", "keys and stamps are for single operations")
 
 
-def _check_sizes(attempt: Attempt, results: Iterable[OpResult]) -> None:
-    if sum([len(change[4] or b"") for change in attempt.documents]) > WRITTEN_BYTES_MAX:
+def _check_sizes(written: int, read: int) -> None:
+    if written > WRITTEN_BYTES_MAX:
         raise Refusal(TOO_LARGE, f"a transaction writes at most {WRITTEN_BYTES_MAX} bytes")
-    if sum([len(result.document or b"") for result in results]) > READ_BYTES_MAX:
+    if read > READ_BYTES_MAX:
         raise Refusal(TOO_LARGE, f"a transaction answers at most {READ_BYTES_MAX} bytes")
 
 

@@ -200,10 +200,12 @@ def test_limits(memory: Driver) -> None:
     for number in range(WRITTEN_BYTES_MAX // 1_000_000 + 1):
         memory.do(Put("a", f"{number}", large))
     touch = [Patch("a", f"{number}", doc(n=1)) for number in range(9)]
-    assert outcome(transact(memory, *touch)).results[0].code == "too_large"
+    beyond = outcome(transact(memory, *touch, Delete("a", "none")))
+    assert (beyond.failed, beyond.results[0].code) == (8, "too_large"), "nothing follows it"
     assert transact(memory, *touch[:8]).status == 200
     reads = [Get("a", f"{number}") for number in range(READ_BYTES_MAX // 1_000_000 + 1)]
-    assert outcome(transact(memory, *reads)).results[0].code == "too_large"
+    beyond = outcome(transact(memory, *reads, Delete("a", "none")))
+    assert (beyond.failed, beyond.results[0].code) == (1, "too_large")
 
 
 def test_a_transaction_is_told_as_one_group(memory: Driver) -> None:
