@@ -1,13 +1,15 @@
 """What an index is: its fields and options, checked, and which documents belong in it."""
 
+import operator as operators
 import re
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
 
 from dataplane.documents.commands import IndexPut
 from dataplane.documents.errors import invalid
-from dataplane.documents.ordering import equal, rank, sort_key
+from dataplane.documents.ordering import SortKey, rank, sort_key
 from dataplane.documents.partial_reading import META
 from dataplane.documents.paths import MISSING, terminals
 from dataplane.documents.values import (
@@ -29,6 +31,7 @@ EXPIRE_MAX_S: Final = 10 * 365 * 86_400
 type Path = tuple[str, ...]
 type Condition = tuple[Path, str, Any]
 """A path, an operator, and what it is compared with."""
+type Meets = Callable[[Any], bool]
 
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "null": (type(None),),
@@ -41,7 +44,12 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "array": (list,),
 }
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_ORDERED: Final = ("$gt", "$gte", "$lt", "$lte")
+_SIDES: Final[dict[str, Callable[[SortKey, SortKey], bool]]] = {
+    "$gt": operators.gt,
+    "$gte": operators.ge,
+    "$lt": operators.lt,
+    "$lte": operators.le,
+}
 _KNOWN: Final = frozenset({"fields", "unique", "sparse", "partial", "expire_after_s"})
 
 
@@ -209,7 +217,7 @@ def _conditions(given: Json, pointer: str) -> list[Condition]:
 def _condition(path: Path, operator: str, operand: Any, pointer: str) -> Condition:
     if operator == "$eq":
         is_known = True
-    elif operator in _ORDERED:
+    elif operator in _SIDES:
         is_known = operand is not None
     elif operator == "$in":
         is_known = isinstance(operand, list) and len(operand) <= OPERANDS_MAX
@@ -223,44 +231,52 @@ def _condition(path: Path, operator: str, operand: Any, pointer: str) -> Conditi
     return path, operator, operand
 
 
-def belongs(conditions: tuple[Condition, ...], document: Json) -> bool:
-    """Say whether a document meets all conditions."""
-    return all(_meets(condition, document) for condition in conditions)
+def belongs(tests: Iterable[tuple[Path, str, Meets]], document: Json) -> bool:
+    """Say whether a document meets all conditions, as `tests_of` returns them."""
+    return all(_is_met(test, document) for test in tests)
 
 
-def _meets(condition: Condition, document: Json) -> bool:
-    path, operator, operand = condition
+def tests_of(conditions: Iterable[Condition]) -> list[tuple[Path, str, Meets]]:
+    """Return conditions with what their values are looked at by, made once and not for each."""
+    return [(path, operator, meets(operator, operand)) for path, operator, operand in conditions]
+
+
+def _is_met(test: tuple[Path, str, Meets], document: Json) -> bool:
+    path, operator, is_fit = test
     for value in terminals(document.get(path[0], MISSING), path[1:]):
-        if value_meets(value, operator, operand):
+        if is_fit(value):
             return True
         is_spread = type(value) is list and operator != "$exists"
-        if is_spread and any(value_meets(item, operator, operand) for item in value):
+        if is_spread and any(map(is_fit, value)):
             return True
     return False
 
 
 def value_meets(value: Any, operator: str, operand: Any) -> bool:
     """Say whether a single value meets an operator of a partial index."""
+    return meets(operator, operand)(value)
+
+
+def meets(operator: str, operand: Any) -> Meets:
+    """Return what says whether a single value meets an operator of a partial index."""
     if operator == "$exists":
-        return value is not MISSING
-    if value is MISSING:
-        return (operator == "$eq" and operand is None) or (operator == "$in" and None in operand)
-    if operator == "$eq":
-        return equal(value, operand)
-    if operator == "$in":
-        return any(equal(value, item) for item in operand)
+        return lambda value: value is not MISSING
     if operator == "$type":
-        return type(value) in _TYPES[operand]
-    return rank(value) == rank(operand) and _is_on_side(value, operator, operand)
+        return lambda value: type(value) in _TYPES[operand]
+    if operator in _SIDES:
+        return _on_side(_SIDES[operator], sort_key(operand))
+    operands = operand if operator == "$in" else [operand]
+    keys, takes_missing = frozenset(map(sort_key, operands)), None in operands
+    return lambda value: takes_missing if value is MISSING else sort_key(value) in keys
 
 
-def _is_on_side(value: Any, operator: str, operand: Any) -> bool:
-    left, right = sort_key(value), sort_key(operand)
-    if operator == "$gt":
-        return left > right
-    if operator == "$gte":
-        return left >= right
-    return left < right if operator == "$lt" else left <= right
+def _on_side(is_beyond: Callable[[SortKey, SortKey], bool], edge: SortKey) -> Meets:
+    place = edge[0]
+
+    def is_fit(value: Any) -> bool:
+        return value is not MISSING and rank(value) == place and is_beyond(sort_key(value), edge)
+
+    return is_fit
 
 
 def roots_of(definition: Definition) -> set[str]:

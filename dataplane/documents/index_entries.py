@@ -14,10 +14,10 @@ from typing import Any, Final, NamedTuple
 
 from dataplane.documents.errors import Refusal, invalid
 from dataplane.documents.index_definitions import (
-    Condition,
     Definition,
     belongs,
     parse_partial,
+    tests_of,
 )
 from dataplane.documents.index_keys import PART_BYTES, Part, TooLongError, part_of
 from dataplane.documents.paths import MISSING, terminals
@@ -58,9 +58,8 @@ class Shape:
         self._fields = [
             (tuple(path.split(".")), direction) for path, direction in definition.fields
         ]
-        self._conditions: tuple[Condition, ...] = ()
-        if definition.partial is not None:
-            self._conditions = parse_partial(definition.partial)
+        partial = definition.partial
+        self._tests = [] if partial is None else tests_of(parse_partial(partial))
         expires_by = definition.fields[0][0] if definition.fields else "_updated"
         self._expiry_path = tuple(expires_by.split("."))
 
@@ -70,7 +69,7 @@ class Shape:
         Raises:
             Refusal: `invalid`: the document cannot be in the index.
         """
-        if not belongs(self._conditions, document):
+        if not belongs(self._tests, document):
             return Entries({}, 0)
         rows: dict[bytes, bytes] = {}
         multikey = 0

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dataplane.documents.index_definitions import parse_partial, value_meets
+from dataplane.documents.index_definitions import meets, parse_partial, value_meets
 from dataplane.documents.index_entries import entry_prefix
 from dataplane.documents.index_keys import PART_BYTES, encode_value, inverted, tag_of
 from dataplane.documents.types import IndexRecord
@@ -258,10 +258,8 @@ def _implies(test: Test, operator: str, operand: Any) -> bool:
 
 def _all_meet(values: Iterable[Any], operator: str, operand: Any) -> bool:
     # What equals null may be missing, which is of no type.
-    return all(
-        value_meets(value, operator, operand) and not (value is None and operator == "$type")
-        for value in values
-    )
+    is_fit = meets(operator, operand)
+    return all(is_fit(value) and not (value is None and operator == "$type") for value in values)
 
 
 def _kinds(name: str) -> frozenset[type]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dataplane.documents import collections, maintenance
+from dataplane.documents import collections, index_definitions, maintenance, ordering
 from dataplane.documents.commands import (
     CollectionDrop,
     CollectionPut,
@@ -24,6 +24,7 @@ from dataplane.documents.determinism import START_MS as LOG_START_MS
 from dataplane.documents.determinism import LogMaker, Sent, Stream
 from dataplane.documents.indexes import INDEXES_MAX
 from dataplane.documents.maintenance import STEP, TICK
+from dataplane.documents.ordering import sort_key
 from dataplane.documents.settings import TTL_OPTION
 from dataplane.documents.state import StateMachine
 from dataplane.documents.types import Genesis
@@ -221,6 +222,26 @@ def test_partial_and_sparse_indexes_hold_only_what_belongs(machine):
     machine.apply(put("a", state="closed", n=3))
     assert (machine.index().entries, machine.index(name="sparse").entries) == (0, 0)
     check_clean(machine.store)
+
+
+def test_what_a_partial_index_compares_with_is_looked_at_once(machine, monkeypatch):
+    count = 0
+
+    def counted(value):
+        nonlocal count
+        count += 1
+        return sort_key(value)
+
+    for module in (ordering, index_definitions):
+        monkeypatch.setattr(module, "sort_key", counted)
+    wanted = [f"s{n}" for n in range(100)]
+    partial = pack_document({"a": {"$in": wanted}, "n": {"$gt": 1}})
+    machine.apply(CollectionPut("c", pack_document({})), index("n", partial=partial))
+    count = 0
+    machine.apply(put("out", a=["none"] * 1_000, n=3), put("in", a=["none"] * 1_000 + ["s9"], n=3))
+    settle(machine)
+    assert count < 5_000
+    assert machine.index().entries == 1
 
 
 @pytest.mark.parametrize(
