@@ -14,12 +14,14 @@ from dataplane.documents.settings import Settings, settings_of
 from dataplane.documents.tables import (
     COLLECTION,
     DROPPED,
+    RESTORE,
     TOMBSTONE,
     Batch,
     CollectionRow,
     MetaRow,
     TombstoneRow,
     decode_collection,
+    decode_restore,
     decode_tombstone,
     document_prefix,
     encode_row,
@@ -57,9 +59,7 @@ class Collections:
     def __init__(self, store: KeyValueStore, meta: MetaRow) -> None:
         self._store = store
         self._meta = meta
-        self.rows: dict[str, CollectionRow] = {
-            key[1:].decode(): decode_collection(row) for key, row in store.iterate(COLLECTION)
-        }
+        self.rows = _rows_of(store)
         self.prefixes: dict[str, bytes] = {
             name: document_prefix(row.id) for name, row in self.rows.items()
         }
@@ -295,6 +295,18 @@ class Collections:
             )
             for name, row in sorted(self.rows.items())
         ]
+
+
+def _rows_of(store: KeyValueStore) -> dict[str, CollectionRow]:
+    """Return the collections; there are none before the restore under way has come to its end.
+
+    A replica that begins anew meanwhile must know no more than those that go on.
+    """
+    restore = store.get(RESTORE)
+    if restore is not None and decode_restore(restore).is_under_way:
+        return {}
+    rows = store.iterate(COLLECTION)
+    return {key[1:].decode(): decode_collection(row) for key, row in rows}
 
 
 def _prefix_of(dropped: bytes) -> bytes:

@@ -118,7 +118,8 @@ class Indexes:
         self.of: dict[str, list[Index]] = {}
         self._readers: dict[str, Read] = {}
         self._ids: dict[str, int] = {name: number for number, name in names.items()}
-        for key, stored in store.iterate(INDEX):
+        # Rows of a restore under way are of no collection yet.
+        for key, stored in store.iterate(INDEX) if names else ():
             collection = names[int.from_bytes(key[1:_NAME_BEHIND], "big")]
             self._keep(Index(collection, key[_NAME_BEHIND:].decode(), decode_index(stored)))
         self.dropped = [key for key, _ in store.iterate(INDEX_DROPPED)]

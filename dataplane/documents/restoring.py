@@ -33,6 +33,7 @@ from dataplane.documents.tables import (
     COLLECTION,
     DOCUMENT,
     RESTORE,
+    RESTORED,
     Batch,
     CollectionRow,
     MetaRow,
@@ -51,7 +52,6 @@ from dataplane.wire.backups import CONTENT, is_content
 
 CLEARING: Final = "clearing"
 LOADING: Final = "loading"
-DONE: Final = "done"
 ID_BYTES: Final = 16
 _HASH_BYTES: Final = 32
 _CLUSTER_ID_CHARS: Final = 32
@@ -81,7 +81,7 @@ class Restoring:
     def is_active(self) -> bool:
         """Whether documents can be neither read nor written."""
         row = self._row
-        return row is not None and (row.state != DONE or self.is_over)
+        return row is not None and (row.is_under_way or self.is_over)
 
     def record(self) -> RestoreRecord | None:
         """Return how far it is, None when there never was one."""
@@ -178,7 +178,7 @@ class Restoring:
             Refusal: `restore_mismatch`; the restore can only be discarded then.
         """
         row = self._row
-        if row is not None and row.id == operation.id and row.state == DONE:
+        if row is not None and row.id == operation.id and not row.is_under_way:
             return self._result(row)
         row = self._under_way(operation.id)
         digest = content_digest(row.chains)
@@ -192,7 +192,7 @@ class Restoring:
         meta.version_floor = max(meta.version_floor, row.version_floor)
         renew_rows(batch, meta)
         finished = msgspec.structs.replace(
-            row, state=DONE, sequence=meta.applied, at_ms=meta.now_ms, collections={}, last={}
+            row, state=RESTORED, sequence=meta.applied, at_ms=meta.now_ms, collections={}, last={}
         )
         self._write(batch, finished)
         self.is_over = True
@@ -222,7 +222,7 @@ class Restoring:
 
     def _under_way(self, restore: bytes) -> RestoreRow:
         row = self._row
-        if row is None or row.id != restore or row.state == DONE:
+        if row is None or row.id != restore or not row.is_under_way:
             raise Refusal(NOT_FOUND, "no such restore is under way")
         return row
 

@@ -39,6 +39,9 @@ INDEX_EXPIRY: Final = b"T"
 INDEX_DROPPED: Final = b"Y"
 TOMBSTONE: Final = b"F"
 
+RESTORED: Final = "done"
+"""The state of a restore that came to its end."""
+
 _HEADER: Final = struct.Struct("<QQQ")
 HEADER_BYTES: Final = _HEADER.size
 DOCUMENT_KEY_BYTES: Final = 5
@@ -222,6 +225,11 @@ class RestoreRow(Row):
     at_ms: int = 0
     last: dict[str, bytes] = {}
     collections: dict[str, RestoredCollection] = {}
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether what is loaded is nobody's yet."""
+        return self.state != RESTORED
 
 
 class WindowRow(Row):

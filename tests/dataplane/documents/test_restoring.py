@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dataplane.client.backups import BackupReader, Verified
 from dataplane.client.restores import announcement, parts_of
 from dataplane.documents import collections, tables
+from dataplane.documents.audit_commands import AuditPut
 from dataplane.documents.commands import (
     Barrier,
     CollectionDrop,
@@ -241,6 +242,20 @@ def test_what_is_written_after_a_discard_outlives_the_clearing_away(source, monk
         target.ask(Barrier())
     assert target.machine.view.get("mine", "zz") is not None
     assert target.totals()[0] == sum(1 for _ in target.store.iterate(b"D")) == 1
+
+
+def test_replicas_that_begin_anew_meanwhile_go_on_alike(source):
+    anew, other = Target(), Target()
+    begun, parts = source.begin(), list(source.parts())
+    write = Put("airports", "id-7", pack_document({"n": 7}))
+    ops: list[Op] = [AuditPut("forensic"), begun, *parts, write, RestoreDiscard(ID), write]
+    ops += [Barrier(), begun, *parts, write, RestoreEnd(ID), write]
+    for op in ops:
+        for target in (anew, other):
+            target.ask(op)
+        assert anew.machine.root() == other.machine.root()
+        anew.restart()
+    assert len(other.content()) > 1
 
 
 def test_another_restore_does_not_begin_in_the_batch_that_ends_one(source):
