@@ -34,6 +34,7 @@ from dataplane.replication.transport import MakeTransport, PeerTransport
 from dataplane.security.keyring import EVIDENCE, LOG, Keyring
 from dataplane.security.signing import load_signer
 from dataplane.storage.directory import DataDirectory
+from dataplane.storage.errors import FatalStorageError
 from dataplane.storage.evidence import EvidenceLog
 from dataplane.storage.ports import Ciphers
 
@@ -303,7 +304,12 @@ class Node:
         await asyncio.gather(*self._tasks, return_exceptions=True)  # noqa: TID251 - all cancelled
         await self._driver.stop()
         self._state.copies.close()
-        self._store.close()
+        try:
+            self._store.close()
+        except FatalStorageError as error:
+            # What is not flushed now is in the log; a full disk must not look like a wrong key.
+            log.error("node.close_failed", extra={"reason": str(error)})  # noqa: TRY400
+            self._halted(str(error))
         self._encryption.close()
         self._evidence_log.close()
         self._directory.close()

@@ -110,9 +110,10 @@ def test_an_equivocator_is_caught_told_apart_and_forgiven_when_it_is_over(
     access, cluster = sandbox
     experiment = begin(access, cluster, {2: "equivocate"})
     assert driver().observe(str(cluster.pk))[2].behaviour == "equivocate"
-    write(cluster, [0, 1, 3], 10)
 
     def caught() -> bool:
+        # It lies at every so many sequences: without writes there may be none of them.
+        write(cluster, [0, 1, 3], 10)
         evidence_collect(observe(cluster))
         return Evidence.objects.exists()
 
