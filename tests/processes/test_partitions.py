@@ -143,6 +143,8 @@ def test_of_six_nodes_split_in_four_and_two_the_four_go_on_and_the_two_refuse(
     fresh = api.get(few[0], "one", "local")
     assert "Aerolith-Stale" not in fresh.headers
     assert int(fresh.headers["Aerolith-Staleness-Ms"]) < 3_000
+    # Who never met the others yet cannot lose them.
+    wait_together(cluster, api)
     network.split(many, few, drop=drop)
     wait_cut_off(api, few)
     for value, node in enumerate(many, start=2):
