@@ -11,6 +11,8 @@ from dataplane.client.local import LocalCluster
 from dataplane.simulation.linearizability import ABSENT, Operation, Seen
 
 TIMEOUT_S = 10.0
+HISTORY_OF_KEY = 200
+"""So many operations a key sees at most, more or less, before another takes its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class Crowd:
     def __init__(self, cluster: LocalCluster, *, clients: int, keys: int) -> None:
         self.recorder = Recorder()
         self._cluster = cluster
-        self._keys = [f"k{number}" for number in range(keys)]
+        self._key_count = keys
         self._stop = threading.Event()
         self.errors: list[BaseException] = []
         self._threads = [
@@ -129,7 +131,7 @@ class Crowd:
             while not self._stop.is_set():
                 value += 1
                 node = draw.randrange(len(self._cluster.members))
-                key = draw.choice(self._keys)
+                key = self._key(draw.randrange(self._key_count))
                 match draw.randrange(4):
                     case 0 | 1:
                         client.read(node, key)
@@ -141,6 +143,10 @@ class Crowd:
         except BaseException as error:
             self.errors.append(error)
             raise
+
+    def _key(self, number: int) -> str:
+        """Return a key that others use now; on a slow machine one key's history grew too long."""
+        return f"k{number}-{len(self.recorder.history) // (HISTORY_OF_KEY * self._key_count)}"
 
     def _newest(self, key: str) -> int:
         """Guess the version that the next swap of a key expects; it is right now and then."""
