@@ -50,8 +50,9 @@ from dataplane.documents.commands import (
     Transact,
     Update,
 )
+from dataplane.documents.errors import Refusal
 from dataplane.documents.transactions import decode_outcome
-from dataplane.documents.values import unpack_document
+from dataplane.documents.values import check_document, unpack_document
 from dataplane.wire.audit import BASIC, FORENSIC, FULL
 from dataplane.wire.errors import MalformedMessageError
 from dataplane.wire.membership import decode_next
@@ -97,8 +98,9 @@ def clip(name: str) -> str:
 
 def _collection_put(op: CollectionPut) -> Description:
     try:
-        options = unpack_document(op.options)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        options = unpack_document(check_document(op.options, reserved=False))
+    except Refusal:
+        # MessagePack can say what JSON cannot: the operation was refused for it.
         options = {}
     return Description("collection.put", op.name, None, detail_of(options))
 
@@ -313,7 +315,7 @@ def _describe(operation: Op, result: OpResult) -> Description:
         return Description(action, clip(operation.collection), result.id, facts)
     if isinstance(operation, EraseStep):
         facts = detail_of({"removed": result.version})
-        return Description(action, clip(operation.collection), operation.id.hex(), facts)
+        return Description(action, clip(operation.collection), clip(operation.id.hex()), facts)
     if isinstance(operation, Transact):
         steps = [_step_facts(step) for step in operation.steps]
         return Description(action, None, None, detail_of({"steps": steps}))

@@ -3,24 +3,36 @@
 import hashlib
 from typing import Any, get_args
 
+import msgspec
 import pytest
 from blake3 import blake3
 
 from dataplane.documents import audited, auditing
-from dataplane.documents.audit_commands import AuditEvent, AuditPut, ReportAudit
+from dataplane.documents.audit_commands import (
+    AuditEvent,
+    AuditPut,
+    CompliancePut,
+    EraseBegin,
+    EraseEnd,
+    EraseStep,
+    ReportAudit,
+)
 from dataplane.documents.audit_view import AuditQuestion, Linked
 from dataplane.documents.commands import (
     Check,
+    ClusterErase,
     CollectionDrop,
     CollectionPut,
     Create,
     Delete,
     Get,
+    IndexDrop,
     KeyPut,
     Op,
     OpResult,
     Patch,
     Put,
+    Resolve,
     Transact,
     attribute,
     decode_op,
@@ -70,6 +82,43 @@ class Audited(Driver):
             last, index = hash_record(last, linked.record), index + 1
             assert linked.hash == last
         assert (last, index - 1) == (ends.head, ends.last)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [msgspec.msgpack.Ext(5, b"x"), {None: 1}, {1: 2, "b": 3}, b"bytes"],
+    ids=["ext", "null_name", "mixed_names", "bytes"],
+)
+def test_options_that_no_json_can_say_are_refused_and_recorded(options: object):
+    driver = Audited()
+    packed = msgspec.msgpack.encode({"a": options})
+    assert driver.do(CollectionPut("c", packed)).status >= 400
+    (record,) = [linked.record for linked in driver.links()]
+    assert (record.action, record.collection, record.detail) == ("collection.put", "c", "{}")
+
+
+def test_a_record_is_bounded_whatever_was_refused():
+    driver = Audited("full")
+    long = "n" * 100_000
+    refused = [
+        EraseStep(long.encode(), long, (long,)),
+        EraseBegin(long.encode(), b"", b""),
+        EraseEnd(long.encode()),
+        KeyPut(long, b"", long, (long,)),
+        CollectionPut(long, b""),
+        CollectionDrop(long),
+        IndexDrop(long, long),
+        Put(long, long, BODY),
+        Transact((Put(long, long, BODY), Get(long, long))),
+        Resolve(long, long, long),
+        ClusterErase(long),
+        CompliancePut((long,), 0, b""),
+    ]
+    for op in refused:
+        driver.do(op)
+    records = [linked.record for linked in driver.links()][1:]
+    assert len(records) == len(refused)
+    assert max(len(msgspec.msgpack.encode(record)) for record in records) < 3_000
 
 
 def test_every_operation_is_audited_or_said_not_to_be():
