@@ -6,18 +6,18 @@ import json
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
+from benchmarks.clusters import running, tell
 from benchmarks.load import Result, request_bytes, run_load
 from benchmarks.recovery import recover
 from benchmarks.report import Pair, summary
 from dataplane.client import Client
 from dataplane.client.local import LocalCluster
 from dataplane.client.quorum import crashes_tolerated
-from dataplane.client.spec import MEMBERS_MAX
+from dataplane.client.spec import MEMBERS_MAX, Algorithm
 
 BULK = 1_000
 PEER_NODES = 3
@@ -107,33 +107,6 @@ def measure_etcd(directory: Path, arguments: argparse.Namespace) -> Result:
         etcd.stop()
 
 
-def wait_ready(cluster: LocalCluster) -> None:
-    """Wait until every node serves."""
-    until = time.perf_counter() + 30
-    while not all(cluster.is_ready(index) for index in range(len(cluster.members))):
-        if time.perf_counter() > until:
-            raise TimeoutError("the cluster is not ready within 30 s")
-        time.sleep(0.1)
-
-
-@contextmanager
-def running(directory: Path, nodes: int) -> Iterator[LocalCluster]:
-    """Start a cluster, and kill it in the end."""
-    cluster = LocalCluster(directory, nodes)
-    cluster.start()
-    try:
-        wait_ready(cluster)
-        yield cluster
-    finally:
-        cluster.kill()
-
-
-def tell(line: str) -> None:
-    """Print a row at once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
 def compare(directory: Path, arguments: argparse.Namespace) -> None:
     """Measure each size of cluster in turn, each beside the peer when that is wanted.
 
@@ -146,7 +119,7 @@ def compare(directory: Path, arguments: argparse.Namespace) -> None:
             home = directory / f"{turn}-{nodes}"
             peer_first = turn % 2 == 1
             peer = measure_peer(home / "etcd", arguments) if peer_first else None
-            with running(home / "ours", nodes) as cluster:
+            with running(home / "ours", nodes, arguments.encrypt) as cluster:
                 ours = measure(cluster, arguments)
             tell(ours.line(f"aerolith n={nodes} {arguments.op} c={arguments.connections}"))
             peer = peer if peer_first else measure_peer(home / "etcd", arguments)
@@ -170,7 +143,7 @@ def measure_recovery(directory: Path, arguments: argparse.Namespace) -> bool:
     """Kill primaries of each size of cluster; return whether nothing was lost."""
     is_whole = True
     for nodes in arguments.nodes:
-        with running(directory / str(nodes), nodes) as cluster:
+        with running(directory / str(nodes), nodes, arguments.encrypt) as cluster:
             is_whole &= asyncio.run(
                 recover(
                     cluster,
@@ -207,6 +180,7 @@ def parse(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--warm-up", type=float, default=2.0, help="also before each kill")
     parser.add_argument("--size", type=int, default=1024, help="bytes of a document")
     parser.add_argument("--rounds", type=int, help="1; of recovery 5")
+    parser.add_argument("--encrypt", choices=get_args(Algorithm.__value__), help="at rest")
     parser.add_argument("--etcd", action="store_true", help="beside 3-node etcd (put, get)")
     options = parser.parse_args(given)
     if options.etcd and options.op not in {"put", "get"}:

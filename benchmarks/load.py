@@ -10,7 +10,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import override
 
 import httptools
 
@@ -76,6 +78,7 @@ class Connection(asyncio.Protocol):
         self._sent_at = 0.0
         self.stopped = False
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the first request."""
         self._transport = transport  # type: ignore[assignment]
@@ -86,6 +89,7 @@ class Connection(asyncio.Protocol):
         self._sent_at = time.perf_counter()
         self._transport.write(next(self._requests))
 
+    @override
     def data_received(self, data: bytes) -> None:
         """Feed the parser."""
         self._parser.feed_data(data)
@@ -137,9 +141,8 @@ async def run_load(
     opened: list[Connection] = []
     for number in range(connections):
         host, port = addresses[number % len(addresses)]
-        _, protocol = await loop.create_connection(
-            lambda number=number: Connection(requests(number), record), host, port
-        )
+        make = partial(Connection, requests(number), record)
+        _, protocol = await loop.create_connection(make, host, port)
         opened.append(protocol)
     await asyncio.sleep(warm_up_s)
     before = time.perf_counter(), cpu_seconds(server_pids), time.process_time(), machine_seconds()

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
 from psycopg import sql
 
 from portal.commands.embedded import (
@@ -18,6 +17,7 @@ from portal.commands.embedded import (
     postgres_launch,
     postgres_prepare,
     postgres_prepare_login,
+    postgres_wait_accepting,
     protect_set_config,
     superuser_connect,
     valkey_launch,
@@ -136,19 +136,8 @@ def postgres_start(services: Services) -> None:
     )
     services.owned.append(process)
     process.wait_ready()
-    _until_accepting(services.postgres)
+    postgres_wait_accepting(services.postgres)
     postgres_prepare_login(services.postgres)
-
-
-def _until_accepting(config: PostgresConfig) -> None:
-    for attempt in range(200):
-        try:
-            superuser_connect(config).close()
-        except psycopg.OperationalError:
-            if attempt == 199:
-                raise
-        else:
-            return
 
 
 def valkey_start(services: Services) -> None:

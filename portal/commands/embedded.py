@@ -173,6 +173,24 @@ def superuser_connect(
     )
 
 
+def postgres_wait_accepting(config: PostgresConfig) -> None:
+    """Wait until a server whose port answers also lets us in, for `READY_TIMEOUT_S`.
+
+    Raises:
+        psycopg.OperationalError: It still does not.
+    """
+    last = int(READY_TIMEOUT_S / POLL_S) - 1
+    for attempt in range(last + 1):
+        try:
+            superuser_connect(config).close()
+        except psycopg.OperationalError:
+            if attempt == last:
+                raise
+            sleep(POLL_S)
+        else:
+            return
+
+
 def postgres_prepare_login(config: PostgresConfig) -> None:
     """Create the portal's login role and database; running it again changes nothing.
 

@@ -1,8 +1,12 @@
 """What the measurements make of what they saw; the measuring itself is not tested here."""
 
+from itertools import islice
+
 import pytest
 
+from benchmarks import growth
 from benchmarks.__main__ import parse
+from benchmarks.dataset import ROWS, flights
 from benchmarks.load import Result
 from benchmarks.recovery import Kept, Load, Round, faults
 from benchmarks.report import Pair, summary
@@ -29,6 +33,22 @@ def test_one_or_several_sizes_are_measured(given, nodes):
 def test_what_cannot_be_measured_is_refused_before_anything_starts(given):
     with pytest.raises(SystemExit):
         parse(given)
+
+
+@pytest.mark.parametrize("sizes", ["", "0", "10,10", "100,10", "ten"])
+def test_data_grows(sizes):
+    with pytest.raises((SystemExit, ValueError)):
+        growth.parse(["--sizes", sizes])
+
+
+def test_there_are_as_many_flights_as_wanted_each_under_its_own_id():
+    first, *_, last = list(flights(5))
+    assert first[0] == "0000000"
+    assert first[1]["dest"] == "IAH"
+    assert first[1]["dep_delay"] == 2
+    assert last[0] == "0000004"
+    (again,) = islice(flights(ROWS + 1), ROWS, None)
+    assert again == (f"{ROWS:07}", first[1])
 
 
 def pair(nodes: int, ours: int, peer: int) -> Pair:
