@@ -30,20 +30,22 @@ from portal.backups.constants import (
     ARCHIVE_LOCK,
     ARCHIVE_ROUNDS_MAX,
 )
-from portal.backups.errors import MomentNotKept, StoreUnavailable
-from portal.backups.keeping import keep_segment, read_segment
+from portal.backups.errors import ArchiveDamaged, MomentNotKept, ObjectMissing, StoreUnavailable
+from portal.backups.keeping import forget_segment, keep_segment, read_segment
 from portal.backups.models import ArchiveSegment, Backup, BackupState
 from portal.backups.selectors import (
     backup_list,
     backup_newest,
     base_for,
     policy_get,
+    segment_list,
     window_of,
 )
 from portal.clusters.connections import admin_client
 from portal.clusters.models import Cluster
 from portal.clusters.operations.engine import cluster_lock
 from portal.core import clock
+from portal.core.streams import SealedStreamDamaged
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +71,8 @@ def archive_advance(cluster_id: UUID) -> None:
 
 
 def _archive(cluster: Cluster, newest: Backup, client: Client) -> None:
-    last = ArchiveSegment.objects.filter(cluster=cluster).first()
+    _settle(cluster)
+    last = segment_list(cluster).first()
     after = (newest.sequence or 0) if last is None else last.last
     executed = int(client.stats()["sequence"])
     is_old = last is None or clock.now() - last.created_at >= ARCHIVE_AGE
@@ -96,20 +99,43 @@ def _archive(cluster: Cluster, newest: Backup, client: Client) -> None:
 def _keep(cluster: Cluster, batches: Batches) -> None:
     times = times_of(batches)
     now = clock.now()
-    before = ArchiveSegment.objects.filter(cluster=cluster).first()
+    before = segment_list(cluster).first()
     # What a new view puts where nothing was proposed has no time of its own.
     known = [at_ms for _, at_ms in times if at_ms]
     last_at = _moment(max(known)) if known else now if before is None else before.last_at
-    segment = ArchiveSegment(
+    first = times[0][0]
+    # The row comes first: an object without one would never be found again.
+    segment = ArchiveSegment.objects.create(
         cluster=cluster,
-        first=times[0][0],
+        first=first,
         last=times[-1][0],
+        run_first=before.run_first if before and before.last + 1 == first else first,
         first_at=_moment(known[0]) if known else last_at,
         last_at=last_at,
         created_at=now,
     )
-    segment.size_bytes = keep_segment(segment, pack_segment(batches))
-    segment.save()
+    _stored(segment, keep_segment(segment, pack_segment(batches)))
+
+
+def _stored(segment: ArchiveSegment, size_bytes: int) -> None:
+    rows = ArchiveSegment.objects.filter(pk=segment.pk)
+    if not rows.update(size_bytes=size_bytes, stored_at=clock.now()):
+        # Archiving was given up meanwhile, before there was anything to delete.
+        forget_segment(segment)
+
+
+def _settle(cluster: Cluster) -> None:
+    """Take what a worker stored before it died, and forget what it did not store whole."""
+    pending = ArchiveSegment.objects.filter(cluster=cluster, stored_at=None)
+    for segment in pending.select_related("cluster"):
+        try:
+            data = read_segment(segment)
+        except (ObjectMissing, SealedStreamDamaged):
+            forget_segment(segment)
+            segment.delete()
+        else:
+            # Once more: who died did not say how much it takes.
+            _stored(segment, keep_segment(segment, data))
 
 
 def _moment(at_ms: int) -> datetime:
@@ -121,17 +147,18 @@ def sequence_at(cluster: Cluster, moment: datetime) -> int:
 
     Raises:
         MomentNotKept: the moment is outside what can be told.
+        ArchiveDamaged: what was archived then is not what was stored.
         StoreUnavailable: the archive cannot be read.
     """
     window = window_of(cluster)
     if window is None or not window.first_at <= moment <= window.last_at + timedelta(minutes=1):
         raise MomentNotKept("No backup and no archive reach that moment.")
-    rows = ArchiveSegment.objects.filter(cluster=cluster, first__gt=window.first)
+    rows = segment_list(cluster).filter(first__gt=window.first)
     found = rows.filter(first_at__lte=moment).order_by("-first").first()
     if found is None:
         return window.first
     sequence = found.first - 1
-    for at, at_ms in times_of(unpack_segment(read_segment(found))):
+    for at, at_ms in times_of(_read(found)):
         if _moment(at_ms) > moment:
             break
         sequence = at
@@ -143,12 +170,39 @@ def segments_write(cluster: Cluster, after: int, sequence: int, directory: Path)
 
     Raises:
         StoreUnavailable: it cannot be read.
-        SealedStreamDamaged: the store changed it.
+        ArchiveDamaged: the store changed it.
     """
     archive = ArchiveDirectory(directory)
-    rows = ArchiveSegment.objects.filter(cluster=cluster, last__gt=after, first__lte=sequence)
+    rows = segment_list(cluster).filter(last__gt=after, first__lte=sequence)
     for segment in rows.order_by("first"):
-        archive.add(unpack_segment(read_segment(segment)))
+        archive.add(_read(segment))
+
+
+def _read(segment: ArchiveSegment) -> Batches:
+    """Return archived batches; refuse in words that say what is lost with them."""
+    try:
+        return unpack_segment(read_segment(segment))
+    except (SealedStreamDamaged, BackupError) as error:
+        raise _damaged(segment) from error
+
+
+def _damaged(segment: ArchiveSegment) -> ArchiveDamaged:
+    """Say which sequences cannot be told: up to the next backup, which needs none of them."""
+    window = window_of(segment.cluster)
+    after = backup_list(segment.cluster).filter(
+        state=BackupState.STORED, sequence__gte=segment.last
+    )
+    following = after.order_by("sequence").values_list("sequence", flat=True).first()
+    ends = max(segment.last, 0 if window is None else window.last)
+    last = ends if following is None else following - 1
+    words = f"sequence {segment.first:,} to {last:,}"
+    rest = "" if following is None else f" The backup at {following:,} and what follows it can."
+    return ArchiveDamaged(
+        f"What is archived from {segment.first_at:%d %B %Y, %H:%M:%S} to "
+        f"{segment.last_at:%H:%M:%S} UTC is damaged: no moment of {words} can be restored.{rest}",
+        first=segment.first,
+        last=last,
+    )
 
 
 def moment_find(
@@ -158,6 +212,7 @@ def moment_find(
 
     Raises:
         MomentNotKept: neither backups nor archive reach it, or no moment is named.
+        ArchiveDamaged: what was archived then is not what was stored.
         StoreUnavailable: the archive cannot be read.
     """
     if sequence is None and time is not None:

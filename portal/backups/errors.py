@@ -33,6 +33,12 @@ class MomentNotKept(Conflict):
     code = "moment_not_kept"
 
 
+class ArchiveDamaged(Conflict):
+    """What is archived of some sequences is not what was stored: these cannot be told again."""
+
+    code = "archive_damaged"
+
+
 class TooManyBackups(QuotaExceeded):
     """No further backup on demand is kept."""
 
@@ -46,3 +52,7 @@ class StoreUnavailable(PortalError):
     code = "backup_store_unavailable"
     status = 503
     title = "The store of backups does not answer"
+
+
+class ObjectMissing(StoreUnavailable):
+    """The store has no such object."""

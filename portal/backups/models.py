@@ -145,11 +145,15 @@ class ArchiveSegment(models.Model):
     cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="segments")
     first = models.PositiveBigIntegerField()
     last = models.PositiveBigIntegerField()
+    # Where the run without a gap begins that this one is the end of.
+    run_first = models.PositiveBigIntegerField()
     # The agreed times of the first batch and of the last.
     first_at = models.DateTimeField()
     last_at = models.DateTimeField()
-    size_bytes = models.PositiveBigIntegerField()
+    size_bytes = models.PositiveBigIntegerField(default=0)
     created_at = models.DateTimeField()
+    # None: it was about to be stored, and whoever did so may have died on the way.
+    stored_at = models.DateTimeField(null=True)
 
     cluster_id: UUID
 

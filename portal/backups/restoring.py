@@ -37,7 +37,7 @@ from dataplane.client.restores import (
 from dataplane.client.taking import write_backup
 from portal.backups.archiving import segments_write
 from portal.backups.constants import REPLAY_TIMEOUT_S, SLICE_S
-from portal.backups.errors import StoreUnavailable
+from portal.backups.errors import ArchiveDamaged, StoreUnavailable
 from portal.backups.keeping import STATE, fetch
 from portal.backups.models import Backup, BackupState, Restore
 from portal.backups.selectors import backup_open
@@ -149,6 +149,8 @@ def fetch_files(context: Context) -> Outcome:
         verified = _fetched(context, backup, path)
     except StoreUnavailable as error:
         return Waiting(f"the store of backups ({error.detail})")
+    except ArchiveDamaged as error:
+        raise StepFailed(error.code, error.detail, _OTHER) from error
     except (ProofError, SealedStreamDamaged) as error:
         raise StepFailed("backup_damaged", f"The backup does not hold: {error}", _OTHER) from error
     restore = Restore.objects.get(operation=context.operation)

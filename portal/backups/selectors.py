@@ -94,25 +94,26 @@ class Window:
 
 def window_of(cluster: Cluster) -> Window | None:
     """Return what moments between backups can be restored; None while there are none."""
-    rows = ArchiveSegment.objects.filter(cluster=cluster).order_by("-first")
-    run_first, newest = 0, None
-    for first, last, last_at in rows.values_list("first", "last", "last_at"):
-        if newest is None:
-            newest = (last, last_at)
-        elif last + 1 < run_first:
-            break
-        run_first = first
-    if newest is None:
+    rows = segment_list(cluster)
+    newest, oldest = rows.first(), rows.last()
+    if newest is None or oldest is None:
         return None
+    # What is older than the window was deleted, also of a run that goes on.
+    begins = max(newest.run_first, oldest.first)
     base = (
         backup_list(cluster)
-        .filter(state=BackupState.STORED, sequence__gte=run_first - 1, sequence__lte=newest[0])
+        .filter(state=BackupState.STORED, sequence__gte=begins - 1, sequence__lte=newest.last)
         .order_by("sequence")
         .first()
     )
     if base is None or base.sequence is None or base.state_at is None:
         return None
-    return Window(base.sequence, newest[0], base.state_at, newest[1])
+    return Window(base.sequence, newest.last, base.state_at, newest.last_at)
+
+
+def segment_list(cluster: Cluster) -> QuerySet[ArchiveSegment]:
+    """Return what is archived of a cluster, newest first."""
+    return ArchiveSegment.objects.filter(cluster=cluster).exclude(stored_at=None)
 
 
 def base_for(cluster: Cluster, sequence: int) -> Backup | None:

@@ -393,7 +393,8 @@ def _shorten_archive(cluster: Cluster, now: datetime) -> None:
         if base is None:
             return
         rows = rows.filter(last__lte=base.sequence)
-    for segment in rows:
+    # The oldest first: should the store fail on the way, what is left has no hole.
+    for segment in rows.order_by("first"):
         try:
             forget_segment(segment)
         except StoreUnavailable:

@@ -10,7 +10,7 @@ from django.conf import settings
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
-from portal.backups.errors import StoreUnavailable
+from portal.backups.errors import ObjectMissing, StoreUnavailable
 
 if TYPE_CHECKING:
     from obstore.store import S3Config
@@ -80,11 +80,14 @@ def object_read(key: str) -> Iterator[bytes]:
     """Yield an object in pieces.
 
     Raises:
-        StoreUnavailable: it is not there, or cannot be read to its end.
+        ObjectMissing: it is not there.
+        StoreUnavailable: it cannot be read to its end.
     """
     try:
         for piece in obstore.get(_open(), key).stream(min_chunk_size=READ_BYTES):
             yield bytes(piece)
+    except FileNotFoundError as error:
+        raise ObjectMissing(_words(error)) from error
     except (BaseError, OSError) as error:
         raise StoreUnavailable(_words(error)) from error
 

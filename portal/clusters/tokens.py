@@ -115,27 +115,39 @@ def token_revoke(access: Access, cluster: Cluster, token_id: str) -> None:
 def issuer_rotate(access: Access, cluster: Cluster) -> Cluster:
     """Sign with a new key from now on; the old one is good until its last token has expired.
 
+    Should somebody else replace it meanwhile, theirs is the new one. Nothing is locked while the
+    cluster is asked: a row of it would be kept from everybody for as long as nodes do not answer.
+
     Raises:
         ClusterUnreachable: no quorum took it, so nothing has changed.
     """
-    with transaction.atomic():
-        cluster = Cluster.objects.select_for_update().get(pk=cluster.pk)
-        seed, issuer = secrets.token_bytes(32), secrets.token_hex(8)
-        old, old_seed = cluster.token_issuer, bytes(cluster.token_seed)
-        with (
-            asking("The signing key was not replaced"),
-            admin_client(cluster, timeout_s=TIMEOUT_S) as client,
-        ):
-            client.key_put(issuer, _issuer(issuer_public_key(seed)))
-            if old:
-                until_ms = int((clock.now().timestamp() + LIFETIME_S_MAX) * 1000)
-                public = issuer_public_key(unseal(old_seed))
-                client.key_put(old, {**_issuer(public), "expires_ms": until_ms})
-            _forget_expired(client)
-        cluster.token_issuer, cluster.token_seed = issuer, seal(seed)
-        cluster.save(update_fields=["token_issuer", "token_seed"])
-        _record(access, "token_key.replaced", cluster, {"issuer": issuer})
+    cluster.refresh_from_db(fields=["token_issuer", "token_seed"])
+    seed, issuer = secrets.token_bytes(32), secrets.token_hex(8)
+    old, old_seed = cluster.token_issuer, bytes(cluster.token_seed)
+    with (
+        asking("The signing key was not replaced"),
+        admin_client(cluster, timeout_s=TIMEOUT_S) as client,
+    ):
+        client.key_put(issuer, _issuer(issuer_public_key(seed)))
+        if old:
+            until_ms = int((clock.now().timestamp() + LIFETIME_S_MAX) * 1000)
+            public = issuer_public_key(unseal(old_seed))
+            client.key_put(old, {**_issuer(public), "expires_ms": until_ms})
+        _forget_expired(client)
+        if not _replaced(access, cluster, old=old, issuer=issuer, seed=seed):
+            client.key_revoke(issuer)
+    cluster.refresh_from_db(fields=["token_issuer", "token_seed"])
     return cluster
+
+
+def _replaced(access: Access, cluster: Cluster, *, old: str, issuer: str, seed: bytes) -> bool:
+    """Note the key that signs from now on, unless another one has taken the old one's place."""
+    with transaction.atomic():
+        rows = Cluster.objects.filter(pk=cluster.pk, token_issuer=old)
+        if not rows.update(token_issuer=issuer, token_seed=seal(seed)):
+            return False
+        _record(access, "token_key.replaced", cluster, {"issuer": issuer})
+    return True
 
 
 def _issuer(public_key: str) -> dict[str, object]:

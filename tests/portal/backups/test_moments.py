@@ -6,11 +6,11 @@ import pytest
 
 from portal.backups import archiving, services
 from portal.backups.archiving import archive_advance, moment_find, segments_write, sequence_at
-from portal.backups.errors import MomentNotKept
+from portal.backups.errors import ArchiveDamaged, MomentNotKept, StoreUnavailable
 from portal.backups.models import ArchiveSegment, Backup
 from portal.backups.selectors import base_for, clusters_backed_up, window_of
 from portal.core import clock
-from portal.core.streams import SealedStreamDamaged
+from portal.core.tenancy import public_context
 from tests.portal.backups.test_taking import take
 
 pytestmark = pytest.mark.django_db
@@ -55,8 +55,143 @@ def test_what_was_decided_since_the_backup_is_archived(
     stored = next((directory_store / cluster.data_plane_id / "batches").iterdir())
     assert b"alice" not in stored.read_bytes()
     stored.write_bytes(stored.read_bytes()[:-1])
-    with pytest.raises(SealedStreamDamaged):
+    with pytest.raises(ArchiveDamaged):
         segments_write(cluster, window.first, window.last, tmp_path / "others")
+
+
+def test_a_damaged_segment_says_which_moments_are_lost(
+    access, cluster, client, directory_store, client_for, alice
+):
+    take(access, cluster)
+    client.put("people", "alice", {"n": 1})
+    archive_advance(cluster.pk)
+    segment = ArchiveSegment.objects.get()
+    second = take(access, cluster)
+    client.put("people", "alice", {"n": 2})
+    ArchiveSegment.objects.update(created_at=clock.now() - timedelta(minutes=2))
+    archive_advance(cluster.pk)
+    stored = min((directory_store / cluster.data_plane_id / "batches").iterdir())
+    stored.write_bytes(stored.read_bytes()[:-1])
+    with pytest.raises(ArchiveDamaged) as caught:
+        sequence_at(cluster, segment.last_at)
+    lost = {"first": segment.first, "last": second.sequence - 1}
+    assert caught.value.fields == lost
+    assert f"The backup at {second.sequence:,}" in caught.value.detail
+    api = f"/api/v1/orgs/acme/clusters/{cluster.pk}/restore"
+    asked = {"to_time": segment.last_at.isoformat(), "where": "in_place", "confirm": "Things"}
+    home = f"/o/acme/clusters/{cluster.pk}/backups/"
+    time = f"{segment.last_at + timedelta(seconds=1):%Y-%m-%d %H:%M:%S}"
+    ArchiveSegment.objects.exclude(pk=segment.pk).delete()
+    with public_context():
+        page = client_for(alice)
+        answer = page.post(api, asked, content_type="application/json")
+        chosen = page.get(f"{home}moment/", {"time": time}, follow=True)
+    assert (answer.status_code, answer.json()["code"]) == (409, "archive_damaged")
+    assert "can be restored" in chosen.content.decode()
+    assert "is damaged" in chosen.content.decode()
+
+
+class _Death(BaseException):
+    """The worker dies here."""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_a_worker_stored_before_it_died_is_taken_or_removed(
+    access, cluster, client, directory_store, monkeypatch, when
+):
+    take(access, cluster)
+    client.put("people", "dan", {"n": 1})
+    real = archiving.keep_segment
+
+    def dies(segment, data):
+        if when == "after":
+            real(segment, data)
+        raise _Death
+
+    monkeypatch.setattr(archiving, "keep_segment", dies)
+    with pytest.raises(_Death):
+        archive_advance(cluster.pk)
+    assert window_of(cluster) is None
+    monkeypatch.setattr(archiving, "keep_segment", real)
+    # More is decided, so that the next segment has another name.
+    client.put("people", "dan", {"n": 2})
+    archive_advance(cluster.pk)
+    ArchiveSegment.objects.update(created_at=clock.now() - timedelta(minutes=2))
+    archive_advance(cluster.pk)
+    stored = {path.name for path in (directory_store / cluster.data_plane_id / "batches").iterdir()}
+    rows = ArchiveSegment.objects.order_by("first")
+    assert stored == {f"{row.first:016d}-{row.last:016d}" for row in rows}
+    assert all(row.stored_at and row.size_bytes for row in rows)
+    assert window_of(cluster).last == client.stats()["sequence"]
+
+
+def test_archiving_that_was_given_up_meanwhile_leaves_nothing(
+    access, cluster, client, directory_store, monkeypatch
+):
+    take(access, cluster)
+    client.put("people", "eve", {"n": 1})
+    real = archiving.keep_segment
+
+    def late(segment, data):
+        ArchiveSegment.objects.all().delete()
+        return real(segment, data)
+
+    monkeypatch.setattr(archiving, "keep_segment", late)
+    archive_advance(cluster.pk)
+    assert list((directory_store / cluster.data_plane_id / "batches").iterdir()) == []
+
+
+def test_the_window_is_found_without_reading_every_segment(
+    access, cluster, directory_store, django_assert_num_queries
+):
+    backup = take(access, cluster)
+    now = clock.now()
+    ArchiveSegment.objects.bulk_create(
+        ArchiveSegment(
+            cluster=cluster,
+            first=backup.sequence + 1 + at,
+            last=backup.sequence + 1 + at,
+            run_first=backup.sequence + 1 + (300 if at >= 300 else 0),
+            first_at=now,
+            last_at=now,
+            created_at=now,
+            stored_at=now,
+        )
+        for at in range(400)
+        if at != 299
+    )
+    # A hole at 299: what can be told begins with a backup behind it.
+    assert window_of(cluster) is None
+    Backup.objects.filter(pk=backup.pk).update(sequence=backup.sequence + 350)
+    with django_assert_num_queries(3) as asked:
+        window = window_of(cluster)
+    assert (window.first, window.last) == (backup.sequence + 350, backup.sequence + 400)
+    assert all("LIMIT 1" in statement["sql"] for statement in asked.captured_queries)
+
+
+def test_the_archive_is_deleted_from_its_beginning(
+    access, cluster, client, directory_store, monkeypatch
+):
+    for number in range(3):
+        take(access, cluster)
+        client.put("people", "fay", {"n": number})
+        ArchiveSegment.objects.update(created_at=clock.now() - timedelta(minutes=2))
+        archive_advance(cluster.pk)
+    newest = take(access, cluster)
+    Backup.objects.update(state_at=clock.now() - timedelta(days=3))
+    firsts = sorted(ArchiveSegment.objects.values_list("first", flat=True))
+    assert len(firsts) == 3
+    forgotten = []
+
+    def fails(segment):
+        if forgotten:
+            raise StoreUnavailable("away")
+        forgotten.append(segment.first)
+
+    monkeypatch.setattr(services, "forget_segment", fails)
+    services.backups_thin_out(now=clock.now())
+    assert forgotten == firsts[:1], "what is left must have no hole"
+    assert newest.sequence >= firsts[-1]
 
 
 @pytest.mark.parametrize("code", ["gap", "other_epoch"])

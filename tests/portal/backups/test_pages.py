@@ -212,6 +212,8 @@ def test_a_moment_is_chosen_by_sequence_and_refused_outside_the_window(
             cluster=cluster,
             first=1001,
             last=1300,
+            run_first=1001,
+            stored_at=now,
             first_at=now,
             last_at=now,
             size_bytes=9,

@@ -186,7 +186,7 @@ def test_a_moment_between_backups_becomes_a_new_cluster(
             access, source, base, confirm="Orders", to_sequence=sequence
         )
         finish(operation, state="needs_operator")
-        assert operation.error_code == "backup_damaged"
+        assert operation.error_code == "archive_damaged"
         segment.write_bytes(whole)
         clusters.operation_retry(access, operation)
         finish(operation)

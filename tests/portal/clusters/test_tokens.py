@@ -4,10 +4,14 @@ from datetime import timedelta
 
 import httpx
 import pytest
+from django.db import connection
 
 from dataplane.client.client import Client
 from dataplane.client.local import LocalCluster
+from portal.access.permissions import ALL_PERMISSIONS
+from portal.access.types import Access
 from portal.audit.models import AuditEvent
+from portal.clusters import tokens as module
 from portal.clusters.models import Cluster, Node
 from portal.core import clock
 from portal.core.crypto import seal
@@ -121,6 +125,47 @@ def test_a_revoked_token_ends_and_a_rotated_key_lets_old_tokens_live(
     third = mint(client, tokens).json()
     assert put(node, second["token"]).is_success
     assert put(node, third["token"]).is_success
+
+
+def test_no_row_is_locked_while_the_cluster_is_asked(
+    tokens, node, acme, client_for, alice, monkeypatch
+):
+    real, depths = module.admin_client, []
+
+    def noting(*given, **options):
+        depths.append(len(connection.atomic_blocks))
+        return real(*given, **options)
+
+    monkeypatch.setattr(module, "admin_client", noting)
+    before = len(connection.atomic_blocks)
+    assert client_for(alice).post(f"{tokens}/rotate").status_code == 200
+    assert depths == [before], "the row would be locked for as long as nodes do not answer"
+
+
+def lasting(direct: Client) -> set[str]:
+    keys = direct.keys()
+    return {row["id"] for row in keys if row["kind"] == "issuer" and not row["expires"]}
+
+
+def test_of_two_who_replace_the_key_at_once_one_counts(
+    tokens, node, acme, client_for, alice, monkeypatch
+):
+    access = Access(user=alice, organization=acme, role="owner", permissions=ALL_PERMISSIONS)
+    with Client(node.urls, node.api_key) as direct, tenant_context(acme.schema_name):
+        real, between, before = module._forget_expired, [], lasting(direct)
+
+        def other_first(asked):
+            real(asked)
+            if not between:
+                between.append("")
+                between[0] = module.issuer_rotate(access, Cluster.objects.get()).token_issuer
+
+        monkeypatch.setattr(module, "_forget_expired", other_first)
+        mine = module.issuer_rotate(access, Cluster.objects.get()).token_issuer
+        assert mine == between[0], "the other one was there first"
+        left = lasting(direct) - before
+        assert left == {mine}, "a key that nobody signs with is not left behind"
+    assert put(node, mint(client_for(alice), tokens).json()["token"]).is_success
 
 
 @pytest.mark.parametrize("body", [{"lifetime_s": 3_601}, {"scopes": ["x"]}, {"collections": []}])
