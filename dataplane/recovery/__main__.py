@@ -5,8 +5,11 @@ Writes the state of a cluster at a sequence or a time, as a backup that `restore
 
 import argparse
 import contextlib
+import shutil
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -44,6 +47,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--since", action="store_true", help="count what happened afterwards, to the archive's end"
     )
+    parser.add_argument(
+        "--store", type=Path, help="keep the state in this directory, and go on with what is there"
+    )
+    parser.add_argument("--seconds", type=float, help="stop after this long; --store goes on")
     return parser.parse_args(arguments)
 
 
@@ -66,20 +73,26 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         readers = [BackupReader(stack.enter_context(path.open("rb"))) for path in options.backup]
         head = readers[-1].head
         verify_head(head, anchor)
-        directory = stack.enter_context(tempfile.TemporaryDirectory(dir=_beside(options)))
-        store = RocksStore(Path(directory) / "state")
-        stack.callback(store.close)
-        replay = Replay(store, head, chained(readers), Deciders(anchor))
+        replay = _replay(stack, options, readers, Deciders(anchor))
         archive = ArchiveDirectory(options.archive)
         roots = _roots(options.check, anchor)
-        done = replay.run(archive.read(replay.sequence), target, roots=roots)
+        # From the backup on, also where the replay goes on: who followed whom is told on the way.
+        done = replay.run(
+            archive.read(head.certificate.sequence),
+            target,
+            roots=roots,
+            is_time_up=_time_up(options.seconds),
+        )
         report: dict[str, Any] = {
             "from": head.certificate.sequence,
             "sequence": done.sequence,
             "root": replay.root().hex(),
             "time": datetime.fromtimestamp(done.time_ms / 1000, UTC).isoformat(),
             "compared": done.compared,
+            "is_over": done.is_over,
         }
+        if not done.is_over:
+            return report
         if options.out is not None:
             write_backup(options.out, *replay.records())
         if options.since:
@@ -88,6 +101,36 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             counted = {name: dict(counts) for name, counts in sorted(since.items())}
             report["since"] = {"sequence": ended.sequence, "collections": counted}
     return report
+
+
+def _replay(
+    stack: contextlib.ExitStack,
+    options: argparse.Namespace,
+    readers: list[BackupReader],
+    deciders: Deciders,
+) -> Replay:
+    """Begin with the backup, or where an earlier run stopped."""
+    path: Path | None = options.store
+    if path is None:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(dir=_beside(options)))
+        path = Path(directory) / "state"
+    # Written once all rows are there: a run may have been ended while it loaded them.
+    loaded = path.with_name(f"{path.name}.loaded")
+    is_loaded = loaded.exists()
+    if not is_loaded:
+        shutil.rmtree(path, ignore_errors=True)
+    store = RocksStore(path)
+    stack.callback(store.close)
+    records = None if is_loaded else chained(readers)
+    replay = Replay(store, readers[-1].head, records, deciders)
+    if options.store is not None:
+        loaded.touch()
+    return replay
+
+
+def _time_up(seconds: float | None) -> Callable[[], bool]:
+    ends_at = None if seconds is None else time.perf_counter() + seconds
+    return lambda: ends_at is not None and time.perf_counter() >= ends_at
 
 
 def _beside(options: argparse.Namespace) -> Path | None:

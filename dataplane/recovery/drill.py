@@ -1,7 +1,8 @@
 """`python -m dataplane.recovery.drill BACKUP --anchor ANCHOR --directory DIR`.
 
 A rehearsal of a restore: a node of its own is started on this machine, the backup is brought into
-it like into any cluster, it signs what it holds, and is taken down again. Prints what came of it.
+it like into any cluster, it signs what it holds, and is taken down again. Prints how far it is, a
+line of JSON each, and last what came of it.
 """
 
 import argparse
@@ -45,10 +46,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         ClientError: The backup does not hold, or could not be restored.
     """
     began = time.perf_counter()
+    _say("checking the backup")
     with options.backup.open("rb") as file:
         verified = verify_backup([file], load_anchor_file(options.anchor))
     cluster = LocalCluster(options.directory, 1)
     try:
+        _say("starting a node")
         cluster.start()
         _wait(cluster)
         with Client(cluster.urls, cluster.api_key, timeout_s=TIMEOUT_S) as client:
@@ -59,6 +62,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                     verified,
                     BackupReader(file).records(),
                     pause=lambda: time.sleep(PAUSE_S),
+                    progress=lambda done, rows: _say(f"row {done:,} of {rows:,}"),
                 )
             proven = verify_restore(client.run(prove())["proof"], cluster.anchor)
             documents = int(client.stats()["documents"])
@@ -74,6 +78,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "content": proven.content.hex(),
         "seconds": round(time.perf_counter() - began, 3),
     }
+
+
+def _say(words: str) -> None:
+    sys.stdout.write(msgspec.json.encode({"at": words}).decode() + "\n")
+    sys.stdout.flush()
 
 
 def _wait(cluster: LocalCluster) -> None:

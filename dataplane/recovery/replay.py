@@ -5,7 +5,7 @@ it must have that root; wherever such roots are known on the way they are compar
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -46,31 +46,41 @@ class Target:
 
 @dataclass(slots=True)
 class Replayed:
-    """How far it went, and the sequences at which the root was one that a quorum signed."""
+    """How far it went, and the sequences at which the root was one that a quorum signed.
+
+    It is not over when it was interrupted before the target.
+    """
 
     sequence: int
     time_ms: int
     compared: list[int] = field(default_factory=list)
+    is_over: bool = True
 
 
 class Replay:
     """One state, on its way from a backup to a later sequence."""
 
     def __init__(
-        self, store: KeyValueStore, head: Head, records: Iterable[AnyRecord], deciders: Deciders
+        self,
+        store: KeyValueStore,
+        head: Head,
+        records: Iterable[AnyRecord] | None,
+        deciders: Deciders,
     ) -> None:
-        """Load a backup into an empty store.
+        """Load a backup into an empty store, or go on with one that it was loaded into before.
 
         Raises:
             BackupError: `other_root`: the rows are not those that were signed.
         """
-        _load(store, records)
+        if records is not None:
+            _load(store, records)
         self._store, self._deciders = store, deciders
         self._machine = StateMachine(store, Genesis())
         self._head = head
-        if self._machine.root() != head.certificate.root:
+        if records is not None and self._machine.root() != head.certificate.root:
             raise BackupError("other_root", "the rows are not those that were signed")
-        if self._machine.applied != head.certificate.sequence:
+        begun = self._machine.applied - head.certificate.sequence
+        if begun < 0 or (records is not None and begun):
             raise BackupError("malformed", "the state is not of the sequence that was signed")
         deciders.learn(head.changes)
 
@@ -95,8 +105,11 @@ class Replay:
         *,
         roots: Mapping[int, bytes] | None = None,
         since: Since | None = None,
+        is_time_up: Callable[[], bool] = lambda: False,
     ) -> Replayed:
         """Execute what the archive has up to the target; `since` counts what happens to documents.
+
+        Asked after each batch, `is_time_up` may interrupt it: another run goes on where it was.
 
         Raises:
             BackupError: `gap`: a batch is missing; `other_root`: a root that a quorum signed is
@@ -106,8 +119,10 @@ class Replay:
         known, compared = dict(roots or {}), [self._head.certificate.sequence]
         for batches in archive:
             self._deciders.learn(batches.changes)
-            if not self._run(batches, target, (known, compared, since)):
+            if not self._run(batches, target, (known, compared, since), is_time_up):
                 break
+        if is_time_up() and not self._is_at(target):
+            return Replayed(self.sequence, self.time_ms, compared, is_over=False)
         if target.sequence is not None and self.sequence < target.sequence:
             raise BackupError("beyond_archive", f"the archive ends at {self.sequence}")
         return Replayed(self.sequence, self.time_ms, compared)
@@ -117,6 +132,7 @@ class Replay:
         batches: Batches,
         target: Target,
         noting: tuple[dict[int, bytes], list[int], Since | None],
+        is_time_up: Callable[[], bool],
     ) -> bool:
         """Execute a segment; return whether to go on."""
         known, compared, since = noting
@@ -138,7 +154,12 @@ class Replay:
                 self._count(sequence, since)
             if sequence % RETAIN_EVERY == 0:
                 self._machine.copies.retain(sequence)
+            if is_time_up():
+                return False
         return True
+
+    def _is_at(self, target: Target) -> bool:
+        return target.sequence is not None and self.sequence >= target.sequence
 
     def _count(self, sequence: int, since: Since) -> None:
         rows = self._machine.view.changes.read(sequence - 1, None, bytes_max=CHANGES_BYTES)

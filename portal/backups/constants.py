@@ -23,9 +23,14 @@ ARCHIVE_AGE: Final = timedelta(minutes=1)
 ARCHIVE_ROUNDS_MAX: Final = 20
 WINDOW_DAYS_MAX: Final = 35
 REPLAY_TIMEOUT_S: Final = 400
+"""For one slice of a replay: loading the backup, which is done at once, takes most of it."""
+FETCH_TIMEOUT_S: Final = 400
+"""For reading a backup from the store and checking it, well below the time limit of a task."""
 DRILL_LOCK: Final = 0x6472_6C6C  # "drll": one rehearsal of a cluster at a time.
 DRILL_EVERY: Final = timedelta(days=7)
 DRILL_TIMEOUT_S: Final = 400
+DRILL_DEATH: Final = timedelta(minutes=15)
+"""A rehearsal that did not end within so long was left by a worker that died."""
 SHOWN_MAX: Final = 100
 SLICE_S: Final = 15.0
 """How long a step loads before it says how far it is."""

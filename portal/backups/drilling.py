@@ -12,6 +12,7 @@ import sys
 import tempfile
 from datetime import datetime
 from pathlib import Path
+from threading import Event, Timer
 from uuid import UUID
 
 import msgspec
@@ -62,7 +63,7 @@ def drill_run(cluster_id: UUID) -> Drill | None:
         )
         _rehearse(drill, backup)
         with transaction.atomic():
-            drill.finished_at = clock.now()
+            drill.finished_at, drill.stage = clock.now(), ""
             drill.save()
             cluster_record(
                 Actor(label="backups"),
@@ -73,6 +74,7 @@ def drill_run(cluster_id: UUID) -> Drill | None:
     return drill
 
 
+STAGE_LENGTH_MAX = 80
 UNFINISHED = "The worker ended before the rehearsal did."
 
 
@@ -81,13 +83,12 @@ def _rehearse(drill: Drill, backup: Backup) -> None:
     try:
         parts = [backup] if backup.base is None else [backup.base, backup]
         readers = [BackupReader(Pieces(fetch(part, STATE))) for part in parts]
+        _say(drill, "fetching the backup")
         write_backup(directory / "backup", readers[-1].head, chained(readers))
         (directory / "anchor.json").write_bytes(msgspec.json.encode(backup.anchor))
-        report = _run(directory)
+        report = _run(drill, directory)
     except (ProofError, StoreUnavailable, SealedStreamDamaged, OSError) as error:
         drill.problem = str(error)[:500]
-    except subprocess.TimeoutExpired:
-        drill.problem = f"It took longer than {DRILL_TIMEOUT_S} s."
     else:
         drill.problem = report.problem[:500]
         drill.documents, drill.seconds = report.documents, report.seconds
@@ -97,25 +98,55 @@ def _rehearse(drill: Drill, backup: Backup) -> None:
         logger.error("backup.drill_failed", extra={"problem": drill.problem})
 
 
+def _say(drill: Drill, words: str) -> None:
+    drill.stage = words[:STAGE_LENGTH_MAX]
+    drill.save(update_fields=["stage"])
+
+
 class _Report(msgspec.Struct):
+    """A line of the program: what it is at, or, last, what came of it."""
+
+    at: str = ""
     documents: int = 0
     seconds: float = 0.0
     problem: str = ""
 
 
-def _run(directory: Path) -> _Report:
-    done = subprocess.run(  # noqa: S603 - our own interpreter and program
-        [
-            sys.executable,
-            *("-m", "dataplane.recovery.drill", str(directory / "backup")),
-            *("--anchor", str(directory / "anchor.json")),
-            *("--directory", str(directory / "node")),
-        ],
-        cwd=settings.BASE_DIR,
-        capture_output=True,
-        timeout=DRILL_TIMEOUT_S,
-        check=False,
-    )
-    if done.returncode:
-        return _Report(problem=done.stderr.decode(errors="replace").strip() or "It failed.")
-    return msgspec.json.decode(done.stdout, type=_Report)
+def _run(drill: Drill, directory: Path) -> _Report:
+    errors, report = directory / "errors", _Report()
+    with errors.open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and program
+            [
+                sys.executable,
+                *("-m", "dataplane.recovery.drill", str(directory / "backup")),
+                *("--anchor", str(directory / "anchor.json")),
+                *("--directory", str(directory / "node")),
+            ],
+            cwd=settings.BASE_DIR,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+        late = Event()
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        timer = Timer(DRILL_TIMEOUT_S, end)
+        timer.start()
+        try:
+            for line in process.stdout or ():
+                report = msgspec.json.decode(line, type=_Report)
+                if report.at:
+                    _say(drill, report.at)
+            process.wait()
+        finally:
+            timer.cancel()
+            process.kill()
+            process.wait()
+    if late.is_set():
+        return _Report(problem=f"It took longer than {DRILL_TIMEOUT_S} s; it was {drill.stage}.")
+    if report.at or process.returncode:
+        words = errors.read_text(errors="replace").strip()[-500:]
+        return _Report(problem=words or "It failed.")
+    return report

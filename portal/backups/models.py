@@ -1,10 +1,12 @@
 """Backups of clusters, how often they are taken, and what was restored."""
 
+from datetime import datetime
 from typing import ClassVar, override
 from uuid import UUID
 
 from django.db import models
 
+from portal.backups.constants import DRILL_DEATH
 from portal.clusters.models import Cluster, Operation
 from portal.core.ids import uuid7
 
@@ -178,6 +180,8 @@ class Drill(models.Model):
     documents = models.PositiveBigIntegerField(null=True)
     seconds = models.FloatField(null=True)
     problem = models.TextField(blank=True, default="")
+    # What it is at, while it is at work.
+    stage = models.CharField(max_length=80, blank=True, default="")
     created_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True)
 
@@ -192,6 +196,10 @@ class Drill(models.Model):
     @override
     def __str__(self) -> str:
         return f"rehearsal of {self.sequence}"
+
+    def is_at_work(self, now: datetime) -> bool:
+        """Tell whether a worker may still be at it."""
+        return self.finished_at is None and now - self.created_at < DRILL_DEATH
 
 
 class Restore(models.Model):

@@ -95,8 +95,10 @@ def _drill_json(drill: Drill | None) -> dict[str, Any] | None:
         "sequence": drill.sequence,
         "documents": drill.documents,
         "seconds": drill.seconds,
+        "stage": drill.stage or None,
         "problem": drill.problem or None,
         "at": _moment(drill.created_at),
+        "finished": _moment(drill.finished_at),
     }
 
 

@@ -6,8 +6,6 @@ away that is backed up. Loading goes on where a worker died: the cluster says wh
 
 import contextlib
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,15 +13,11 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from django.conf import settings
 
-from dataplane.client.anchors import TrustAnchor, load_anchor
+from dataplane.client.anchors import TrustAnchor
 from dataplane.client.backups import (
     BackupReader,
     Verified,
-    chained,
-    verify_backup,
-    weigh_backup,
 )
 from dataplane.client.errors import ApiError, BackupError, ClientError, ProofError
 from dataplane.client.restores import (
@@ -34,14 +28,11 @@ from dataplane.client.restores import (
     verify_restore,
     verify_restore_certificate,
 )
-from dataplane.client.taking import write_backup
-from portal.backups.archiving import segments_write
-from portal.backups.constants import REPLAY_TIMEOUT_S, SLICE_S
+from portal.backups.constants import SLICE_S
 from portal.backups.errors import ArchiveDamaged, StoreUnavailable
-from portal.backups.keeping import STATE, fetch
+from portal.backups.fetching import OTHER, Unfinished, anchor_of, state_at_hand
 from portal.backups.models import Backup, BackupState, Restore
 from portal.backups.selectors import backup_open
-from portal.backups.stores import Pieces
 from portal.backups.taking import backup_advance, safety_backup, work_dir
 from portal.clusters.connections import admin_client, trust_anchor
 from portal.clusters.errors import StepFailed
@@ -59,18 +50,9 @@ PAUSE_S: Final = 0.05
 REFUSALS: Final = frozenset(
     {"conflict", "invalid", "malformed", "restore_mismatch", "storage_quota_exceeded", "forbidden"}
 )
-_OTHER = "Choose another backup, or cancel; the cluster was not touched."
 _CANCEL = (
     "Cancel: the cluster is then empty. What it held before is in the backup that was taken first."
 )
-
-
-class _SliceOver(Exception):  # noqa: N818 - no error: the step goes on in its next turn
-    """A step worked for long enough."""
-
-    def __init__(self, done: int, rows: int) -> None:
-        super().__init__()
-        self.done, self.rows = done, rows
 
 
 def register() -> None:
@@ -78,7 +60,7 @@ def register() -> None:
     steps = (
         Step("check", "Wait for the cluster", 900, check),
         Step("safety", "Back up what the cluster holds now", 3_600, safety),
-        Step("fetch", "Fetch the backup and check its signatures", 3_600, fetch_files, _OTHER),
+        Step("fetch", "Fetch the backup and check its signatures", 3_600, fetch_files, OTHER),
         Step("load", "Load it through the nodes", 14_400, load, _CANCEL),
         Step("prove", "Have the nodes sign what they loaded", 300, prove_it, _CANCEL),
         Step("open", "Open for use", 60, open_restored),
@@ -143,16 +125,12 @@ def safety(context: Context) -> Outcome:
 
 def fetch_files(context: Context) -> Outcome:
     """Fetch what the backup consists of, put it together, and check it against the signers."""
-    backup = _backup(context)
-    path = _path(context.operation)
     try:
-        verified = _fetched(context, backup, path)
+        verified = _at_hand(context, _backup(context), OTHER)
+    except Unfinished as unfinished:
+        return Waiting(str(unfinished))
     except StoreUnavailable as error:
         return Waiting(f"the store of backups ({error.detail})")
-    except ArchiveDamaged as error:
-        raise StepFailed(error.code, error.detail, _OTHER) from error
-    except (ProofError, SealedStreamDamaged) as error:
-        raise StepFailed("backup_damaged", f"The backup does not hold: {error}", _OTHER) from error
     restore = Restore.objects.get(operation=context.operation)
     restore.rows = verified.contents.content_rows
     restore.save(update_fields=["rows"])
@@ -164,7 +142,7 @@ def load(context: Context) -> Outcome:
     operation = context.operation
     backup, path = _backup(context), _path(operation)
     try:
-        verified = _at_hand(context, backup, path)
+        verified = _at_hand(context, backup, _CANCEL)
         _mark_begun(operation)
         with _connected(context) as client, path.open("rb") as file:
             if client is None:
@@ -178,15 +156,13 @@ def load(context: Context) -> Outcome:
                 pause=_pausing(verified.contents.content_rows),
                 progress=_progress(),
             )
-    except _SliceOver as over:
-        return Waiting(f"row {over.done:,} of {over.rows:,}")
+    except Unfinished as unfinished:
+        return Waiting(str(unfinished))
     except StoreUnavailable as error:
         return Waiting(f"the store of backups ({error.detail})")
-    except ApiError as error:
-        if error.code in REFUSALS:
-            raise StepFailed(error.code, f"The cluster refused: {error.detail}", _CANCEL) from error
-        return Waiting(f"the cluster ({error_words(error)})")
     except ClientError as error:
+        if isinstance(error, ApiError) and error.code in REFUSALS:
+            raise StepFailed(error.code, f"The cluster refused: {error.detail}", _CANCEL) from error
         return Waiting(f"the cluster ({error_words(error)})")
     return None
 
@@ -194,10 +170,10 @@ def load(context: Context) -> Outcome:
 def prove_it(context: Context) -> Outcome:
     """Have a quorum sign what was loaded; compare it with what a quorum of the source signed."""
     operation, cluster = context.operation, context.cluster
-    backup, path = _backup(context), _path(operation)
+    backup = _backup(context)
     target = trust_anchor(cluster)
     try:
-        verified = _at_hand(context, backup, path)
+        verified = _at_hand(context, backup, _CANCEL)
         with _connected(context) as client:
             if client is None or target is None:
                 return Waiting("the cluster's addresses")
@@ -207,6 +183,8 @@ def prove_it(context: Context) -> Outcome:
         raise StepFailed(
             "not_proven", f"The nodes did not sign what was loaded: {error}", _CANCEL
         ) from error
+    except Unfinished as unfinished:
+        return Waiting(str(unfinished))
     except (ClientError, StoreUnavailable) as error:
         return Waiting(f"the nodes to sign ({error_words(error)})")
     restore = Restore.objects.get(operation=operation)
@@ -265,7 +243,7 @@ def _backup(context: Context) -> Backup:
         .first()
     )
     if found is None:
-        raise StepFailed("backup_gone", "The backup was deleted meanwhile.", _OTHER)
+        raise StepFailed("backup_gone", "The backup was deleted meanwhile.", OTHER)
     return found
 
 
@@ -273,8 +251,16 @@ def _path(operation: Operation) -> Path:
     return work_dir() / f"restore-{operation.pk}" / "backup"
 
 
-def _anchor(backup: Backup) -> TrustAnchor:
-    return load_anchor(msgspec.json.encode(backup.anchor))
+def _at_hand(context: Context, backup: Backup, next_action: str) -> Verified:
+    """Return what is to be loaded, in the file of the operation."""
+    path, sequence = _path(context.operation), context.operation.params.get("to_sequence")
+    try:
+        return state_at_hand(backup, path, sequence, context.tell)
+    except ArchiveDamaged as error:
+        raise StepFailed(error.code, error.detail, next_action) from error
+    except (ProofError, SealedStreamDamaged) as error:
+        words = f"The backup does not hold: {error}"
+        raise StepFailed("backup_damaged", words, next_action) from error
 
 
 def _certificate(backup: Backup, verified: Verified, proof: Any, target: TrustAnchor) -> Any:
@@ -285,83 +271,12 @@ def _certificate(backup: Backup, verified: Verified, proof: Any, target: TrustAn
     """
     if verified.signers:
         whole = restore_certificate(verified.head, verified.contents, proof)
-        verify_restore_certificate(msgspec.json.encode(whole), _anchor(backup), target)
+        verify_restore_certificate(msgspec.json.encode(whole), anchor_of(backup), target)
         return msgspec.to_builtins(whole)
     proven = verify_restore(proof, target)
     if proven.content != verified.contents.content:
         raise BackupError("other_content", "other content was loaded than was replayed")
     return proof
-
-
-def _at_hand(context: Context, backup: Backup, path: Path) -> Verified:
-    """Return what the file holds; it is fetched again when the worker that had it is gone."""
-    if not path.exists():
-        return _fetched(context, backup, path)
-    if "to_sequence" not in context.operation.params:
-        return _verified(backup, path)
-    with path.open("rb") as file:
-        return weigh_backup([file])
-
-
-def _fetched(context: Context, backup: Backup, path: Path) -> Verified:
-    """Write what is to be loaded to one file: the backup, or the state of a later sequence."""
-    if "to_sequence" not in context.operation.params:
-        return _whole(backup, path)
-    sequence = int(context.operation.params["to_sequence"])
-    base = path.with_name("base")
-    _whole(backup, base)
-    directory = path.with_name("batches")
-    shutil.rmtree(directory, ignore_errors=True)
-    segments_write(backup.cluster, backup.sequence or 0, sequence, directory)
-    directory.mkdir(exist_ok=True)
-    _replay(backup, sequence, path)
-    with path.open("rb") as file:
-        return weigh_backup([file])
-
-
-def _replay(backup: Backup, sequence: int, path: Path) -> None:
-    """Execute the archived batches over the backup, by the nodes' own state machine.
-
-    Raises:
-        StepFailed: they do not lead to the sequence.
-    """
-    anchor, partial = path.with_name("anchor.json"), path.with_suffix(".partial")
-    anchor.write_bytes(msgspec.json.encode(backup.anchor))
-    done = subprocess.run(  # noqa: S603 - our own interpreter and program
-        [
-            sys.executable,
-            *("-m", "dataplane.recovery", str(path.with_name("base"))),
-            *("--archive", str(path.with_name("batches"))),
-            *("--anchor", str(anchor)),
-            *("--to-sequence", str(sequence)),
-            *("--out", str(partial)),
-        ],
-        cwd=settings.BASE_DIR,
-        capture_output=True,
-        timeout=REPLAY_TIMEOUT_S,
-        check=False,
-    )
-    if done.returncode:
-        words = done.stderr.decode(errors="replace").strip()[-300:]
-        raise StepFailed("not_replayed", f"The archive does not lead there: {words}", _OTHER)
-    partial.replace(path)
-
-
-def _whole(backup: Backup, path: Path) -> Verified:
-    """Write the whole backup to one file, checked."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    parts = [backup] if backup.base is None else [backup.base, backup]
-    readers = [BackupReader(Pieces(fetch(part, STATE))) for part in parts]
-    partial = path.with_suffix(".partial")
-    write_backup(partial, readers[-1].head, chained(readers))
-    verified = _verified(backup, partial)
-    partial.replace(path)
-    return verified
-
-
-def _verified(backup: Backup, path: Path) -> Verified:
-    with path.open("rb") as file:
-        return verify_backup([file], _anchor(backup))
 
 
 def _mark_begun(operation: Operation) -> None:
@@ -371,12 +286,16 @@ def _mark_begun(operation: Operation) -> None:
         operation.save(update_fields=["params"])
 
 
+def _rows(done: int, rows: int) -> str:
+    return f"row {done:,} of {rows:,}"
+
+
 def _progress() -> Any:
     ends_at = time.perf_counter() + SLICE_S
 
     def progress(done: int, rows: int) -> None:
         if time.perf_counter() > ends_at and done < rows:
-            raise _SliceOver(done, rows)
+            raise Unfinished(_rows(done, rows))
 
     return progress
 
@@ -386,7 +305,7 @@ def _pausing(rows: int) -> Any:
 
     def pause() -> None:
         if time.perf_counter() > ends_at:
-            raise _SliceOver(0, rows)
+            raise Unfinished(_rows(0, rows))
         time.sleep(PAUSE_S)
 
     return pause

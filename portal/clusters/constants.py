@@ -14,6 +14,8 @@ LOG_BYTES_MAX: Final = 256 * 1024
 # How long one task keeps polling before it gives the worker to others.
 TURN: Final = timedelta(seconds=20)
 POLL_INTERVAL_S: Final = 0.2
+TELL_EVERY: Final = timedelta(seconds=1)
+"""How often a step says how far it is within one call."""
 OBSERVE_TIMEOUT_S: Final = 2.0
 PROBE_COLLECTION: Final = "aerolith_probe"
 # How long nodes stay broken on purpose, and what is kept of it.

@@ -11,7 +11,7 @@ Time runs out at a step's or the operation's deadline: then it needs an operator
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from threading import Event
@@ -21,7 +21,7 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
 from portal.audit.services import Actor, audit_record
-from portal.clusters.constants import POLL_INTERVAL_S, TURN
+from portal.clusters.constants import POLL_INTERVAL_S, TELL_EVERY, TURN
 from portal.clusters.errors import StepFailed
 from portal.clusters.models import (
     ACTIVE,
@@ -168,7 +168,8 @@ def _call(operation: Operation, row: OperationStep, driver: Driver) -> str:
         row.save(update_fields=["status", "started_at", "deadline_at"])
         announce(operation)
     try:
-        outcome = step.run(Context(operation, operation.cluster, driver))
+        tell = _teller(operation, row)
+        outcome = step.run(Context(operation, operation.cluster, driver, tell))
     except StepFailed as error:
         _stop(operation, row, error)
         return "over"
@@ -184,15 +185,32 @@ def _call(operation: Operation, row: OperationStep, driver: Driver) -> str:
         announce(operation)
         _die_for_a_test(step.name)
         return "advanced"
-    if row.waiting_for != outcome.reason:
-        row.waiting_for = outcome.reason
-        row.save(update_fields=["waiting_for"])
-        announce(operation)
+    _tell(operation, row, outcome.reason)
     if _is_overdue(operation, row):
         words = f"“{step.title}” did not come about in time; it waited for {outcome.reason}."
         _stop(operation, row, StepFailed("deadline", words, step.next_action))
         return "over"
     return "waiting"
+
+
+def _tell(operation: Operation, row: OperationStep, words: str) -> None:
+    if row.waiting_for != words:
+        row.waiting_for = words
+        row.save(update_fields=["waiting_for"])
+        announce(operation)
+
+
+def _teller(operation: Operation, row: OperationStep) -> Callable[[str], None]:
+    """Return what a step that works for long says how far it is with, once a second at most."""
+    told_at = clock.now()
+
+    def tell(words: str) -> None:
+        nonlocal told_at
+        if clock.now() - told_at >= TELL_EVERY:
+            told_at = clock.now()
+            _tell(operation, row, words)
+
+    return tell
 
 
 def _definition(operation: Operation, row: OperationStep) -> Step:

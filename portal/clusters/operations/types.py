@@ -14,6 +14,8 @@ class Context:
     operation: Operation
     cluster: Cluster
     driver: Driver
+    # Says how far one long call is, while it is at work.
+    tell: Callable[[str], None] = lambda _words: None
 
 
 @dataclass(frozen=True, slots=True)

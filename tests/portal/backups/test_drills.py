@@ -3,9 +3,11 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from portal.audit.models import AuditEvent
-from portal.backups import services
+from portal.backups import drilling, services
 from portal.backups.drilling import drill_run, drills_due
 from portal.backups.models import Drill
 from portal.clusters.models import Cluster
@@ -13,6 +15,9 @@ from portal.core import clock
 from tests.portal.backups.test_taking import take
 
 pytestmark = pytest.mark.django_db
+
+
+STAGES = ["fetching the backup", "checking the backup", "starting a node", "row "]
 
 
 def test_the_newest_backup_is_restored_into_a_node_of_its_own(
@@ -26,8 +31,12 @@ def test_the_newest_backup_is_restored_into_a_node_of_its_own(
     newest = take(access, cluster)
     assert newest.base is not None
     assert drills_due(now=clock.now()) == [cluster.pk]
-    drill = drill_run(cluster.pk)
+    with CaptureQueriesContext(connection) as asked:
+        drill = drill_run(cluster.pk)
     assert drill is not None
+    told = [words for words in STAGES if any(words in row["sql"] for row in asked)]
+    assert told == STAGES, "how far it is can be seen while it is at work"
+    assert drill.stage == ""
     assert (drill.problem, drill.sequence) == ("", newest.sequence)
     assert drill.documents == client.stats()["documents"]
     assert drill.seconds > 0
@@ -64,3 +73,11 @@ def test_only_clusters_in_use_are_rehearsed(access, cluster, directory_store):
     take(access, cluster)
     Cluster.objects.filter(pk=cluster.pk).update(status="deleted", deleted_at=clock.now())
     assert drills_due(now=clock.now()) == []
+
+
+def test_a_rehearsal_that_takes_too_long_is_ended_and_says_where_it_was(
+    access, cluster, client, directory_store, monkeypatch
+):
+    take(access, cluster)
+    monkeypatch.setattr(drilling, "DRILL_TIMEOUT_S", 0)
+    assert "It took longer than 0 s" in drill_run(cluster.pk).problem

@@ -1,14 +1,16 @@
 """Moments between backups: what nodes decided is archived, and the window says what can be told."""
 
+import subprocess
 from datetime import timedelta
 
 import pytest
 
-from portal.backups import archiving, services
+from portal.backups import archiving, fetching, services
 from portal.backups.archiving import archive_advance, moment_find, segments_write, sequence_at
 from portal.backups.errors import ArchiveDamaged, MomentNotKept, StoreUnavailable
 from portal.backups.models import ArchiveSegment, Backup
 from portal.backups.selectors import base_for, clusters_backed_up, window_of
+from portal.clusters.errors import StepFailed
 from portal.core import clock
 from portal.core.tenancy import public_context
 from tests.portal.backups.test_taking import take
@@ -248,3 +250,43 @@ def test_the_archive_is_as_long_as_the_window(access, cluster, client, directory
     assert list((directory_store / cluster.data_plane_id / "batches").iterdir()) == []
     archive_advance(cluster.pk)
     assert not ArchiveSegment.objects.exists()
+
+
+def test_a_replay_goes_on_in_slices_and_one_that_hangs_is_not_begun_again_and_again(
+    access, cluster, client, directory_store, tmp_path, monkeypatch
+):
+    backup = take(access, cluster)
+    for number in range(5):
+        client.put("people", "gil", {"n": number})
+    archive_advance(cluster.pk)
+    last = ArchiveSegment.objects.get().last
+    told, path = [], tmp_path / "restore" / "backup"
+    monkeypatch.setattr(fetching, "SLICE_S", 0)
+    for _ in range(last - backup.sequence):
+        with pytest.raises(fetching.Unfinished) as caught:
+            fetching.state_fetch(backup, path, last, told.append)
+        words = str(caught.value)
+        if words.startswith(f"sequence {last - 1:,} of"):
+            break
+    weighed = fetching.state_fetch(backup, path, last, told.append)
+    assert weighed.head.certificate.sequence == last
+    assert any("to be fetched" in words for words in told)
+
+    def hangs(command, **options):
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+
+    monkeypatch.setattr(fetching.subprocess, "run", hangs)
+    with pytest.raises(StepFailed) as failed:
+        fetching.state_fetch(backup, path, last, told.append)
+    assert failed.value.code == "replay_too_slow"
+
+
+def test_a_backup_that_takes_too_long_to_fetch_is_not_begun_again_and_again(
+    access, cluster, client, directory_store, tmp_path, monkeypatch
+):
+    client.put("people", "hal", {"n": 1})
+    backup = take(access, cluster)
+    monkeypatch.setattr(fetching, "FETCH_TIMEOUT_S", -1)
+    with pytest.raises(StepFailed) as failed:
+        fetching.state_fetch(backup, tmp_path / "restore" / "backup", None, lambda _words: None)
+    assert failed.value.code == "fetch_too_slow"

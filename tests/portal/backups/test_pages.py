@@ -254,6 +254,20 @@ def test_a_moment_is_chosen_by_sequence_and_refused_outside_the_window(
 )
 def test_the_last_rehearsal_stands_on_the_page(page, home, api, cluster, acme, fields, words):
     with tenant_context(acme.schema_name):
-        Drill.objects.create(cluster=cluster, sequence=9, created_at=clock.now(), **fields)
+        now = clock.now()
+        Drill.objects.create(cluster=cluster, sequence=9, created_at=now, finished_at=now, **fields)
     assert words in page.get(home).content.decode()
     assert page.get(f"{api}backups/policy").json()["drill"]["sequence"] == 9
+
+
+def test_a_rehearsal_that_is_at_work_has_not_failed(page, home, api, cluster, acme):
+    fields = {"sequence": 9, "problem": "The worker ended first.", "stage": "row 3 of 7"}
+    with tenant_context(acme.schema_name):
+        drill = Drill.objects.create(cluster=cluster, created_at=clock.now(), **fields)
+    body = page.get(home).content.decode()
+    assert "is being rehearsed, into a node of its own: row 3 of 7" in body
+    assert "The worker ended first." not in body
+    assert page.get(f"{api}backups/policy").json()["drill"]["stage"] == "row 3 of 7"
+    with tenant_context(acme.schema_name):
+        Drill.objects.filter(pk=drill.pk).update(created_at=clock.now() - timedelta(minutes=16))
+    assert "The worker ended first." in page.get(home).content.decode()

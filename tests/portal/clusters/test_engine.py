@@ -1,6 +1,7 @@
 """The engine's promises: bounded in time, one at a time, cancellable, resumable."""
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -227,3 +228,24 @@ def test_ports_reserved_by_an_older_version_are_kept(lonely, tmp_path):
     found = lonely.reserve("a", [0, 1, 2])
     assert (found[1].peer_port, found[1].http_port) == (20003, 20004)
     assert found[2].http_port not in {20001, 20002, 20003, 20004}
+
+
+def test_a_step_says_how_far_it_is_while_one_call_is_at_work(made, lonely, monkeypatch):
+    _, _, operation = made
+    seen = []
+
+    def works(context):
+        for number in range(3):
+            context.tell(f"row {number}")
+            seen.append(context.operation.steps.get(status="running").waiting_for)
+
+    first, *others = engine.STEPS["create"]
+    monkeypatch.setitem(engine.STEPS, "create", (replace(first, run=works), *others))
+    monkeypatch.setattr(engine, "TELL_EVERY", timedelta(0))
+    engine.operation_advance(operation.pk, driver=lonely)
+    assert seen[:3] == ["row 0", "row 1", "row 2"]
+    assert operation.steps.get(name=first.name).waiting_for == "", "it is over"
+    monkeypatch.setattr(engine, "TELL_EVERY", timedelta(hours=1))
+    step = operation.steps.get(name=first.name)
+    engine._teller(operation, step)("row 4")
+    assert step.waiting_for == "", "not for every row a statement"
