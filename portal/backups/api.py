@@ -12,12 +12,15 @@ from rest_framework.views import APIView
 from portal.access.guards import require
 from portal.backups import serializers as inputs
 from portal.backups import services
-from portal.backups.archiving import moment_find
+from portal.backups.branching import branch_expire_set, restore_begin
 from portal.backups.models import BackupPolicy
-from portal.backups.presentation import backup_json, policy_json, restore_json
+from portal.backups.moments import point_find
+from portal.backups.presentation import backup_json, branch_json, policy_json, restore_json
 from portal.backups.selectors import (
     backup_get,
     backup_list,
+    branch_list,
+    branch_of,
     drill_newest,
     next_due,
     policy_get,
@@ -28,6 +31,7 @@ from portal.backups.selectors import (
 from portal.clusters import presentation as shapes
 from portal.clusters.models import Cluster
 from portal.clusters.selectors import cluster_get, operation_get
+from portal.core.errors import NotFound
 from portal.core.pagination import NewestFirst
 from portal.core.serializers import StrictSerializer
 
@@ -109,29 +113,24 @@ class RestoresView(APIView):
 
     @extend_schema(request=inputs.RestoreInput, responses={202: OBJECT})
     def post(self, request: Request, slug: str, cluster_id: UUID) -> Response:
-        """Restore one of its backups, in place or into a new cluster."""
+        """Restore one of its states, in place, into a new cluster, or into a branch."""
         access = require(request, "clusters:write")
         cluster = cluster_get(cluster_id)
         data = _valid(inputs.RestoreInput(data=request.data))
-        is_new = data["where"] == "new"
-        if not is_new:
+        if data["where"] == "in_place":
             require(request, "clusters:delete")
-        sequence: int | None = None
-        if data["backup"] is not None:
-            backup = backup_get(cluster, data["backup"])
-        else:
-            backup, sequence = moment_find(
-                cluster, sequence=data["to_sequence"], time=data["to_time"]
-            )
-        if is_new:
-            nodes = data["nodes"] or cluster.desired_nodes
-            made, operation = services.restore_new(
-                access, backup, name=data["name"], nodes=nodes, to_sequence=sequence
-            )
-        else:
-            made, operation = services.restore_in_place(
-                access, cluster, backup, confirm=data["confirm"], to_sequence=sequence
-            )
+        if data["before_audit_event"] is not None:
+            require(request, "audit:read")
+        point = point_find(cluster, **{name: data[name] for name in inputs.POINTS})
+        made, operation = restore_begin(
+            access,
+            point,
+            where=data["where"],
+            name=data["name"],
+            nodes=data["nodes"] or cluster.desired_nodes,
+            confirm=data["confirm"],
+            expires_at=data["expires"],
+        )
         body = {
             "operation": shapes.operation_json(operation_get(operation.pk)),
             "cluster": shapes.cluster_json(cluster_get(made.pk)),
@@ -147,6 +146,41 @@ class RestoreCertificateView(APIView):
         """Answer the certificate, and the trust anchors of both clusters."""
         require(request, "clusters:read")
         return Response(restore_get(cluster_get(cluster_id), operation_id).certificate)
+
+
+class BranchesView(APIView):
+    """The branches of a cluster."""
+
+    @extend_schema(responses=OBJECT)
+    def get(self, request: Request, slug: str, cluster_id: UUID) -> Response:
+        """List those that are there, newest first."""
+        require(request, "clusters:read")
+        pages = NewestFirst()
+        found = branch_list(cluster_get(cluster_id))
+        rows = pages.paginate_queryset(found, request, view=self) or []
+        return pages.get_paginated_response([branch_json(row) for row in rows])
+
+
+class BranchView(APIView):
+    """Where a cluster branched off, and when it ends."""
+
+    @extend_schema(responses=OBJECT)
+    def get(self, request: Request, slug: str, cluster_id: UUID) -> Response:
+        """Describe it."""
+        require(request, "clusters:read")
+        branch = branch_of(cluster_get(cluster_id))
+        if branch is None:
+            raise NotFound("This cluster is not a branch of another one.")
+        return Response(branch_json(branch))
+
+    @extend_schema(request=inputs.BranchPatch, responses=OBJECT)
+    def patch(self, request: Request, slug: str, cluster_id: UUID) -> Response:
+        """Say when it ends; null keeps it."""
+        access = require(request, "clusters:write")
+        cluster = cluster_get(cluster_id)
+        data = _valid(inputs.BranchPatch(data=request.data))
+        branch_expire_set(access, cluster, expires_at=data["expires"])
+        return self.get(request, slug, cluster_id)
 
 
 def _policy(cluster: Cluster, policy: BackupPolicy) -> dict[str, Any]:

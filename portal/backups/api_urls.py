@@ -10,6 +10,8 @@ urlpatterns = [
     path(f"{ONE}/backups", api.BackupsView.as_view(), name="api-backups"),
     path(f"{ONE}/backups/policy", api.BackupPolicyView.as_view(), name="api-backup-policy"),
     path(f"{ONE}/backups/<uuid:backup_id>", api.BackupView.as_view(), name="api-backup"),
+    path(f"{ONE}/branch", api.BranchView.as_view(), name="api-branch"),
+    path(f"{ONE}/branches", api.BranchesView.as_view(), name="api-branches"),
     path(f"{ONE}/restore", api.RestoresView.as_view(), name="api-restore"),
     path(
         f"{ONE}/restore/<uuid:operation_id>/certificate",

@@ -14,6 +14,10 @@ class BackupsConfig(AppConfig):
 
     @override
     def ready(self) -> None:
-        from portal.backups.restoring import register  # noqa: PLC0415 - models are loaded by now
+        # Here, because models are loaded by now.
+        from portal.backups.presentation import branch_note  # noqa: PLC0415
+        from portal.backups.restoring import register  # noqa: PLC0415
+        from portal.clusters.pages import notes_register  # noqa: PLC0415
 
         register()
+        notes_register(branch_note)

@@ -219,5 +219,11 @@ def moment_find(
         sequence = sequence_at(cluster, time)
     base = None if sequence is None else base_for(cluster, sequence)
     if base is None or sequence is None:
-        raise MomentNotKept("No backup and no archive reach that moment.")
+        window = window_of(cluster)
+        if window is None or sequence is None or sequence <= window.last:
+            raise MomentNotKept("No backup and no archive reach that moment.")
+        raise MomentNotKept(
+            f"Sequence {sequence:,} is not archived yet; the archive ends at {window.last:,}. What "
+            "is decided is archived once a minute."
+        )
     return base, sequence

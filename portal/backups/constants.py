@@ -31,6 +31,13 @@ DRILL_EVERY: Final = timedelta(days=7)
 DRILL_TIMEOUT_S: Final = 400
 DRILL_DEATH: Final = timedelta(minutes=15)
 """A rehearsal that did not end within so long was left by a worker that died."""
+BRANCH_LIFE_MIN: Final = timedelta(hours=1)
+BRANCH_LIFE_MAX: Final = timedelta(days=366)
+BRANCH_NOTICE: Final = timedelta(days=1)
+"""People are told so long before a branch ends, or at once when it lives shorter than that."""
+BRANCH_GRACE: Final = timedelta(minutes=30)
+"""A branch never ends sooner after people were told, also when the mail was late."""
+BRANCHES_AT_ONCE: Final = 50
 SHOWN_MAX: Final = 100
 SLICE_S: Final = 15.0
 """How long a step loads before it says how far it is."""

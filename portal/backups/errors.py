@@ -33,6 +33,12 @@ class MomentNotKept(Conflict):
     code = "moment_not_kept"
 
 
+class NotABranch(Conflict):
+    """The cluster did not begin as a branch of another one."""
+
+    code = "not_a_branch"
+
+
 class ArchiveDamaged(Conflict):
     """What is archived of some sequences is not what was stored: these cannot be told again."""
 

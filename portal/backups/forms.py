@@ -1,5 +1,8 @@
 """Forms of the page of backups; the services check the meaning."""
 
+from datetime import timedelta
+from typing import Any
+
 from django import forms
 
 from portal.backups.constants import EVERY_HOURS, KEEP_MAX, NOTE_LENGTH_MAX, WINDOW_DAYS_MAX
@@ -65,7 +68,7 @@ def policy_initial(policy: BackupPolicy) -> dict[str, int]:
 
 
 class MomentForm(forms.Form):
-    """A moment: after a sequence, or after the last batch of a time."""
+    """A moment: after a sequence, after the last batch of a time, or before an audit event."""
 
     sequence = forms.IntegerField(min_value=1, required=False)
     time = forms.DateTimeField(
@@ -74,13 +77,37 @@ class MomentForm(forms.Form):
         input_formats=["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S"],
         widget=forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}),
     )
+    before = forms.IntegerField(min_value=1, required=False, widget=forms.HiddenInput())
+
+
+LIVES = [("", "until it is deleted"), ("1", "1 day"), ("7", "7 days"), ("30", "30 days")]
+
+
+def _life(**options: Any) -> forms.TypedChoiceField:
+    return forms.TypedChoiceField(
+        coerce=lambda text: timedelta(days=int(text)) if text else None,
+        empty_value=None,
+        required=False,
+        choices=LIVES,
+        **options,
+    )
+
+
+class BranchForm(forms.Form):
+    """When a branch ends, from now on."""
+
+    life = _life(label="From now on it lives")
 
 
 class RestoreForm(forms.Form):
     """Where a backup is restored."""
 
-    where = forms.ChoiceField(choices=[("new", "new"), ("place", "place")])
+    where = forms.ChoiceField(
+        choices=[("new", "new"), ("branch", "branch"), ("in_place", "in place")]
+    )
+    life = _life(label="It lives")
     name = forms.CharField(max_length=NAME_LENGTH_MAX, required=False)
     confirm = forms.CharField(max_length=NAME_LENGTH_MAX, required=False)
     form_token = forms.CharField(max_length=64, required=False)
     to_sequence = forms.IntegerField(min_value=1, required=False)
+    before = forms.IntegerField(min_value=1, required=False)

@@ -217,6 +217,8 @@ class Restore(models.Model):
     rows = models.PositiveBigIntegerField(null=True)
     # Set when it is of a moment after the backup.
     to_sequence = models.PositiveBigIntegerField(null=True)
+    # The record of the source's audit log that it is of just before.
+    before_event = models.PositiveBigIntegerField(null=True)
     # Empty until the nodes of the restored cluster have signed.
     certificate = models.JSONField(default=dict)
     created_at = models.DateTimeField()
@@ -233,3 +235,38 @@ class Restore(models.Model):
     @override
     def __str__(self) -> str:
         return f"restore of {self.source_name}"
+
+
+class Branch(models.Model):
+    """A cluster that began as another one was at a sequence, perhaps for a time only."""
+
+    cluster = models.OneToOneField(Cluster, on_delete=models.CASCADE, related_name="branch")
+    source = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="branches")
+    sequence = models.PositiveBigIntegerField()
+    created_by = models.CharField(max_length=254)
+    created_at = models.DateTimeField()
+    # None: it stays until somebody deletes it.
+    expires_at = models.DateTimeField(null=True)
+    # When people were told that it ends; without that it does not.
+    noticed_at = models.DateTimeField(null=True)
+    # Moved to the recycle bin by itself: whoever takes it out again keeps it.
+    ended_at = models.DateTimeField(null=True)
+
+    cluster_id: UUID
+    source_id: UUID
+
+    class Meta:
+        """Newest first."""
+
+        ordering: ClassVar = ["-pk"]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["expires_at"],
+                condition=models.Q(ended_at=None, expires_at__isnull=False),
+                name="branch_ends",
+            ),
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"branch at {self.sequence}"

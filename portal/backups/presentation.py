@@ -9,12 +9,15 @@ from portal.backups.models import (
     BackupPolicy,
     BackupState,
     BackupTrigger,
+    Branch,
     Drill,
     Restore,
 )
 from portal.backups.retention import kept
-from portal.backups.selectors import Window, grid_of
+from portal.backups.selectors import Window, branch_of, grid_of
 from portal.backups.services import policy_facts
+from portal.clusters.models import Cluster
+from portal.clusters.pages import Note
 
 TONES = {
     BackupState.STORED: "green",
@@ -119,10 +122,42 @@ def restore_json(restore: Restore) -> dict[str, Any]:
         "operation": str(restore.operation_id),
         "cluster": str(restore.cluster_id),
         "source": {"name": restore.source_name, "sequence": restore.source_sequence},
+        "before_audit_event": restore.before_event,
         "rows": restore.rows,
         "created": _moment(restore.created_at),
         "proven": _moment(restore.proven_at),
     }
+
+
+def branch_json(branch: Branch) -> dict[str, Any]:
+    """Print a branch."""
+    return {
+        "cluster": str(branch.cluster_id),
+        "name": branch.cluster.name,
+        "status": branch.cluster.status,
+        "source": {
+            "cluster": str(branch.source_id),
+            "name": branch.source.name,
+            "sequence": branch.sequence,
+        },
+        "created": _moment(branch.created_at),
+        "created_by": branch.created_by,
+        "expires": _moment(branch.expires_at),
+        "ended": _moment(branch.ended_at),
+    }
+
+
+def branch_note(cluster: Cluster) -> Note | None:
+    """Say on the pages of a branch where it branched off, and when it ends."""
+    branch = branch_of(cluster)
+    return None if branch is None else Note("backups/_branch_note.html", branch)
+
+
+def event_words(event: dict[str, Any]) -> str:
+    """Say what a record of the audit log tells."""
+    who = event["actor_name"] or event["actor"] or "nobody named"
+    place = "/".join(part for part in (event["collection"], event["id"]) if part)
+    return f"{event['action']} of {place or 'the cluster'} by {who}"
 
 
 def _moment(at: datetime | None) -> str | None:

@@ -16,6 +16,11 @@ BEAT_SCHEDULE = {
         "schedule": 1800.0,
         "options": {"expires": 600},
     },
+    "backups-branches-end-due": {
+        "task": "backups.branches_end_due",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "backups-thin-out": {
         "task": "backups.thin_out",
         "schedule": 600.0,

@@ -13,6 +13,7 @@ from portal.backups.models import (
     BackupPolicy,
     BackupState,
     BackupTrigger,
+    Branch,
     Drill,
     Restore,
 )
@@ -153,6 +154,17 @@ def restore_get(cluster: Cluster, operation_id: UUID) -> Restore:
     if found is None or not found.certificate:
         raise NotFound("There is no certificate of such a restore.")
     return found
+
+
+def branch_of(cluster: Cluster) -> Branch | None:
+    """Return where a cluster branched off, if it did."""
+    return Branch.objects.select_related("source").filter(cluster=cluster).first()
+
+
+def branch_list(source: Cluster) -> QuerySet[Branch]:
+    """Return the branches of a cluster that are there, newest first."""
+    rows = Branch.objects.filter(source=source, cluster__purged_at=None)
+    return rows.select_related("cluster", "source")
 
 
 def clusters_backed_up() -> QuerySet[Backup, UUID]:

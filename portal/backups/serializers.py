@@ -1,5 +1,7 @@
 """What the API of backups takes; unknown fields are refused."""
 
+from typing import Any, Final, override
+
 from rest_framework import serializers
 
 from portal.backups.constants import (
@@ -12,6 +14,8 @@ from portal.backups.constants import (
 from portal.clusters.constants import NAME_LENGTH_MAX
 from portal.clusters.serializers import NODES_MAX
 from portal.core.serializers import StrictSerializer
+
+POINTS: Final = ("backup", "to_sequence", "to_time", "before_audit_event")
 
 
 class BackupInput(StrictSerializer):
@@ -44,17 +48,35 @@ class PolicyInput(StrictSerializer):
 
 
 class RestoreInput(StrictSerializer):
-    """What goes where: `new` with a name, or `in_place` with the cluster's name typed.
+    """What goes where: `new` or `branch` with a name, or `in_place` with the cluster's name typed.
 
-    Name a backup, or a moment of the window: a sequence or a time.
+    Name a backup, or a moment of the window: a sequence, a time, or the number of a record of the
+    cluster's audit log, just before which it is. A branch may end by itself (`expires`).
     """
 
     backup = serializers.UUIDField(default=None, allow_null=True)
     to_sequence = serializers.IntegerField(min_value=1, default=None, allow_null=True)
     to_time = serializers.DateTimeField(default=None, allow_null=True)
-    where = serializers.ChoiceField(choices=["new", "in_place"])
+    before_audit_event = serializers.IntegerField(min_value=1, default=None, allow_null=True)
+    where = serializers.ChoiceField(choices=["new", "branch", "in_place"])
     name = serializers.CharField(max_length=NAME_LENGTH_MAX, default="", allow_blank=True)
     nodes = serializers.IntegerField(
         min_value=1, max_value=NODES_MAX, default=None, allow_null=True
     )
     confirm = serializers.CharField(max_length=NAME_LENGTH_MAX, default="", allow_blank=True)
+    expires = serializers.DateTimeField(default=None, allow_null=True)
+
+    @override
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        named = [name for name in POINTS if attrs[name] is not None]
+        if len(named) != 1:
+            raise serializers.ValidationError({"backup": f"Name one of {', '.join(POINTS)}."})
+        if attrs["expires"] is not None and attrs["where"] != "branch":
+            raise serializers.ValidationError({"expires": "Only a branch ends by itself."})
+        return attrs
+
+
+class BranchPatch(StrictSerializer):
+    """When a branch ends; null keeps it."""
+
+    expires = serializers.DateTimeField(allow_null=True)

@@ -1,7 +1,6 @@
 """Everything that takes, keeps, deletes and restores backups."""
 
 import logging
-import secrets
 import shutil
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -22,9 +21,7 @@ from portal.backups.constants import (
 )
 from portal.backups.errors import (
     BackupInUse,
-    BackupNotUsable,
     BackupRunning,
-    MomentNotKept,
     StoreUnavailable,
     TooManyBackups,
     UnableToBackUp,
@@ -38,12 +35,11 @@ from portal.backups.models import (
     BackupState,
     BackupTrigger,
     BackupVault,
-    Restore,
 )
+from portal.backups.requests import restore_in_place, restore_new
 from portal.backups.retention import kept
-from portal.backups.selectors import grid_of, leads_to, next_due, policy_get
+from portal.backups.selectors import grid_of, next_due, policy_get
 from portal.backups.taking import announce, work_dir
-from portal.clusters.errors import NameNotConfirmed
 from portal.clusters.models import (
     FINAL,
     SERVING,
@@ -55,17 +51,26 @@ from portal.clusters.models import (
 from portal.clusters.operations.opening import (
     cluster_locked,
     cluster_record,
-    operation_begin,
-    operation_insert,
 )
-from portal.clusters.services import cluster_create
 from portal.core import clock
 from portal.core.errors import Invalid
 from portal.core.tenancy import current_schema
 
+__all__ = [
+    "backup_delete",
+    "backup_enqueue",
+    "backup_request",
+    "backups_schedule_due",
+    "backups_thin_out",
+    "policy_facts",
+    "policy_set",
+    "restore_in_place",
+    "restore_new",
+    "work_dir_tidy",
+]
+
 logger = logging.getLogger(__name__)
 
-RESTORE_ID_BYTES: Final = 16
 LEFT_BEHIND: Final = timedelta(days=1)
 PERIODS: Final = tuple(KEEP_MAX)
 
@@ -213,120 +218,6 @@ def _in_use(backup: Backup) -> bool:
     needs = models.Q(params__backup=str(backup.pk)) | models.Q(params__safety=str(backup.pk))
     rows = Operation.objects.filter(needs, kind=OperationKind.RESTORE_BACKUP)
     return rows.exclude(state__in=FINAL).exists()
-
-
-# --- Restoring ------------------------------------------------------------------------------------
-
-
-def restore_in_place(
-    access: Access,
-    cluster: Cluster,
-    backup: Backup,
-    *,
-    confirm: str,
-    to_sequence: int | None = None,
-) -> tuple[Cluster, Operation]:
-    """Put a cluster back to a backup of itself: addresses, keys and limits stay.
-
-    With `to_sequence` it is put back to that later sequence, by what was archived.
-
-    Raises:
-        MomentNotKept: the archive does not lead from the backup to the sequence.
-        NameNotConfirmed: `confirm` is not the cluster's name.
-        BackupNotUsable: the backup is not stored.
-        UnableToBackUp: the cluster does not serve.
-        UnableToChangeCluster: another operation is not over.
-    """
-    if confirm != cluster.name:
-        raise NameNotConfirmed(
-            f"Type the name of the cluster, {cluster.name}, to replace its data."
-        )
-    _require_usable(backup)
-    if cluster.status not in {ClusterStatus.RUNNING, ClusterStatus.DEGRADED}:
-        raise UnableToBackUp(f"The cluster is {cluster.status}; it is restored while it runs.")
-    with transaction.atomic():
-        locked = cluster_locked(cluster)
-        _, operation = operation_begin(
-            access,
-            locked,
-            OperationKind.RESTORE_BACKUP,
-            "backup.restore_requested",
-            params=_params(backup, replace=True, to_sequence=to_sequence),
-        )
-        _insert_restore(operation, backup, to_sequence)
-    return locked, operation
-
-
-def restore_new(
-    access: Access,
-    backup: Backup,
-    *,
-    name: str,
-    nodes: int,
-    form_token: str = "",
-    to_sequence: int | None = None,
-) -> tuple[Cluster, Operation]:
-    """Make a new cluster of the same plan and region, and bring a backup into it.
-
-    The same `form_token` again within minutes answers the cluster of the first time.
-
-    Raises:
-        BackupNotUsable: the backup is not stored.
-        MomentNotKept: the archive does not lead from the backup to the sequence.
-        Invalid, NameTaken, TooManyClusters, PlanByContract: as for any new cluster.
-    """
-    _require_usable(backup)
-    source = backup.cluster
-    with transaction.atomic():
-        cluster, _ = cluster_create(
-            access,
-            name=name,
-            plan=source.plan,
-            region=source.region,
-            nodes=nodes,
-            form_token=form_token,
-        )
-        known = Restore.objects.filter(cluster=cluster).select_related("operation").first()
-        if known is not None:
-            return cluster, known.operation
-        params = _params(backup, replace=False, to_sequence=to_sequence)
-        operation = operation_insert(access, cluster, OperationKind.RESTORE_BACKUP, params)
-        _insert_restore(operation, backup, to_sequence)
-        cluster_record(
-            access,
-            "backup.restore_requested",
-            cluster,
-            after={"operation": str(operation.pk), "backup": str(backup.pk), "of": source.name},
-        )
-    return cluster, operation
-
-
-def _require_usable(backup: Backup) -> None:
-    if not backup.is_usable:
-        raise BackupNotUsable("This backup is not stored: it cannot be restored.")
-
-
-def _params(backup: Backup, *, replace: bool, to_sequence: int | None) -> dict[str, object]:
-    if to_sequence is not None and not leads_to(backup, to_sequence):
-        raise MomentNotKept("The archive does not lead from this backup to that sequence.")
-    return {
-        **({} if to_sequence is None else {"to_sequence": to_sequence}),
-        "backup": str(backup.pk),
-        "replace": replace,
-        "restore_id": secrets.token_hex(RESTORE_ID_BYTES),
-    }
-
-
-def _insert_restore(operation: Operation, backup: Backup, to_sequence: int | None) -> None:
-    Restore.objects.create(
-        operation=operation,
-        cluster=operation.cluster,
-        backup=backup,
-        source_name=backup.cluster.name,
-        source_sequence=backup.sequence if to_sequence is None else to_sequence,
-        to_sequence=to_sequence,
-        created_at=clock.now(),
-    )
 
 
 # --- What happens by itself -----------------------------------------------------------------------

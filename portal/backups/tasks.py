@@ -5,6 +5,7 @@ from uuid import UUID
 from celery import shared_task
 
 from portal.backups.archiving import archive_advance
+from portal.backups.branching import branches_end_due
 from portal.backups.drilling import drill_run, drills_due
 from portal.backups.selectors import backups_open, clusters_backed_up
 from portal.backups.services import backups_schedule_due, backups_thin_out, work_dir_tidy
@@ -75,6 +76,15 @@ def drill_all() -> None:
                 kwargs={"schema": tenant.schema_name, "cluster_id": str(cluster_id)},
                 expires=DRILL_EXPIRES_S,
             )
+
+
+@shared_task(name="backups.branches_end_due")
+def branches_end() -> None:
+    """Tell people of branches that end soon, and end those whose time is over."""
+    now = clock.now()
+    for tenant in tenants():
+        with tenant_context(tenant.schema_name):
+            branches_end_due(now=now)
 
 
 @shared_task(name="backups.thin_out")

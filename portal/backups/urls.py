@@ -9,6 +9,7 @@ urlpatterns = [
     path("", views.backups_page, name="backups"),
     path("state/", views.backups_fragment, name="state"),
     path("moment/", views.moment_view, name="moment"),
+    path("branch/", views.branch_view, name="branch"),
     path("policy/", views.policy_view, name="policy"),
     path("<uuid:backup_id>/restore/", views.restore_page, name="restore"),
     path("<uuid:backup_id>/delete/", views.backup_delete_view, name="delete"),

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import messages
@@ -14,21 +15,24 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from portal.access.guards import require
 from portal.access.types import Access
 from portal.backups import services
-from portal.backups.archiving import moment_find
+from portal.backups.branching import branch_expire_set, restore_begin
 from portal.backups.constants import SHOWN_MAX
 from portal.backups.errors import MomentNotKept
 from portal.backups.forms import (
     BackupForm,
+    BranchForm,
     MomentForm,
     PolicyForm,
     RestoreForm,
     policy_initial,
 )
-from portal.backups.models import Backup
-from portal.backups.presentation import lines_of
+from portal.backups.moments import Point, point_find
+from portal.backups.presentation import event_words, lines_of
 from portal.backups.selectors import (
     backup_get,
     backup_list,
+    branch_list,
+    branch_of,
     drill_newest,
     next_due,
     policy_get,
@@ -41,9 +45,10 @@ from portal.clusters.pages import cluster_context
 from portal.clusters.selectors import cluster_get
 from portal.clusters.services import form_token_new
 from portal.core import clock
-from portal.core.errors import Invalid, PortalError
+from portal.core.errors import Forbidden, Invalid, PortalError
 
 RESTORES_SHOWN_MAX = 20
+BRANCHES_SHOWN_MAX = 20
 DIGITS_MAX = 18
 
 
@@ -116,18 +121,27 @@ def backup_delete_view(
 @never_cache
 def moment_view(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpResponse:
     """Find the backup from which a moment is reached, and go to restoring it."""
-    require(request, "clusters:write")
+    access = require(request, "clusters:write")
     cluster = cluster_get(cluster_id)
     form = MomentForm(request.GET)
     try:
         if not form.is_valid():
             raise MomentNotKept("Name a sequence, or a time in UTC.")
-        backup, sequence = moment_find(cluster, **form.cleaned_data)
+        point = _moment(request, access, cluster, form.cleaned_data)
     except PortalError as error:
         messages.error(request, _words(error))
         return redirect("backups:backups", slug, cluster_id)
-    path = reverse("backups:restore", args=[slug, cluster_id, backup.pk])
-    return redirect(f"{path}?to_sequence={sequence}")
+    path = reverse("backups:restore", args=[slug, cluster_id, point.backup.pk])
+    asked = {"to_sequence": point.sequence}
+    asked |= {} if point.before_event is None else {"before": point.before_event}
+    return redirect(f"{path}?{urlencode(asked)}")
+
+
+def _moment(request: HttpRequest, access: Access, cluster: Cluster, asked: dict[str, Any]) -> Point:
+    if asked["before"] is not None:
+        require(request, "audit:read")
+        return point_find(cluster, before_audit_event=asked["before"])
+    return point_find(cluster, to_sequence=asked["sequence"], to_time=asked["time"])
 
 
 @require_http_methods(["GET", "POST"])
@@ -141,17 +155,21 @@ def restore_page(
     backup = backup_get(cluster, backup_id)
     refusal: PortalError | None = None
     form = RestoreForm(request.POST if request.method == "POST" else None)
-    if form.is_bound and form.is_valid():
-        try:
-            return _restore(request, slug, (cluster, backup), form.cleaned_data)
-        except PortalError as error:
-            refusal = error
+    point = Point(backup, _number(request, "to_sequence"))
+    try:
+        point = _point(request, cluster, point)
+        if form.is_bound and form.is_valid():
+            return _restore(request, slug, point, form.cleaned_data)
+    except PortalError as error:
+        refusal = error
     context = {
         **_context(access, cluster),
-        "backup": backup,
+        "point": point,
+        "backup": point.backup,
+        "to_sequence": None if point.sequence == point.backup.sequence else point.to_sequence,
+        "event_words": None if point.event is None else event_words(point.event),
         "form": form,
         "posted": request.POST,
-        "to_sequence": _sequence(request),
         "refusal": None if refusal is None else _words(refusal),
         "can_replace": access.can("clusters:delete"),
         "form_token": request.POST.get("form_token") or form_token_new(),
@@ -160,27 +178,51 @@ def restore_page(
     return render(request, "backups/restore.html", context, status=status)
 
 
-def _restore(
-    request: HttpRequest, slug: str, what: tuple[Cluster, Backup], data: dict[str, Any]
-) -> HttpResponse:
-    cluster, backup = what
-    if data["where"] == "place":
-        access = require(request, "clusters:delete")
-        _, operation = services.restore_in_place(
-            access, cluster, backup, confirm=data["confirm"], to_sequence=data["to_sequence"]
-        )
+def _point(request: HttpRequest, cluster: Cluster, point: Point) -> Point:
+    """Ask the cluster again which sequence an event has: what a form says is no proof of it."""
+    before = _number(request, "before")
+    if before is None:
+        return point
+    require(request, "audit:read")
+    return point_find(cluster, before_audit_event=before)
+
+
+def _restore(request: HttpRequest, slug: str, point: Point, data: dict[str, Any]) -> HttpResponse:
+    where, life = data["where"], data["life"]
+    access = require(request, "clusters:delete" if where == "in_place" else "clusters:write")
+    made, operation = restore_begin(
+        access,
+        point,
+        where=where,
+        name=data["name"],
+        nodes=point.backup.cluster.desired_nodes,
+        confirm=data["confirm"],
+        expires_at=None if life is None else clock.now() + life,
+        form_token=data["form_token"],
+    )
+    if where == "in_place":
+        return redirect("clusters:operation", slug, operation.pk)
+    return redirect("clusters:cluster", slug, made.pk)
+
+
+@require_POST
+def branch_view(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpResponse:
+    """Say when a branch ends."""
+    access = require(request, "clusters:write")
+    form = BranchForm(request.POST)
+    try:
+        if not form.is_valid():
+            raise Invalid("Choose how long it lives.")
+        life = form.cleaned_data["life"]
+        expires_at = None if life is None else clock.now() + life
+        branch_expire_set(access, cluster_get(cluster_id), expires_at=expires_at)
+    except Forbidden as error:
+        messages.error(request, f"To have it end sooner is to delete it. {_words(error)}")
+    except PortalError as error:
+        messages.error(request, _words(error))
     else:
-        access = require(request, "clusters:write")
-        made, operation = services.restore_new(
-            access,
-            backup,
-            name=data["name"],
-            nodes=cluster.desired_nodes,
-            form_token=data["form_token"],
-            to_sequence=data["to_sequence"],
-        )
-        return redirect("clusters:cluster", slug, made.pk)
-    return redirect("clusters:operation", slug, operation.pk)
+        messages.success(request, "The end of this branch is changed.")
+    return redirect("backups:backups", slug, cluster_id)
 
 
 @require_GET
@@ -218,14 +260,17 @@ def _context(access: Access, cluster: Cluster) -> dict[str, Any]:
         "drill": (drill := drill_newest(cluster)),
         "is_rehearsing": drill is not None and drill.is_at_work(now),
         "moment_form": MomentForm(),
+        "branch": branch_of(cluster),
+        "branch_form": BranchForm(),
+        "branches": list(branch_list(cluster)[:BRANCHES_SHOWN_MAX]),
         "restores": list(restore_list(cluster)[:RESTORES_SHOWN_MAX]),
         "can_write": access.can("clusters:write"),
         "can_delete": access.can("clusters:delete"),
     }
 
 
-def _sequence(request: HttpRequest) -> int | None:
-    text = request.POST.get("to_sequence") or request.GET.get("to_sequence") or ""
+def _number(request: HttpRequest, name: str) -> int | None:
+    text = request.POST.get(name) or request.GET.get(name) or ""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX else None
 
 

@@ -1,5 +1,6 @@
 """What the cluster pages show, gathered for their templates."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -151,6 +152,22 @@ def accused_members(cluster: Cluster) -> dict[int, int]:
     return {index: n for index, n in accused_nodes(cluster).items() if index in present}
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What an app above this one has to say on every page of a cluster."""
+
+    template: str
+    facts: object
+
+
+_note_makers: list[Callable[[Cluster], Note | None]] = []
+
+
+def notes_register(maker: Callable[[Cluster], Note | None]) -> None:
+    """Have a note shown on the pages of the clusters for which there is one."""
+    _note_makers.append(maker)
+
+
 def cluster_context(cluster: Cluster, access: Access, now: datetime, *, tab: str) -> dict[str, Any]:
     """Gather what every page of a cluster shows."""
     open_operation, broken = operation_open(cluster), experiment_broken(cluster)
@@ -168,6 +185,7 @@ def cluster_context(cluster: Cluster, access: Access, now: datetime, *, tab: str
         "size_refusal": size_refusal(cluster, is_busy=is_busy, choices=sizes),
         "can_replace": not is_busy and not change_refusal(cluster),
         "broken": broken,
+        "notes": [note for make in _note_makers if (note := make(cluster)) is not None],
     }
 
 

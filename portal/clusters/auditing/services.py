@@ -19,6 +19,7 @@ from portal.clusters.errors import NameNotConfirmed, UnableToChangeCluster
 from portal.clusters.models import ApiKey, Cluster
 from portal.clusters.operations.opening import cluster_record
 from portal.core.crypto import unseal
+from portal.core.errors import NotFound
 
 PAGE_SIZE: Final = 50
 CHECKED_MAX: Final = 20_000
@@ -56,6 +57,21 @@ def log_page(cluster: Cluster, filters: dict[str, str], after: str) -> AuditShee
     names = key_names(cluster)
     records = [_shown(record, names) for record in page["records"]]
     return AuditSheet(records, page["next"], page["chain"])
+
+
+def record_get(cluster: Cluster, index: int) -> dict[str, Any]:
+    """Return one record of the log.
+
+    Raises:
+        NotFound: there is none of that number, or no longer.
+        ClusterUnreachable: no node answers.
+    """
+    with asking("The log could not be read"), admin_client(cluster, timeout_s=TIMEOUT_S) as client:
+        page = client.audit(after=index - 1, limit=1, consistency="session")
+    found = page["records"]
+    if not found or found[0]["index"] != index:
+        raise NotFound(f"The audit log has no record {index:,}, or no longer.")
+    return _shown(found[0], key_names(cluster))
 
 
 def key_names(cluster: Cluster) -> dict[str, str]:

@@ -55,6 +55,7 @@ def audit_page(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpRespons
         "actions": ACTIONS,
         "levels": list(LEVEL_WORDS.items()),
         "can_set": access.can("organization:write"),
+        "can_restore": access.can("clusters:write") and cluster.deleted_at is None,
     }
     if request.method == "POST" and not context.get("problem"):
         context |= _checked(cluster)

@@ -7,10 +7,13 @@ import pytest
 
 from portal.backups import archiving, fetching, services
 from portal.backups.archiving import archive_advance, moment_find, segments_write, sequence_at
+from portal.backups.branching import restore_begin
 from portal.backups.errors import ArchiveDamaged, MomentNotKept, StoreUnavailable
-from portal.backups.models import ArchiveSegment, Backup
+from portal.backups.models import ArchiveSegment, Backup, Restore
+from portal.backups.moments import point_find
 from portal.backups.selectors import base_for, clusters_backed_up, window_of
 from portal.clusters.errors import StepFailed
+from portal.clusters.models import Operation
 from portal.core import clock
 from portal.core.tenancy import public_context
 from tests.portal.backups.test_taking import take
@@ -91,6 +94,56 @@ def test_a_damaged_segment_says_which_moments_are_lost(
     assert (answer.status_code, answer.json()["code"]) == (409, "archive_damaged")
     assert "can be restored" in chosen.content.decode()
     assert "is damaged" in chosen.content.decode()
+
+
+def test_each_event_of_the_audit_log_leads_to_the_state_before_it(
+    access, cluster, client, directory_store, client_for, alice
+):
+    backup = take(access, cluster)
+    client.put("people", "ida", {"n": 1})
+    client.collection_put("shelves", {})
+    record = client.audit(action="collection.put", collection="shelves")["records"][-1]
+    archive_advance(cluster.pk)
+    home = f"/o/acme/clusters/{cluster.pk}/"
+    link = f"{home}backups/moment/?before={record['index']}"
+    api = f"/api/v1/orgs/acme/clusters/{cluster.pk}/restore"
+    asked = {"where": "in_place", "confirm": "Things", "before_audit_event": record["index"]}
+    with public_context():
+        page = client_for(alice)
+        assert link in page.get(f"{home}audit/?collection=shelves").content.decode()
+        chosen = page.get(link)
+        shown = page.get(chosen["Location"]).content.decode()
+        wrong = {"where": "in_place", "confirm": "Thing", "before": record["index"]}
+        refused = page.post(chosen["Location"].partition("?")[0], wrong)
+        begun = page.post(api, asked, content_type="application/json")
+        nothing = page.post(
+            api, {**asked, "before_audit_event": 10**9}, content_type="application/json"
+        )
+    place = f"{home}backups/{backup.pk}/restore/"
+    sequence = record["sequence"] - 1
+    assert chosen["Location"] == f"{place}?to_sequence={sequence}&before={record['index']}"
+    assert f"Restore to just before record {record['index']:,} of the audit log" in shown
+    assert "collection.put of shelves by this portal" in shown
+    assert refused.status_code == 409
+    assert "collection.put of shelves by this portal" in refused.content.decode()
+    assert begun.status_code == 202, begun.content
+    assert nothing.status_code == 404
+    restore = Restore.objects.get()
+    assert restore.before_event == record["index"]
+    assert restore.source_sequence == sequence
+    operation = Operation.objects.get()
+    assert operation.params.get("to_sequence", backup.sequence) == sequence
+
+
+def test_the_moment_of_a_backup_is_the_backup_that_was_signed(
+    access, cluster, client, directory_store
+):
+    backup = take(access, cluster)
+    client.put("people", "jon", {"n": 1})
+    archive_advance(cluster.pk)
+    point = point_find(cluster, to_sequence=backup.sequence)
+    restore_begin(access, point, where="in_place", confirm=cluster.name)
+    assert "to_sequence" not in Operation.objects.get().params
 
 
 class _Death(BaseException):

@@ -78,10 +78,10 @@ def test_a_list_costs_the_same_statements_however_long(
     page, home, stored, django_assert_max_num_queries
 ):
     stored(2)
-    with django_assert_max_num_queries(22):
+    with django_assert_max_num_queries(25):
         assert page.get(home).status_code == 200
     stored(40)
-    with django_assert_max_num_queries(22):
+    with django_assert_max_num_queries(25):
         body = page.get(home).content.decode()
     assert "1,039" in body
     assert "12.3 kB" in body
@@ -115,19 +115,19 @@ def test_a_restore_in_place_needs_the_typed_name_and_the_right(
     (backup,) = stored()
     path = f"{home}{backup.pk}/restore/"
     assert "Type <strong>Things</strong>" in page.get(path).content.decode()
-    answer = page.post(path, {"where": "place", "confirm": "Thing"})
+    answer = page.post(path, {"where": "in_place", "confirm": "Thing"})
     assert answer.status_code == 409
     assert "Type the name" in answer.content.decode()
     developer = client_for(bob)
     assert "Only admins" in developer.get(path).content.decode()
-    assert developer.post(path, {"where": "place", "confirm": "Things"}).status_code == 403
+    assert developer.post(path, {"where": "in_place", "confirm": "Things"}).status_code == 403
     assert developer.post(f"{home}{backup.pk}/delete/").status_code == 403
     asked = {"backup": str(backup.pk), "where": "in_place", "confirm": "Things"}
     forbidden = developer.post(f"{api}restore", asked, content_type="application/json")
     assert forbidden.status_code == 403
     with tenant_context(acme.schema_name):
         assert not Operation.objects.exists()
-    answer = page.post(path, {"where": "place", "confirm": "Things"})
+    answer = page.post(path, {"where": "in_place", "confirm": "Things"})
     assert answer.status_code == 302
     with tenant_context(acme.schema_name):
         operation = Operation.objects.get()
@@ -187,6 +187,10 @@ def test_the_api_does_what_the_page_does(page, api, stored, acme):
     assert {row["id"] for row in listed} == {made.json()["id"], str(backup.pk)}
     restore = {"backup": str(backup.pk), "where": "in_place", "confirm": "Wrong"}
     assert send("post", "restore", restore).json()["code"] == "name_not_confirmed"
+    for wrong in ({**restore, "to_sequence": 7}, {"where": "new", "name": "x"}):
+        assert send("post", "restore", wrong).status_code == 422, "one state is named, not two"
+    lasting = {**restore, "expires": "2030-01-01T00:00:00Z"}
+    assert send("post", "restore", lasting).status_code == 422, "only a branch ends by itself"
     unusable = {"backup": made.json()["id"], "where": "in_place", "confirm": "Things"}
     assert send("post", "restore", unusable).json()["code"] == "backup_not_usable"
     begun = send("post", "restore", {**restore, "confirm": "Things"})
@@ -221,14 +225,15 @@ def test_a_moment_is_chosen_by_sequence_and_refused_outside_the_window(
         )
     assert "1,300" in page.get(home).content.decode()
     before = page.post(
-        f"{home}{later.pk}/restore/", {"where": "place", "confirm": "Things", "to_sequence": "1000"}
+        f"{home}{later.pk}/restore/",
+        {"where": "in_place", "confirm": "Things", "to_sequence": "1000"},
     )
     assert (before.status_code, "does not lead" in before.content.decode()) == (409, True)
     answer = page.get(f"{home}moment/", {"sequence": "1200"})
     assert answer["Location"] == f"{home}{later.pk}/restore/?to_sequence=1200"
     body = page.get(answer["Location"]).content.decode()
     assert "Restore the state after sequence 1,200" in body
-    assert body.count('name="to_sequence" value="1200"') == 2
+    assert body.count('name="to_sequence" value="1200"') == 3
     for asked in ({"sequence": "1301"}, {"sequence": "x"}, {}, {"time": "2020-01-01T00:00"}):
         refused = page.get(f"{home}moment/", asked)
         assert refused["Location"] == home

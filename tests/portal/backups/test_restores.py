@@ -7,15 +7,18 @@ import pytest
 from dataplane.client.__main__ import main
 from dataplane.client.client import Client
 from portal.backups import services
-from portal.backups.archiving import archive_advance, moment_find
+from portal.backups.archiving import archive_advance
+from portal.backups.branching import restore_begin
 from portal.backups.errors import MomentNotKept
 from portal.backups.models import Backup, Restore
+from portal.backups.moments import point_find
 from portal.backups.taking import backup_advance
 from portal.clusters import services as clusters
 from portal.clusters.connections import admin_client, node_urls
 from portal.clusters.errors import NameNotConfirmed
 from portal.clusters.models import Cluster, Operation
 from portal.clusters.selectors import cluster_get
+from portal.core.errors import NotFound
 from portal.core.tenancy import tenant_context
 from tests.portal.clusters.lives import finish
 from tests.portal.clusters.workers import survive_every_death
@@ -146,7 +149,7 @@ def test_a_damaged_backup_is_not_restored_and_the_cluster_goes_on(
         assert documents(cluster, secret) == before
 
 
-def test_a_moment_between_backups_becomes_a_new_cluster(
+def test_the_moment_before_an_audit_event_becomes_a_branch(
     acme, alice, access_of, tidy_nodes, directory_store
 ):
     access = access_of(alice)
@@ -157,17 +160,20 @@ def test_a_moment_between_backups_becomes_a_new_cluster(
             client.put("orders", "later", {"n": -1})
             before = list(client.iterate("orders", sort={"_id": 1}))
         with admin_client(source) as client:
-            sequence = client.stats()["sequence"]
-        with Client(node_urls(source), secret) as client:
-            for number in range(300):
-                client.delete("orders", f"o-{number}")
+            client.collection_drop("orders")
+            (dropped,) = client.audit(action="collection.drop", collection="orders")["records"]
+        with pytest.raises(MomentNotKept, match=r"not archived yet|No backup"):
+            point_find(source, before_audit_event=dropped["index"])
         archive_advance(source.pk)
-        base, found = moment_find(source, sequence=sequence)
-        assert (base, found) == (backup, sequence)
+        with pytest.raises(NotFound):
+            point_find(source, before_audit_event=10**6)
+        point = point_find(source, before_audit_event=dropped["index"])
+        base, sequence = point.backup, point.sequence
+        assert (base, sequence) == (backup, dropped["sequence"] - 1)
         with pytest.raises(MomentNotKept):
             services.restore_new(access, base, name="Copy", nodes=3, to_sequence=10**6)
-        target, operation = services.restore_new(
-            access, base, name="Copy", nodes=3, to_sequence=sequence
+        target, operation = restore_begin(
+            access, point, where="branch", name="Copy", nodes=3, expires_at=None
         )
         for waiting in Operation.objects.filter(cluster=target).order_by("pk"):
             finish(waiting)
@@ -176,6 +182,8 @@ def test_a_moment_between_backups_becomes_a_new_cluster(
         assert documents(target, own) == before
         restore = Restore.objects.get(operation=operation)
         assert restore.source_sequence == restore.to_sequence == sequence
+        assert restore.before_event == dropped["index"]
+        assert target.branch.source == source
         assert restore.certificate["certificate"]["cluster_id"] == target.data_plane_id
         # In place too, after what was archived is found damaged first.
         # The first: the later ones are not needed, and directories are in no order.

@@ -127,6 +127,11 @@ def a_backup_brings_back(run) -> None:
     assert json.loads(run("backups", "list", "--json"))[0]["status"] == "stored"
     run("collections", "drop", "orders", "--yes")
     run("backups", "restore", backup, "--in-place", code=2)
+    for wrong in (("--new", "a", "--branch", "b"), ("--new", "a", "--days", "2"), ()):
+        run("backups", "restore", backup, *wrong, code=2)
+    run("backups", "restore", "--branch", "b", code=2)
+    run("backups", "restore", "--before-event", "1", "--branch", "b", "--days", "2", code=4)
+    assert "moment" in run.said[-1]
     run("backups", "restore", backup, "--in-place", "--yes")
     assert json.loads(run("get", "orders", "o-2"))["lines"] == 5
 

@@ -5,6 +5,7 @@ import importlib.util
 import secrets
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final
 
@@ -109,13 +110,30 @@ def delete(context: typer.Context, backup: BackupId, *, yes: YesFlag = False) ->
     epilog=examples(
         "aerolith backups restore 0199...-... --new shop-of-yesterday",
         "aerolith --cluster shop backups restore 0199...-... --in-place",
+        "aerolith backups restore --to-sequence 41817 --branch shop-try --days 7",
+        "aerolith backups restore --before-event 833 --branch before-the-drop",
     )
 )
 def restore(
     context: typer.Context,
-    backup: BackupId,
+    backup: Annotated[
+        str | None, typer.Argument(metavar="BACKUP", help="Its id, or name a moment below.")
+    ] = None,
     *,
+    to_sequence: Annotated[
+        int | None, typer.Option(min=1, help="The state after this sequence.")
+    ] = None,
+    to_time: Annotated[
+        str | None, typer.Option(help="The state after the last batch of this time (RFC 3339).")
+    ] = None,
+    before_event: Annotated[
+        int | None, typer.Option(min=1, help="The state before this record of the audit log.")
+    ] = None,
     new: Annotated[str | None, typer.Option(help="Into a new cluster of this name.")] = None,
+    branch: Annotated[str | None, typer.Option(help="Into a branch of this name.")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=365, help="After so many days the branch ends.")
+    ] = None,
     nodes: Annotated[int | None, typer.Option(min=1, max=31, help="Of the new cluster.")] = None,
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Replace what the cluster holds now.")
@@ -124,18 +142,40 @@ def restore(
     yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Restore a backup of the portal, into a new cluster or in place."""
-    if (new is None) != in_place:
-        raise CommandError("restore it with --new NAME, or --in-place", code=USAGE)
+    """Restore a state that the portal keeps: into a new cluster or a branch, or in place."""
+    point = {
+        "backup": backup,
+        "to_sequence": to_sequence,
+        "to_time": to_time,
+        "before_audit_event": before_event,
+    }
+    point = {name: value for name, value in point.items() if value is not None}
+    if len(point) != 1:
+        words = "name a BACKUP, or --to-sequence, or --to-time, or --before-event"
+        raise CommandError(words, code=USAGE)
+    if [new is not None, branch is not None, in_place].count(True) != 1:
+        words = "restore it with --new NAME, or --branch NAME, or --in-place"
+        raise CommandError(words, code=USAGE)
+    if days is not None and branch is None:
+        raise CommandError("only a branch ends by itself: --branch NAME", code=USAGE)
     session = session_of(context)
     with session.portal() as portal:
         cluster = session.find_cluster(portal)
-        body: dict[str, Any] = {"backup": backup, "where": "new", "name": new, "nodes": nodes}
+        body: dict[str, Any] = {**point, "where": "new", "name": new, "nodes": nodes}
+        if branch is not None:
+            body |= {"where": "branch", "name": branch, "expires": _days_from_now(days)}
         if in_place:
             confirm(f"Replace all that {cluster['name']} holds now?", yes=yes)
-            body = {"backup": backup, "where": "in_place", "confirm": cluster["name"]}
+            body = {**point, "where": "in_place", "confirm": cluster["name"]}
         path = f"{session.org(portal)}/clusters/{cluster['id']}/restore"
         accepted(session, portal, portal.write("POST", path, body), wait=wait, as_json=as_json)
+
+
+def _days_from_now(days: int | None) -> str | None:
+    if days is None:
+        return None
+    ends = datetime.now(UTC) + timedelta(days=days)  # noqa: TID251 - a branch's life
+    return ends.isoformat()
 
 
 # --- Files of one's own -----------------------------------------------------------------------
