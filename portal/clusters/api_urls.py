@@ -5,6 +5,7 @@ from django.urls import path
 from portal.clusters import api
 from portal.clusters import token_api as tokens
 from portal.clusters.accountability.api import EvidenceView
+from portal.clusters.auditing import api as auditing
 from portal.clusters.chaos import api as chaos
 
 ONE = "clusters/<uuid:cluster_id>"
@@ -20,6 +21,25 @@ urlpatterns = [
     path(f"{ONE}/undelete", api.RestoreView.as_view(), name="api-cluster-undelete"),
     path(f"{ONE}/nodes", api.NodesView.as_view(), name="api-nodes"),
     path(f"{ONE}/nodes/<int:index>/log", api.NodeLogView.as_view(), name="api-node-log"),
+    path(f"{ONE}/audit", auditing.ClusterAuditView.as_view(), name="api-cluster-audit"),
+    path(
+        f"{ONE}/audit.ndjson",
+        auditing.ClusterAuditFileView.as_view(),
+        name="api-cluster-audit-file",
+    ),
+    path(
+        f"{ONE}/audit/verify",
+        auditing.ClusterAuditCheckView.as_view(),
+        name="api-cluster-audit-verify",
+    ),
+    path(
+        f"{ONE}/audit/settings",
+        auditing.ClusterAuditSettingsView.as_view(),
+        name="api-cluster-audit-settings",
+    ),
+    path(f"{ONE}/compliance", auditing.ComplianceView.as_view(), name="api-compliance"),
+    path(f"{ONE}/subjects/export", auditing.SubjectExportView.as_view(), name="api-subject-export"),
+    path(f"{ONE}/subjects/erase", auditing.SubjectErasureView.as_view(), name="api-subject-erase"),
     path(f"{ONE}/evidence", EvidenceView.as_view(), name="api-evidence"),
     path(f"{ONE}/chaos", chaos.ExperimentsView.as_view(), name="api-experiments"),
     path(

@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dataplane.client.audit import ProvenAudit
+from dataplane.client.errors import ProofError
+
 _DAY_MS: Final = 86_400_000
+DAYS_MAX: Final = 7_000
 
 LEVEL_WORDS: Final = {
     "basic": "Orders of administrators, done or refused",
@@ -62,6 +66,67 @@ def _enforced(rules: dict[str, Any]) -> list[str]:
 def days(duration_ms: int) -> int:
     """Return a duration in days."""
     return duration_ms // _DAY_MS
+
+
+def settings_json(chain: dict[str, Any]) -> dict[str, Any]:
+    """Print what the log records, and which of its records are kept."""
+    return {
+        "level": chain["level"],
+        "retention_days": days(chain["retention_ms"]),
+        "first": chain["first"],
+        "last": chain["last"],
+        "head": chain["head"],
+    }
+
+
+def proven_json(proven: ProvenAudit) -> dict[str, Any]:
+    """Print what the newest records were checked for."""
+    return {
+        "proven": True,
+        "fault": None,
+        "records": proven.count,
+        "first": proven.first,
+        "last": proven.last,
+        "whole": proven.is_whole,
+        "sequence": proven.sequence,
+        "epoch": proven.epoch,
+        "signers": list(proven.signers),
+        "validators": proven.validator_count,
+    }
+
+
+def fault_json(fault: ProofError) -> dict[str, Any]:
+    """Print why nothing is proven."""
+    return {"proven": False, "fault": {"code": fault.code, "detail": str(fault)}}
+
+
+def modes_json(modes: dict[str, Any]) -> dict[str, Any]:
+    """Print the compliance modes: which are on, and what each enforces and would change."""
+    return {
+        "modes": modes["modes"],
+        "revision": modes["revision"],
+        "catalogue": [
+            {
+                "mode": card.code,
+                "name": card.name,
+                "on": card.is_on,
+                "enforces": card.enforces,
+                "duties": card.duties,
+            }
+            for card in mode_cards(modes)
+        ],
+    }
+
+
+def preview_json(asked: list[str], found: dict[str, Any]) -> dict[str, Any]:
+    """Print what would change if these modes were on, and no others."""
+    return {
+        "dry_run": True,
+        "modes": sorted(asked),
+        "changes": [{**change, "words": change_words(change)} for change in found["changes"]],
+        "keys_that_live_longer": found["keys_that_live_longer"],
+        "collections_that_name_nobody": found["collections_that_name_nobody"],
+    }
 
 
 def change_words(change: dict[str, Any]) -> str:

@@ -38,7 +38,9 @@ class AuditSheet:
     chain: dict[str, Any]
 
 
-def log_page(cluster: Cluster, filters: dict[str, str], after: str) -> AuditSheet:
+def log_page(
+    cluster: Cluster, filters: dict[str, str], after: str, *, limit: int = PAGE_SIZE
+) -> AuditSheet:
     """Return a page of what the cluster recorded.
 
     Raises:
@@ -50,13 +52,24 @@ def log_page(cluster: Cluster, filters: dict[str, str], after: str) -> AuditShee
         page = client.audit(
             **wanted,
             after=after or None,
-            limit=PAGE_SIZE,
+            limit=limit,
             order="desc",
             consistency="session",
         )
     names = key_names(cluster)
     records = [_shown(record, names) for record in page["records"]]
     return AuditSheet(records, page["next"], page["chain"])
+
+
+def log_chain(cluster: Cluster) -> dict[str, Any]:
+    """Return the settings of the log, and its ends.
+
+    Raises:
+        ClusterUnreachable: no node answers.
+    """
+    with asking("The log could not be read"), admin_client(cluster, timeout_s=TIMEOUT_S) as client:
+        chain: dict[str, Any] = client.audit(limit=1, order="desc", consistency="session")["chain"]
+    return chain
 
 
 def record_get(cluster: Cluster, index: int) -> dict[str, Any]:
@@ -144,6 +157,16 @@ def log_settings(access: Access, cluster: Cluster, *, level: str, days: int) -> 
         client.audit_put(**settings)
     with transaction.atomic():
         cluster_record(access, "cluster.audit_set", cluster, after={"level": level, "days": days})
+
+
+def modes_get(cluster: Cluster) -> dict[str, Any]:
+    """Return the compliance modes of a cluster.
+
+    Raises:
+        ClusterUnreachable: no node answers.
+    """
+    with asking("The modes could not be read"), admin_client(cluster, timeout_s=TIMEOUT_S) as asked:
+        return asked.compliance()
 
 
 def modes_show(cluster: Cluster) -> dict[str, Any] | None:

@@ -1,12 +1,9 @@
 """The page *Audit* of a cluster, and the compliance modes on its settings page."""
 
-from collections.abc import AsyncIterator, Iterator
-from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
@@ -17,7 +14,14 @@ from dataplane.client.errors import ProofError
 from portal.access.guards import require
 from portal.access.types import Access
 from portal.clusters.auditing import services, subjects
-from portal.clusters.auditing.presentation import LEVEL_WORDS, change_words, days, mode_cards
+from portal.clusters.auditing.downloads import lines_download
+from portal.clusters.auditing.presentation import (
+    DAYS_MAX,
+    LEVEL_WORDS,
+    change_words,
+    days,
+    mode_cards,
+)
 from portal.clusters.models import Cluster
 from portal.clusters.pages import cluster_context, encryption_context
 from portal.clusters.selectors import cluster_get
@@ -38,9 +42,7 @@ ACTIONS: Final = (
     "restore",
     "transaction",
 )
-DAYS_MAX: Final = 7_000
 DIGITS_MAX: Final = 4
-LINES_AT_ONCE: Final = 500
 
 
 @require_http_methods(["GET", "POST"])
@@ -98,7 +100,7 @@ def audit_download(
     except PortalError as error:
         messages.error(request, error.detail)
         return redirect("clusters:audit", slug, cluster_id)
-    return _download(lines, f"{cluster.slug}-audit.ndjson")
+    return lines_download(lines, f"{cluster.slug}-audit.ndjson")
 
 
 @require_POST
@@ -176,7 +178,7 @@ def subjects_page(
             subject = subjects.subject_of(given.get("subject", "").strip())
             if "export" in given:
                 found = subjects.subject_lines(access, cluster, subject)
-                return _download(found, f"{cluster.slug}-subject.ndjson")
+                return lines_download(found, f"{cluster.slug}-subject.ndjson")
             context["done"] = subjects.subject_erase(
                 access,
                 cluster,
@@ -187,24 +189,3 @@ def subjects_page(
         except PortalError as error:
             context |= {"problem": error.detail, "erasure": given.get("erasure", "")}
     return render(request, "clusters/subjects.html", context)
-
-
-def _download(lines: Iterator[bytes], filename: str) -> StreamingHttpResponse:
-    return StreamingHttpResponse(
-        _pieces(lines),
-        content_type="application/x-ndjson",
-        headers={
-            "Content-Disposition": f'attachment; filename="{filename}"',
-            "Cache-Control": "no-store",
-        },
-    )
-
-
-async def _pieces(lines: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield some lines at a time: the web server gathers all of what is not asynchronous first."""
-
-    def some() -> bytes:
-        return b"".join(islice(lines, LINES_AT_ONCE))
-
-    while piece := await sync_to_async(some, thread_sensitive=False)():
-        yield piece
