@@ -14,8 +14,15 @@ from portal.backups import serializers as inputs
 from portal.backups import services
 from portal.backups.branching import branch_expire_set, restore_begin
 from portal.backups.models import BackupPolicy
-from portal.backups.moments import point_find
-from portal.backups.presentation import backup_json, branch_json, policy_json, restore_json
+from portal.backups.moments import Point, point_find
+from portal.backups.presentation import (
+    backup_json,
+    branch_json,
+    policy_json,
+    preview_json,
+    restore_json,
+)
+from portal.backups.previewing import preview_request
 from portal.backups.selectors import (
     backup_get,
     backup_list,
@@ -24,6 +31,7 @@ from portal.backups.selectors import (
     drill_newest,
     next_due,
     policy_get,
+    preview_get,
     restore_get,
     restore_list,
     window_of,
@@ -119,12 +127,9 @@ class RestoresView(APIView):
         data = _valid(inputs.RestoreInput(data=request.data))
         if data["where"] == "in_place":
             require(request, "clusters:delete")
-        if data["before_audit_event"] is not None:
-            require(request, "audit:read")
-        point = point_find(cluster, **{name: data[name] for name in inputs.POINTS})
         made, operation = restore_begin(
             access,
-            point,
+            _point(request, cluster, data),
             where=data["where"],
             name=data["name"],
             nodes=data["nodes"] or cluster.desired_nodes,
@@ -136,6 +141,29 @@ class RestoresView(APIView):
             "cluster": shapes.cluster_json(cluster_get(made.pk)),
         }
         return Response(body, status=ACCEPTED)
+
+
+class PreviewsView(APIView):
+    """What a restore would change."""
+
+    @extend_schema(request=inputs.PointInput, responses={202: OBJECT})
+    def post(self, request: Request, slug: str, cluster_id: UUID) -> Response:
+        """Have one of its states compared with that of now, document by document."""
+        access = require(request, "clusters:write")
+        cluster = cluster_get(cluster_id)
+        data = _valid(inputs.PointInput(data=request.data))
+        preview = preview_request(access, _point(request, cluster, data))
+        return Response(preview_json(preview), status=ACCEPTED)
+
+
+class PreviewView(APIView):
+    """One preview of a restore."""
+
+    @extend_schema(responses=OBJECT)
+    def get(self, request: Request, slug: str, cluster_id: UUID, preview_id: UUID) -> Response:
+        """Describe it: of each collection what would be added, changed and removed."""
+        require(request, "clusters:write")
+        return Response(preview_json(preview_get(cluster_get(cluster_id), preview_id)))
 
 
 class RestoreCertificateView(APIView):
@@ -181,6 +209,13 @@ class BranchView(APIView):
         data = _valid(inputs.BranchPatch(data=request.data))
         branch_expire_set(access, cluster, expires_at=data["expires"])
         return self.get(request, slug, cluster_id)
+
+
+def _point(request: Request, cluster: Cluster, data: dict[str, Any]) -> Point:
+    """Return the state that is named."""
+    if data["before_audit_event"] is not None:
+        require(request, "audit:read")
+    return point_find(cluster, **{name: data[name] for name in inputs.POINTS})
 
 
 def _policy(cluster: Cluster, policy: BackupPolicy) -> dict[str, Any]:

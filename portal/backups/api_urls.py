@@ -12,6 +12,12 @@ urlpatterns = [
     path(f"{ONE}/backups/<uuid:backup_id>", api.BackupView.as_view(), name="api-backup"),
     path(f"{ONE}/branch", api.BranchView.as_view(), name="api-branch"),
     path(f"{ONE}/branches", api.BranchesView.as_view(), name="api-branches"),
+    path(f"{ONE}/restore/preview", api.PreviewsView.as_view(), name="api-restore-previews"),
+    path(
+        f"{ONE}/restore/preview/<uuid:preview_id>",
+        api.PreviewView.as_view(),
+        name="api-restore-preview",
+    ),
     path(f"{ONE}/restore", api.RestoresView.as_view(), name="api-restore"),
     path(
         f"{ONE}/restore/<uuid:operation_id>/certificate",

@@ -38,6 +38,11 @@ BRANCH_NOTICE: Final = timedelta(days=1)
 BRANCH_GRACE: Final = timedelta(minutes=30)
 """A branch never ends sooner after people were told, also when the mail was late."""
 BRANCHES_AT_ONCE: Final = 50
+PREVIEW_LOCK: Final = 0x7072_6576  # "prev": one preview of a cluster at a time.
+PREVIEW_TIMEOUT_S: Final = 450
+PREVIEW_DEATH: Final = timedelta(minutes=12)
+"""A preview that did not end within so long was left by a worker that died."""
+PREVIEWS_KEPT: Final = 10
 SHOWN_MAX: Final = 100
 SLICE_S: Final = 15.0
 """How long a step loads before it says how far it is."""

@@ -39,6 +39,12 @@ class NotABranch(Conflict):
     code = "not_a_branch"
 
 
+class PreviewRunning(Conflict):
+    """Another state of the cluster is being compared with that of now."""
+
+    code = "preview_running"
+
+
 class ArchiveDamaged(Conflict):
     """What is archived of some sequences is not what was stored: these cannot be told again."""
 

@@ -270,3 +270,55 @@ class Branch(models.Model):
     @override
     def __str__(self) -> str:
         return f"branch at {self.sequence}"
+
+
+class PreviewState(models.TextChoices):
+    """Where a preview is."""
+
+    RUNNING = "running", "Being compared"
+    DONE = "done", "Done"
+    FAILED = "failed", "Failed"
+
+
+class Preview(models.Model):
+    """What a restore would change: a state that is kept, compared with that of now."""
+
+    id: models.UUIDField[UUID, UUID] = models.UUIDField(
+        primary_key=True, default=uuid7, editable=False
+    )
+    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="previews")
+    backup = models.ForeignKey(Backup, on_delete=models.CASCADE, related_name="previews")
+    sequence = models.PositiveBigIntegerField()
+    state = models.CharField(
+        max_length=8, choices=PreviewState.choices, default=PreviewState.RUNNING
+    )
+    stage = models.CharField(max_length=120, blank=True, default="")
+    problem = models.TextField(blank=True, default="")
+    # The state that it was compared with, and of each collection how many documents differ.
+    now_sequence = models.PositiveBigIntegerField(null=True)
+    collections = models.JSONField(default=list)
+    requested_by = models.CharField(max_length=254)
+    created_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+
+    cluster_id: UUID
+    backup_id: UUID
+
+    class Meta:
+        """Newest first; one at a time of a cluster."""
+
+        ordering: ClassVar = ["-pk"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["cluster"],
+                condition=models.Q(state="running"),
+                name="preview_one_running",
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["cluster", "-id"], name="preview_recent"),
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"preview of {self.sequence}"

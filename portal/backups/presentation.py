@@ -11,6 +11,7 @@ from portal.backups.models import (
     BackupTrigger,
     Branch,
     Drill,
+    Preview,
     Restore,
 )
 from portal.backups.retention import kept
@@ -126,6 +127,21 @@ def restore_json(restore: Restore) -> dict[str, Any]:
         "rows": restore.rows,
         "created": _moment(restore.created_at),
         "proven": _moment(restore.proven_at),
+    }
+
+
+def preview_json(preview: Preview) -> dict[str, Any]:
+    """Print what a restore would change."""
+    return {
+        "id": str(preview.pk),
+        "status": preview.state,
+        "waiting_for": preview.stage or None,
+        "problem": preview.problem or None,
+        "sequence": preview.sequence,
+        "now_sequence": preview.now_sequence,
+        "collections": preview.collections,
+        "created": _moment(preview.created_at),
+        "finished": _moment(preview.finished_at),
     }
 
 

@@ -15,6 +15,7 @@ from portal.backups.models import (
     BackupTrigger,
     Branch,
     Drill,
+    Preview,
     Restore,
 )
 from portal.backups.retention import Grid
@@ -154,6 +155,23 @@ def restore_get(cluster: Cluster, operation_id: UUID) -> Restore:
     if found is None or not found.certificate:
         raise NotFound("There is no certificate of such a restore.")
     return found
+
+
+def preview_get(cluster: Cluster, preview_id: UUID) -> Preview:
+    """Return a preview of a restore.
+
+    Raises:
+        NotFound: the cluster has no such preview, or no longer.
+    """
+    found = Preview.objects.filter(cluster=cluster, pk=preview_id).first()
+    if found is None:
+        raise NotFound("There is no such preview, or no longer.")
+    return found
+
+
+def preview_newest(cluster: Cluster, sequence: int) -> Preview | None:
+    """Return the last preview of a state."""
+    return Preview.objects.filter(cluster=cluster, sequence=sequence).first()
 
 
 def branch_of(cluster: Cluster) -> Branch | None:

@@ -47,17 +47,29 @@ class PolicyInput(StrictSerializer):
     )
 
 
-class RestoreInput(StrictSerializer):
+class PointInput(StrictSerializer):
+    """A state: a backup, or a sequence, a time, or the number of a record of the audit log."""
+
+    backup = serializers.UUIDField(default=None, allow_null=True)
+    to_sequence = serializers.IntegerField(min_value=1, default=None, allow_null=True)
+    to_time = serializers.DateTimeField(default=None, allow_null=True)
+    before_audit_event = serializers.IntegerField(min_value=1, default=None, allow_null=True)
+
+    @override
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        named = [name for name in POINTS if attrs[name] is not None]
+        if len(named) != 1:
+            raise serializers.ValidationError({"backup": f"Name one of {', '.join(POINTS)}."})
+        return attrs
+
+
+class RestoreInput(PointInput):
     """What goes where: `new` or `branch` with a name, or `in_place` with the cluster's name typed.
 
     Name a backup, or a moment of the window: a sequence, a time, or the number of a record of the
     cluster's audit log, just before which it is. A branch may end by itself (`expires`).
     """
 
-    backup = serializers.UUIDField(default=None, allow_null=True)
-    to_sequence = serializers.IntegerField(min_value=1, default=None, allow_null=True)
-    to_time = serializers.DateTimeField(default=None, allow_null=True)
-    before_audit_event = serializers.IntegerField(min_value=1, default=None, allow_null=True)
     where = serializers.ChoiceField(choices=["new", "branch", "in_place"])
     name = serializers.CharField(max_length=NAME_LENGTH_MAX, default="", allow_blank=True)
     nodes = serializers.IntegerField(
@@ -68,9 +80,7 @@ class RestoreInput(StrictSerializer):
 
     @override
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        named = [name for name in POINTS if attrs[name] is not None]
-        if len(named) != 1:
-            raise serializers.ValidationError({"backup": f"Name one of {', '.join(POINTS)}."})
+        attrs = super().validate(attrs)
         if attrs["expires"] is not None and attrs["where"] != "branch":
             raise serializers.ValidationError({"expires": "Only a branch ends by itself."})
         return attrs

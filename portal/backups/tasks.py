@@ -7,6 +7,7 @@ from celery import shared_task
 from portal.backups.archiving import archive_advance
 from portal.backups.branching import branches_end_due
 from portal.backups.drilling import drill_run, drills_due
+from portal.backups.previewing import preview_run, previews_give_up
 from portal.backups.selectors import backups_open, clusters_backed_up
 from portal.backups.services import backups_schedule_due, backups_thin_out, work_dir_tidy
 from portal.backups.taking import backup_advance
@@ -31,6 +32,7 @@ def backups_sweep() -> None:
     for tenant in tenants():
         with tenant_context(tenant.schema_name):
             backups_schedule_due(now=now)
+            previews_give_up(now=now)
             waiting = backups_open(now)
         for backup_id in waiting:
             backup_run.apply_async(
@@ -76,6 +78,12 @@ def drill_all() -> None:
                 kwargs={"schema": tenant.schema_name, "cluster_id": str(cluster_id)},
                 expires=DRILL_EXPIRES_S,
             )
+
+
+@tenant_task(name="backups.preview")
+def preview(preview_id: str) -> None:
+    """Compare a state that is kept with that of now."""
+    preview_run(UUID(preview_id))
 
 
 @shared_task(name="backups.branches_end_due")

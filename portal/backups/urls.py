@@ -12,6 +12,7 @@ urlpatterns = [
     path("branch/", views.branch_view, name="branch"),
     path("policy/", views.policy_view, name="policy"),
     path("<uuid:backup_id>/restore/", views.restore_page, name="restore"),
+    path("<uuid:backup_id>/preview/", views.preview_view, name="preview"),
     path("<uuid:backup_id>/delete/", views.backup_delete_view, name="delete"),
     path("restores/<uuid:operation_id>/certificate.json", views.certificate_view, name="proof"),
 ]

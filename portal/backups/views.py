@@ -28,6 +28,7 @@ from portal.backups.forms import (
 )
 from portal.backups.moments import Point, point_find
 from portal.backups.presentation import event_words, lines_of
+from portal.backups.previewing import preview_request
 from portal.backups.selectors import (
     backup_get,
     backup_list,
@@ -36,6 +37,7 @@ from portal.backups.selectors import (
     drill_newest,
     next_due,
     policy_get,
+    preview_newest,
     restore_get,
     restore_list,
     window_of,
@@ -50,6 +52,7 @@ from portal.core.errors import Forbidden, Invalid, PortalError
 RESTORES_SHOWN_MAX = 20
 BRANCHES_SHOWN_MAX = 20
 DIGITS_MAX = 18
+FRAGMENT = "Aerolith-Fragment"
 
 
 @require_http_methods(["GET", "POST"])
@@ -165,6 +168,7 @@ def restore_page(
     context = {
         **_context(access, cluster),
         "point": point,
+        "preview": preview_newest(cluster, point.sequence),
         "backup": point.backup,
         "to_sequence": None if point.sequence == point.backup.sequence else point.to_sequence,
         "event_words": None if point.event is None else event_words(point.event),
@@ -185,6 +189,30 @@ def _point(request: HttpRequest, cluster: Cluster, point: Point) -> Point:
         return point
     require(request, "audit:read")
     return point_find(cluster, before_audit_event=before)
+
+
+@require_http_methods(["GET", "POST"])
+@never_cache
+def preview_view(
+    request: HttpRequest, slug: str, cluster_id: UUID, backup_id: UUID
+) -> HttpResponse:
+    """What restoring a state would change, as a part of the page; posting has it compared."""
+    access = require(request, "clusters:write")
+    cluster = cluster_get(cluster_id)
+    point = Point(backup_get(cluster, backup_id), _number(request, "to_sequence"))
+    context: dict[str, Any] = {"cluster": cluster, "access": access, "point": point}
+    if request.method == "POST":
+        try:
+            preview_request(access, point)
+        except PortalError as error:
+            context["preview_refusal"] = _words(error)
+        if FRAGMENT not in request.headers:
+            # Without scripts: the page shows it when it is loaded again.
+            path = reverse("backups:restore", args=[slug, cluster_id, backup_id])
+            asked = {} if point.to_sequence is None else {"to_sequence": point.to_sequence}
+            return redirect(f"{path}?{urlencode(asked)}")
+    context |= {"backup": point.backup, "preview": preview_newest(cluster, point.sequence)}
+    return render(request, "backups/_preview.html", context)
 
 
 def _restore(request: HttpRequest, slug: str, point: Point, data: dict[str, Any]) -> HttpResponse:

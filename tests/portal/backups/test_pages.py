@@ -233,7 +233,7 @@ def test_a_moment_is_chosen_by_sequence_and_refused_outside_the_window(
     assert answer["Location"] == f"{home}{later.pk}/restore/?to_sequence=1200"
     body = page.get(answer["Location"]).content.decode()
     assert "Restore the state after sequence 1,200" in body
-    assert body.count('name="to_sequence" value="1200"') == 3
+    assert body.count('name="to_sequence" value="1200"') == 4
     for asked in ({"sequence": "1301"}, {"sequence": "x"}, {}, {"time": "2020-01-01T00:00"}):
         refused = page.get(f"{home}moment/", asked)
         assert refused["Location"] == home
