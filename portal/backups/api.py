@@ -21,8 +21,11 @@ from portal.backups.presentation import (
     policy_json,
     preview_json,
     restore_json,
+    storage_json,
 )
 from portal.backups.previewing import preview_request
+from portal.backups.pricing import storage_estimate
+from portal.backups.retention import Grid
 from portal.backups.selectors import (
     backup_get,
     backup_list,
@@ -39,6 +42,7 @@ from portal.backups.selectors import (
 from portal.clusters import presentation as shapes
 from portal.clusters.models import Cluster
 from portal.clusters.selectors import cluster_get, operation_get
+from portal.core import clock
 from portal.core.errors import NotFound
 from portal.core.pagination import NewestFirst
 from portal.core.serializers import StrictSerializer
@@ -105,6 +109,26 @@ class BackupPolicyView(APIView):
         data = _valid(inputs.PolicyInput(data=request.data))
         policy = services.policy_set(access, cluster, **data)
         return Response(_policy(cluster, policy))
+
+
+class PolicyPreviewView(APIView):
+    """What another schedule would take up."""
+
+    @extend_schema(request=inputs.PolicyInput, responses=OBJECT)
+    def post(self, request: Request, slug: str, cluster_id: UUID) -> Response:
+        """Say it, from the sizes of past backups; nothing is changed."""
+        require(request, "clusters:read")
+        cluster = cluster_get(cluster_id)
+        data = _valid(inputs.PolicyInput(data=request.data))
+        days = data["window_days"]
+        storage = storage_estimate(
+            cluster,
+            every_hours=data["every_hours"],
+            grid=Grid(**data["keep"]),
+            window_days=policy_get(cluster).window_days if days is None else days,
+            now=clock.now(),
+        )
+        return Response(storage_json(storage))
 
 
 class RestoresView(APIView):

@@ -9,6 +9,11 @@ ONE = "clusters/<uuid:cluster_id>"
 urlpatterns = [
     path(f"{ONE}/backups", api.BackupsView.as_view(), name="api-backups"),
     path(f"{ONE}/backups/policy", api.BackupPolicyView.as_view(), name="api-backup-policy"),
+    path(
+        f"{ONE}/backups/policy/preview",
+        api.PolicyPreviewView.as_view(),
+        name="api-backup-policy-preview",
+    ),
     path(f"{ONE}/backups/<uuid:backup_id>", api.BackupView.as_view(), name="api-backup"),
     path(f"{ONE}/branch", api.BranchView.as_view(), name="api-branch"),
     path(f"{ONE}/branches", api.BranchesView.as_view(), name="api-branches"),

@@ -14,11 +14,13 @@ from portal.backups.models import (
     Preview,
     Restore,
 )
+from portal.backups.pricing import StorageEstimate
 from portal.backups.retention import kept
 from portal.backups.selectors import Window, branch_of, grid_of
 from portal.backups.services import policy_facts
 from portal.clusters.models import Cluster
 from portal.clusters.pages import Note
+from portal.plans.presentation import money
 
 TONES = {
     BackupState.STORED: "green",
@@ -127,6 +129,24 @@ def restore_json(restore: Restore) -> dict[str, Any]:
         "rows": restore.rows,
         "created": _moment(restore.created_at),
         "proven": _moment(restore.proven_at),
+    }
+
+
+def storage_json(storage: StorageEstimate) -> dict[str, Any]:
+    """Print what a schedule will take up, and its price by the list."""
+    return {
+        "backups": storage.count,
+        "whole": storage.whole_count,
+        "bytes": {
+            "schedule": storage.schedule_bytes,
+            "archive": storage.archive_bytes,
+            "on_demand": storage.other_bytes,
+            "total": storage.total_bytes,
+        },
+        "measured_backups": storage.measured,
+        "price_per_gb_month": money(storage.gb_price, places="0.0001"),
+        "price_per_month": money(storage.per_month, places="0.0001"),
+        "billed": False,
     }
 
 

@@ -10,6 +10,7 @@ urlpatterns = [
     path("state/", views.backups_fragment, name="state"),
     path("moment/", views.moment_view, name="moment"),
     path("branch/", views.branch_view, name="branch"),
+    path("policy/storage/", views.storage_view, name="storage"),
     path("policy/", views.policy_view, name="policy"),
     path("<uuid:backup_id>/restore/", views.restore_page, name="restore"),
     path("<uuid:backup_id>/preview/", views.preview_view, name="preview"),

@@ -29,12 +29,15 @@ from portal.backups.forms import (
 from portal.backups.moments import Point, point_find
 from portal.backups.presentation import event_words, lines_of
 from portal.backups.previewing import preview_request
+from portal.backups.pricing import storage_estimate
+from portal.backups.retention import Grid
 from portal.backups.selectors import (
     backup_get,
     backup_list,
     branch_list,
     branch_of,
     drill_newest,
+    grid_of,
     next_due,
     policy_get,
     preview_newest,
@@ -95,6 +98,26 @@ def policy_view(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpRespon
     else:
         messages.success(request, "The schedule is changed.")
     return redirect("backups:backups", slug, cluster_id)
+
+
+@require_GET
+@never_cache
+def storage_view(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpResponse:
+    """What the schedule in the form would take up, as a part of the page."""
+    require(request, "clusters:read")
+    form = PolicyForm(request.GET)
+    if not form.is_valid():
+        return render(request, "backups/_storage.html", {}, status=422)
+    context = {
+        "storage": storage_estimate(
+            cluster_get(cluster_id),
+            every_hours=form.cleaned_data["every_hours"],
+            grid=Grid(**form.keep()),
+            window_days=form.cleaned_data["window_days"],
+            now=clock.now(),
+        )
+    }
+    return render(request, "backups/_storage.html", context)
 
 
 @require_GET
@@ -278,6 +301,13 @@ def _context(access: Access, cluster: Cluster) -> dict[str, Any]:
         **cluster_context(cluster, access, now, tab="backups"),
         "policy": policy,
         "policy_form": PolicyForm(initial=policy_initial(policy)),
+        "storage": storage_estimate(
+            cluster,
+            every_hours=policy.every_hours,
+            grid=grid_of(policy),
+            window_days=policy.window_days,
+            now=now,
+        ),
         "due": next_due(cluster, policy),
         "lines": lines_of(backups, policy),
         "is_open": any(backup.is_open for backup in backups),

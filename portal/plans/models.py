@@ -20,6 +20,8 @@ class Plan(models.Model):
     calls_per_month = models.BigIntegerField(null=True, blank=True)
     # Of every key, at every node; None: unlimited.
     requests_per_s = models.PositiveIntegerField(null=True, blank=True)
+    # US dollars for a gigabyte of stored backups in a month; None: by contract.
+    backup_gb_price = models.DecimalField(max_digits=10, decimal_places=4, null=True, blank=True)
     clusters_max = models.PositiveSmallIntegerField(null=True, blank=True)
     support = models.CharField(max_length=64)
     features = models.JSONField(default=list)

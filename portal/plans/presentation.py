@@ -38,6 +38,7 @@ def plan_json(offer: Offer) -> dict[str, Any]:
         "tagline": offer.tagline,
         "price_per_month": money(offer.monthly_price),
         "price_per_node_hour": money(offer.node_hour_price, places="0.000001"),
+        "price_per_backup_gb_month": money(offer.backup_gb_price, places="0.0001"),
         "nodes": offer.nodes,
         "node_counts": list(offer.node_counts),
         "limits": {

@@ -50,6 +50,7 @@ def _offer(plan: Plan) -> Offer:
         clusters_max=plan.clusters_max,
         support=plan.support,
         features=tuple(plan.features),
+        backup_gb_price=plan.backup_gb_price,
     )
 
 
@@ -94,6 +95,12 @@ def node_hour_price(code: str) -> Decimal | None:
     """Return the exact price of a node-hour; None when it is by contract."""
     offer = _catalogue()[0].get(code)
     return None if offer is None else offer.node_hour_price
+
+
+def backup_gb_price(code: str) -> Decimal | None:
+    """Return what a gigabyte of backups costs in a month; None when it is by contract."""
+    offer = _catalogue()[0].get(code)
+    return None if offer is None else offer.backup_gb_price
 
 
 def estimate(plan: str, nodes: int) -> Estimate:

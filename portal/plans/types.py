@@ -32,6 +32,7 @@ class Offer:
     clusters_max: int | None
     support: str
     features: tuple[str, ...]
+    backup_gb_price: Decimal | None = None
 
     @property
     def is_self_service(self) -> bool:

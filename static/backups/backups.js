@@ -29,3 +29,25 @@ function replace(html) {
 }
 
 setTimeout(load, isOpen() ? POLL_BUSY_MS : POLL_IDLE_MS);
+
+// What the schedule in the form would take up.
+const PAUSE_MS = 300;
+const schedule = document.querySelector("[data-schedule]");
+let timer = 0;
+
+async function price() {
+  const place = schedule.querySelector("[data-storage]");
+  const asked = new URLSearchParams(new FormData(schedule));
+  asked.delete("csrfmiddlewaretoken");
+  try {
+    const answer = await fetch(`${place.dataset.url}?${asked}`, { credentials: "same-origin" });
+    if (answer.ok || answer.status === 422) place.innerHTML = await answer.text();
+  } catch {
+    // The portal is away for a moment: the figures stay as they are.
+  }
+}
+
+schedule?.addEventListener("input", () => {
+  clearTimeout(timer);
+  timer = setTimeout(price, PAUSE_MS);
+});
