@@ -16,7 +16,7 @@ from dataplane.documents.commands import (
     OpResult,
 )
 from dataplane.documents.conflicts import CONFLICTS
-from dataplane.documents.errors import CONFLICT, NOT_FOUND, Refusal, invalid
+from dataplane.documents.errors import CONFLICT, NOT_FOUND, TOO_LARGE, Refusal, invalid
 from dataplane.documents.subjects import SALT_BYTES, names, subject_field
 from dataplane.documents.tables import ERASURE, Batch, ErasureRow, MetaRow
 from dataplane.documents.values import SYSTEM_COLLECTIONS, unpack_document
@@ -25,6 +25,8 @@ from dataplane.storage.ports import KeyValueStore
 
 ERASURES_MAX: Final = 1_000
 STEP_IDS_MAX: Final = 500
+STEP_BYTES_MAX: Final = 24 * 1024 * 1024
+"""Of the documents that one step looks at."""
 _ID_BYTES: Final = 16
 _HASH_BYTES: Final = 32
 _SIDES: Final = ("mine", "theirs", "base")
@@ -82,17 +84,15 @@ class Erasing:
         """Remove those of the named documents that name the person.
 
         Raises:
-            Refusal: `invalid`, `not_found` or `conflict`.
+            Refusal: `invalid`, `not_found`, `conflict` or `too_large`.
         """
         row = self._open(operation.id)
         name = operation.collection
         if len(operation.ids) > STEP_IDS_MAX:
             raise invalid("/ids", f"at most {STEP_IDS_MAX}")
         removed = 0
-        for document_id in dict.fromkeys(operation.ids):
-            prefix = self._collections.prefixes.get(name)
-            stored = None if prefix is None else batch.get(prefix + document_id.encode())
-            if stored is not None and self._names(name, stored, row):
+        for document_id, stored in self._named(batch, name, operation.ids):
+            if self._names(name, stored, row):
                 self._writing.remove(batch, (name, document_id), stored)
                 removed += 1
         if removed:
@@ -102,6 +102,20 @@ class Erasing:
             row.removed = tuple(sorted(counts.items()))
             self._write(batch, operation.id, row)
         return OpResult(200, id=operation.id.hex(), version=removed)
+
+    def _named(self, batch: Batch, name: str, ids: tuple[str, ...]) -> list[tuple[str, bytes]]:
+        """Return the documents that a step names, before any of them is removed."""
+        prefix = self._collections.prefixes.get(name)
+        found: list[tuple[str, bytes]] = []
+        size_bytes = 0
+        for document_id in dict.fromkeys(ids):
+            stored = None if prefix is None else batch.get(prefix + document_id.encode())
+            if stored is not None:
+                found.append((document_id, stored))
+                size_bytes += len(stored)
+            if size_bytes > STEP_BYTES_MAX:
+                raise Refusal(TOO_LARGE, f"a step looks at {STEP_BYTES_MAX} bytes at most")
+        return found
 
     def _names(self, collection: str, stored: bytes, row: ErasureRow) -> bool:
         document = unpack_document(stored[tables.HEADER_BYTES :])

@@ -16,6 +16,7 @@ STORAGE_QUOTA_EXCEEDED: Final = "storage_quota_exceeded"
 RESTORE_MISMATCH: Final = "restore_mismatch"
 RESTORING: Final = "restoring"
 AUDIT_FULL: Final = "audit_full"
+NOT_READY: Final = "not_ready"
 
 COMPLIANCE_CODES: Final = tuple(map(code_of, MODES))
 
@@ -32,6 +33,7 @@ STATUS: Final = {
     RESTORE_MISMATCH: 409,
     RESTORING: 503,
     AUDIT_FULL: 507,
+    NOT_READY: 503,
     **dict.fromkeys(COMPLIANCE_CODES, 409),
 }
 

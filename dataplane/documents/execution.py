@@ -76,6 +76,7 @@ from dataplane.documents.errors import (
     INVALID,
     MALFORMED,
     NOT_FOUND,
+    NOT_READY,
     PRECONDITION_FAILED,
     RESTORING,
     STATUS,
@@ -104,6 +105,16 @@ from dataplane.documents.writing import Writing
 IDEMPOTENCY_MS: Final = 24 * 3_600_000
 SUBJECT_MAX: Final = 200
 _IDEMPOTENCY_BYTES: Final = 32
+_BOUNDED: Final = frozenset({Create, Put, Patch, Update, Delete, Get, Resolve, Transact, EraseStep})
+"""What may be large in one batch, however small it is sent."""
+NOT_DONE: Final = encode_result(
+    OpResult(
+        STATUS[NOT_READY],
+        NOT_READY,
+        detail="others changed as much as one batch may; this was not done, try again",
+    )
+)
+"""The result of an operation that found its batch full: to be ordered again."""
 _DOCUMENT_OPERATIONS: Final = (Put, Create, Patch, Update, Delete, Get, Check)
 
 
@@ -176,6 +187,9 @@ class Execution:
         self._audit.actor = None
         if isinstance(operation, Attributed):
             self._audit.actor, operation = operation
+        if batch.is_full and type(operation) in _BOUNDED:
+            # Not even recorded: who sent it orders it again.
+            return NOT_DONE
         if isinstance(operation, MalformedOperationError):
             return encode_result(OpResult(400, MALFORMED, detail="not an operation"))
         key: bytes | None = getattr(operation, "idempotency", None)
@@ -216,6 +230,7 @@ class Execution:
         result = encode_result(outcome)
         # A full disk quota is not an outcome to repeat: the same request may succeed later.
         if outcome.status < 500:
+            batch.spend(len(result))
             new = IdempotencyRow(at_ms=self._meta.now_ms, op_digest=operation_digest, result=result)
             batch.put(row_key, tables.encode_row(new))
             self.idempotency_used.append(key)
@@ -384,6 +399,7 @@ class Execution:
         row = None if key is None else batch.get(key)
         if row is None:
             raise Refusal(NOT_FOUND, "no such document")
+        batch.spend(len(row))
         version, created_us, updated_us = tables.decode_document_header(row)
         body = row[tables.HEADER_BYTES :]
         return OpResult(200, None, operation.id, version, created_us, updated_us, body)

@@ -30,6 +30,8 @@ TICK: Final = Budget(512, 1024 * 1024, 8_192)
 EXPIRED_BYTES: Final = 4 * 1024 * 1024
 """Of the documents that one step removes; more than of those it builds from, to keep up."""
 EXPIRED_ROWS: Final = 8_192
+EXPIRED_SPENT_MAX: Final = 8 * 1024 * 1024
+"""Of what a batch may change: most of it is for its requests."""
 
 
 class Maintenance:
@@ -89,7 +91,8 @@ class Maintenance:
             if key in batch.changes:
                 continue
             at_ms, document_id = expiry_of(key)
-            if at_ms > now_ms or min(left, size_left, rows_left) <= 0:
+            is_enough = min(left, size_left, rows_left, EXPIRED_SPENT_MAX - batch.spent) <= 0
+            if at_ms > now_ms or is_enough:
                 due[index.row.id] = at_ms
                 return Budget(left, size_left, rows_left)
             row = batch.get(prefix + document_id.encode())

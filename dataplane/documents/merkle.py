@@ -36,6 +36,7 @@ from dataplane.storage.ports import KeyValueStore
 _NO_ENTRY: Final = bytes(ENTRY_HASH_BYTES)
 _FEW: Final = 4
 """So many changes of a bucket are made one by one."""
+_READ_ROWS: Final = 64
 _NODE: Final = b"t"
 _INDEX: Final = b"h"
 _FOLDED: Final = b"e"
@@ -86,7 +87,9 @@ class MerkleTree:
             return
         self._sequence = self.folded = int.from_bytes(folded, "big") - 1
         keys = list(dict.fromkeys(changed_since(self._store, self._sequence)))
-        self.note(zip(keys, self._store.get_many(keys), strict=True))
+        for start in range(0, len(keys), _READ_ROWS):
+            part = keys[start : start + _READ_ROWS]
+            self.note(zip(part, self._store.get_many(part), strict=True))
 
     @property
     def is_indexed(self) -> bool:

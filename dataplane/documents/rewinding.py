@@ -1,25 +1,46 @@
 """The state as it was at an earlier checkpoint, told from the state now and the journal."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import override
+from typing import Final, override
 
-from dataplane.documents.journal import Journal
+from dataplane.documents.journal import Journal, old_of
 from dataplane.documents.merkle import MerkleTree
 from dataplane.documents.tables import Changes
 from dataplane.storage.ports import KeyValueStore, Snapshot
 
+HELD_BYTES_MAX: Final = 16 * 1024 * 1024
+
 
 class Rewound(KeyValueStore, Snapshot):
-    """A snapshot with changes in front of it that reach no store."""
+    """A snapshot with changes in front of it that reach no store.
 
-    def __init__(self, store: KeyValueStore, changes: Changes) -> None:
+    Of rows that changed since, the first are held in memory, the others where they are journaled.
+    """
+
+    def __init__(self, store: KeyValueStore) -> None:
         self._store = store
         self._behind = store.snapshot()
-        self._changes = changes
+        self._changes: Changes = {}
+        self._held_bytes = 0
+        self._journaled: dict[bytes, bytes] = {}
+
+    def rewind(self, part: bytes, key: bytes, old: bytes | None) -> bool:
+        """Show a row as it was; say whether nothing older is known of it."""
+        if key in self._changes or key in self._journaled:
+            return False
+        if old is not None and self._held_bytes > HELD_BYTES_MAX:
+            self._journaled[key] = part
+        else:
+            self._changes[key] = old
+            self._held_bytes += len(old or b"")
+        return True
 
     @override
     def get(self, key: bytes) -> bytes | None:
-        return self._changes[key] if key in self._changes else self._behind.get(key)
+        if key in self._changes:
+            return self._changes[key]
+        part = self._journaled.get(key)
+        return self._behind.get(key) if part is None else old_of(self._behind, part, key)
 
     @override
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -62,9 +83,8 @@ class Rewound(KeyValueStore, Snapshot):
 
 def rewound(store: KeyValueStore, journal: Journal, sequence: int) -> tuple[Snapshot, bytes]:
     """Return the state after an earlier batch, and its root."""
-    rows = journal.before(sequence)
-    changed = list(rows.items())
-    state = Rewound(store, rows)
+    state = Rewound(store)
     tree = MerkleTree(state)
-    tree.note(changed)
+    for part, changed in journal.parts(sequence):
+        tree.note([old for old in changed if state.rewind(part, *old)])
     return state, tree.root()

@@ -24,6 +24,8 @@ from dataplane.storage.ports import KeyValueStore
 WINDOW: Final = 64
 IDLE_MS: Final = 24 * 3_600_000
 SESSIONS_MAX: Final = 10_000
+EXPIRED_PER_BATCH: Final = 4
+"""Sessions forgotten at once: each may have a full window of results."""
 RESULT_BYTES_MAX: Final = 64 * 1024
 
 
@@ -63,8 +65,8 @@ class Sessions:
         return session
 
     def expire(self, batch: Batch, now_ms: int) -> None:
-        """Forget every session idle for `IDLE_MS`. Called before the requests of a batch."""
-        while self._rows:
+        """Forget sessions idle for `IDLE_MS`, some a batch. Called before its requests."""
+        for _ in range(min(len(self._rows), EXPIRED_PER_BATCH)):
             # The table is kept in order of last use, so the first is the longest idle.
             session, row = next(iter(self._rows.items()))
             if row.last_ms + IDLE_MS > now_ms:

@@ -50,6 +50,8 @@ from dataplane.documents.view import StateView
 from dataplane.storage.ports import KeyValueStore
 
 EXPIRIES_PER_BATCH: Final = 4
+EXPIRED_BYTES: Final = 4 * 1024 * 1024
+"""Of the outcomes that one batch forgets, and those of one more batch at most."""
 _KEY_HASH_BYTES: Final = 32
 
 type Decoded = Op | Attributed | MalformedOperationError
@@ -271,16 +273,19 @@ class StateMachine(Executor):
         if self._oldest_expiry is None or self._oldest_expiry > horizon:
             return
         self._oldest_expiry = None
+        size_bytes = 0
         rows = self._store.iterate(tables.IDEMPOTENCY_EXPIRY)
         for expired, (row_key, packed) in enumerate(rows):
             at_ms = tables.key_numbers(row_key)[0]
-            if at_ms > horizon or expired == EXPIRIES_PER_BATCH:
+            is_enough = expired == EXPIRIES_PER_BATCH or size_bytes > EXPIRED_BYTES
+            if at_ms > horizon or is_enough:
                 self._oldest_expiry = at_ms
                 break
             batch.delete(row_key)
             for start in range(0, len(packed), _KEY_HASH_BYTES):
                 key = tables.IDEMPOTENCY + packed[start : start + _KEY_HASH_BYTES]
                 stored = batch.get(key)
+                size_bytes += len(stored or b"")
                 # The key may have been used again since, after its first outcome ran out.
                 if stored is not None and tables.decode_idempotency(stored).at_ms <= horizon:
                     batch.delete(key)

@@ -5,7 +5,7 @@ Keys begin with one letter. Capital letters are replicated and covered by the ro
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, override
 
 import msgspec
@@ -41,6 +41,11 @@ TOMBSTONE: Final = b"F"
 
 RESTORED: Final = "done"
 """The state of a restore that came to its end."""
+
+BATCH_BYTES_MAX: Final = 32 * 1024 * 1024
+"""What the operations of one batch change; the one that goes beyond is the last that is done."""
+_KNOWN_BYTES_MAX: Final = 32 * 1024 * 1024
+_PREFETCH_ROWS: Final = 64
 
 _HEADER: Final = struct.Struct("<QQQ")
 HEADER_BYTES: Final = _HEADER.size
@@ -250,11 +255,17 @@ class IdempotencyRow(Row):
 
 
 class Batch:
-    """What one batch reads and changes, in front of the store, written at once at the end."""
+    """What one batch reads and changes, in front of the store, written at once at the end.
+
+    What it may change is bounded: `spent` is the bytes of documents as they were and as they
+    become, of results that are kept, and of what indexes had to look at. All replicas count alike.
+    """
 
     def __init__(self, store: KeyValueStore) -> None:
         self.store = store
+        self.spent = 0
         self._known: Changes = {}
+        self._known_bytes = 0
         self.changes: Changes = {}
         self.own: Changes = {}
         """Rows of this replica alone, written in the same write."""
@@ -263,10 +274,25 @@ class Batch:
         self.groups: list[tuple[int, int]] = []
         """(position, count) of the changes of each transaction."""
 
+    def spend(self, size_bytes: int) -> None:
+        """Count what was changed, or looked at to change it."""
+        self.spent += size_bytes
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the operations so far changed all that one batch may; it stays so."""
+        return self.spent > BATCH_BYTES_MAX
+
     def prefetch(self, keys: Iterable[bytes]) -> None:
-        """Read many rows in one call of the store."""
+        """Read many rows in few calls of the store, as far as there is room to hold them."""
         wanted = list(dict.fromkeys(keys))
-        self._known.update(zip(wanted, self.store.get_many(wanted), strict=True))
+        for start in range(0, len(wanted), _PREFETCH_ROWS):
+            if self._known_bytes > _KNOWN_BYTES_MAX:
+                return
+            part = wanted[start : start + _PREFETCH_ROWS]
+            rows = self.store.get_many(part)
+            self._known.update(zip(part, rows, strict=True))
+            self._known_bytes += sum([len(row) for row in rows if row])
 
     def get(self, key: bytes) -> bytes | None:
         """Return the row as this batch left it so far."""
@@ -274,14 +300,23 @@ class Batch:
         if value is _MISSING:
             value = self._known.get(key, _MISSING)
         if value is _MISSING:
-            value = self._known[key] = self.store.get(key)
+            value = self.store.get(key)
+            if self._known_bytes <= _KNOWN_BYTES_MAX:
+                self._known[key] = value
+                self._known_bytes += len(value or b"")
         assert value is None or isinstance(value, bytes)
         return value
 
-    def before(self) -> Changes:
-        """Return the changed rows as they were before this batch."""
-        self.prefetch([key for key in self.changes if key not in self._known])
-        return {key: self._known[key] for key in self.changes}
+    def before(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """Yield the changed rows as they were before this batch."""
+        known = self._known
+        missing = [key for key in self.changes if key not in known]
+        for start in range(0, len(missing), _PREFETCH_ROWS):
+            part = missing[start : start + _PREFETCH_ROWS]
+            yield from zip(part, self.store.get_many(part), strict=True)
+        for key in self.changes:
+            if key in known:
+                yield key, known[key]
 
     def put(self, key: bytes, value: bytes) -> None:
         """Change a row."""
@@ -306,6 +341,12 @@ class Attempt(Batch):
     @override
     def get(self, key: bytes) -> bytes | None:
         return self.changes[key] if key in self.changes else self._batch.get(key)
+
+    @override
+    def spend(self, size_bytes: int) -> None:
+        """Count for the batch as well: what was undone was work all the same."""
+        self.spent += size_bytes
+        self._batch.spent += size_bytes
 
     def keep(self) -> None:
         """Make the changes those of the batch; of documents they form a group."""

@@ -30,6 +30,8 @@ STEPS_MAX: Final = 1_000
 WRITTEN_BYTES_MAX: Final = 8 * 1024 * 1024
 """Of documents as a transaction leaves them: patches are small, what they change may not be."""
 READ_BYTES_MAX: Final = 1024 * 1024
+CHANGED_BYTES_MAX: Final = 24 * 1024 * 1024
+"""Of these and of what they replace or remove, and of what indexes look at for them."""
 
 type Handler = Callable[[Batch, Any], OpResult]
 
@@ -73,7 +75,7 @@ class Transactions:
                 result = self._step(attempt, step)
                 written += sum([len(change[4] or b"") for change in attempt.documents[known:]])
                 read += len(result.document or b"")
-                _check_sizes(written, read)
+                _check_sizes(written, read, attempt.spent)
                 results.append(result)
         except Refusal as refusal:
             self._collections.restore(before)
@@ -130,11 +132,13 @@ def _check_limits(steps: tuple[Step, ...]) -> None:
             raise invalid(f"/operations/{index}", "keys and stamps are for single operations")
 
 
-def _check_sizes(written: int, read: int) -> None:
+def _check_sizes(written: int, read: int, changed: int) -> None:
     if written > WRITTEN_BYTES_MAX:
         raise Refusal(TOO_LARGE, f"a transaction writes at most {WRITTEN_BYTES_MAX} bytes")
     if read > READ_BYTES_MAX:
         raise Refusal(TOO_LARGE, f"a transaction answers at most {READ_BYTES_MAX} bytes")
+    if changed > CHANGED_BYTES_MAX:
+        raise Refusal(TOO_LARGE, f"a transaction changes at most {CHANGED_BYTES_MAX} bytes")
 
 
 def _failed(index: int, refusal: Refusal) -> OpResult:

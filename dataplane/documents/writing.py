@@ -37,6 +37,7 @@ class Writing:
             self._index(batch, place, (None, row), size)
         collection.version_max = max(collection.version_max, version)
         self._count(collection, documents=1, size=size)
+        batch.spend(len(row))
         batch.put(self._collections.prefixes[name] + encoded_id, row)
         batch.documents.append(("insert", name, document_id, version, row))
         return OpResult(201, None, document_id, version, now, now)
@@ -66,6 +67,7 @@ class Writing:
             self._index(batch, place, (old, row), size)
         collection.version_max = max(collection.version_max, version)
         self._count(collection, documents=0, size=size)
+        batch.spend(len(old) + len(row))
         batch.put(self._collections.prefixes[name] + document_id.encode(), row)
         batch.documents.append((change, name, document_id, version, row))
         document = body if change == "update" else None
@@ -82,6 +84,7 @@ class Writing:
         collection.floor = max(collection.floor, version)
         encoded_id = document_id.encode()
         self._count(collection, documents=-1, size=tables.HEADER_BYTES - len(encoded_id) - len(old))
+        batch.spend(len(old))
         batch.delete(self._collections.prefixes[name] + encoded_id)
         batch.documents.append(("delete", name, document_id, version, None))
 

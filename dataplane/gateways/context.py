@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from dataplane.client.spec import NodeSpec
+from dataplane.documents.execution import NOT_DONE
 from dataplane.gateways.admission import Admission
 from dataplane.gateways.auditing import AuditReporter, attributed
 from dataplane.gateways.calls import CallMeter
@@ -13,6 +14,7 @@ from dataplane.gateways.tracing import Spans
 from dataplane.gateways.turns import Turns
 from dataplane.ports import Clock
 from dataplane.query.observed import QueryLog
+from dataplane.replication.errors import OverloadedError
 from dataplane.replication.submissions import Submitted
 
 SEQUENCE_HEADER: Final = "Aerolith-Sequence"
@@ -59,10 +61,32 @@ class Context:
         self.timeout_ms = spec.limits.write_timeout_ms
         self.random_bytes = random_bytes
 
-    async def submit(self, ops: Sequence[bytes]) -> Submitted:
-        """Order operations within the node's time limit, in the name of whose request this is."""
+    async def submit(self, ops: Sequence[bytes], ids: Sequence[str] | None = None) -> Submitted:
+        """Order operations within the node's time limit, in the name of whose request this is.
+
+        Those that found their batch full are ordered again while there is time, unless a later one
+        of the same document, by `ids`, was done meanwhile.
+        """
         ops = attributed(ops, self.state.view.audit)
-        return await self.cluster.submit(ops, timeout_ms=self.timeout_ms)
+        submitted = await self.cluster.submit(ops, timeout_ms=self.timeout_ms)
+        if NOT_DONE not in submitted.results:
+            return submitted
+        ends_ms = self.clock.now_ms() + self.timeout_ms
+        results, sequence = list(submitted.results), submitted.sequence
+        while (left_ms := ends_ms - self.clock.now_ms()) > 0:
+            again = _not_done(results, ids)
+            if not again:
+                break
+            try:
+                submitted = await self.cluster.submit(
+                    [ops[index] for index in again], timeout_ms=left_ms
+                )
+            except OverloadedError:
+                break
+            for index, result in zip(again, submitted.results, strict=True):
+                results[index] = result
+            sequence = max(sequence, submitted.sequence)
+        return Submitted(tuple(results), sequence)
 
     def require_room(self) -> None:
         """Refuse work that would wait in vain, before it is even parsed."""
@@ -106,3 +130,17 @@ class Context:
         value = value & ~(0x3 << 62) | 0x2 << 62
         text = f"{value:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _not_done(results: list[bytes], ids: Sequence[str] | None) -> list[int]:
+    """Return which operations to order again, in order."""
+    if ids is None:
+        return [index for index, result in enumerate(results) if result == NOT_DONE]
+    done: set[str] = set()
+    again: list[int] = []
+    for index in reversed(range(len(results))):
+        if results[index] != NOT_DONE:
+            done.add(ids[index])
+        elif ids[index] not in done:
+            again.append(index)
+    return again[::-1]

@@ -182,6 +182,7 @@ async def bulk(
     context.require_room()
     results: list[dict[str, Any] | None] = []
     ops: list[bytes] = []
+    ids: list[str] = []
     stamped: list[bool] = []
     for index, item in enumerate(bulk_items(body)):
         idempotency = idempotency_name(caller, idempotency_key, index)
@@ -192,10 +193,11 @@ async def bulk(
         else:
             results.append(None)
             ops.append(encode_op(op))
+            ids.append(op.id)
             stamped.append(getattr(op, "stamp", None) is not None)
     sequence = context.cluster.executed
     if ops:
-        submitted = await context.submit(ops)
+        submitted = await context.submit(ops, ids)
         sequence = submitted.sequence
         answers = iter(
             [

@@ -266,3 +266,21 @@ def test_an_item_of_a_bulk_request_with_an_impossible_version_is_invalid(api, co
     answer = api.post(f"/collections/{collection}/bulk", json={"operations": [item]})
     assert answer.status_code == 200
     assert answer.json()["results"][0]["code"] == "invalid"
+
+
+def test_a_bulk_that_changes_more_than_a_batch_may_is_done_in_several(api, collection) -> None:
+    """Ninety documents of 900,000 bytes are removed by one small request, in order."""
+    ids = [f"d{number:02}" for number in range(90)]
+    for start in range(0, 90, 15):
+        items = [
+            {"op": "put", "id": own, "document": {"x": "x" * 900_000}}
+            for own in ids[start : start + 15]
+        ]
+        done = api.post(f"/collections/{collection}/bulk", json={"operations": items}).json()
+        assert {item["status"] for item in done["results"]} == {201}
+    items = [{"op": "delete", "id": own} for own in ids]
+    items.append({"op": "put", "id": ids[-1], "document": {"again": True}})
+    answer = api.post(f"/collections/{collection}/bulk", json={"operations": items})
+    assert [item["status"] for item in answer.json()["results"]] == [204] * 90 + [201]
+    left = api.post(f"/collections/{collection}/query", json={}).json()["documents"]
+    assert [document["_id"] for document in left] == ids[-1:]
