@@ -4,6 +4,7 @@
 on disk (persist before send). 0 means at once.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dataplane.consensus.messages import (
@@ -13,6 +14,7 @@ from dataplane.consensus.messages import (
     EquivocationProof,
     FetchNodes,
     FetchRows,
+    Request,
 )
 
 
@@ -136,6 +138,17 @@ class CopyInstall:
     """Replace the own state by the complete copy, durably and at once; answer `on_installed`."""
 
     certificate: CheckpointCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What came of a CopyInstall; if the copy was not what was certified, nothing changed."""
+
+    is_whole: bool
+    ends_at: int | None
+    """Where the state says that the epoch ends."""
+    is_answered: Callable[[Request], bool]
+    """Whether the state holds the answer to a request."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ from dataplane.consensus.messages import (
     ViewChange,
 )
 from dataplane.consensus.ordering import Ordering
-from dataplane.consensus.outcome import Effect, EpochEnded, Wanted
+from dataplane.consensus.outcome import Effect, EpochEnded, Installed, Wanted
 from dataplane.consensus.proposing import Proposer
 from dataplane.consensus.records import EpochClosed, Recovered
 from dataplane.consensus.restore import restore_ordering, resume
@@ -399,13 +399,13 @@ class Replica:
         """Take the answer to a CopyBegin or CopyStage effect."""
         self._transfer.on_wanted(wanted, now_ms)
 
-    def on_installed(self, now_ms: int, *, is_whole: bool, ends_at: int | None) -> None:
-        """Take the answer to a CopyInstall effect, with where the state says the epoch ends."""
-        self._transfer.on_installed(is_whole=is_whole, now_ms=now_ms)
-        if is_whole:
-            self._state.epoch_end = ends_at
-            if self._state.executed == ends_at:
-                self._end_epoch(ends_at)
+    def on_installed(self, now_ms: int, installed: Installed) -> None:
+        """Take the answer to a CopyInstall effect."""
+        self._transfer.on_installed(installed, now_ms)
+        if installed.is_whole:
+            self._state.epoch_end = installed.ends_at
+            if self._state.executed == installed.ends_at:
+                self._end_epoch(installed.ends_at)
                 return
             self._ordering.request_execution()
         self._after_event(now_ms)

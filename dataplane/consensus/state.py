@@ -203,11 +203,13 @@ class ReplicaState:
 
         A replica that catches up executes far beyond its own stable checkpoint before it hears of a
         newer one; what it keeps must have a bound all the same. Until the state that an epoch began
-        with is certified, the way there from the last certified one is kept.
+        with is certified, the way there from the last certified one is kept. What was decided
+        more than L behind the beginning proves that a quorum has a certificate of this epoch.
         """
-        if self.stable_certificate is None and self.config.base:
+        behind = self.executed - self.config.limits.window
+        if self.stable_certificate is None and 0 < self.config.base >= behind:
             return 0 if self.past_certificate is None else self.past_certificate.sequence
-        return min(self.executed, max(self.stable, self.executed - self.config.limits.window))
+        return min(self.executed, max(self.stable, behind))
 
     @property
     def promised(self) -> int | None:

@@ -35,6 +35,7 @@ from dataplane.consensus.outcome import (
     CopyInstall,
     CopyServe,
     CopyStage,
+    Installed,
     PeerFault,
     Wanted,
 )
@@ -321,13 +322,13 @@ class Transfer:
             self._installing = True
             self._state.emit(CopyInstall(self._target))
 
-    def on_installed(self, *, is_whole: bool, now_ms: int) -> None:
+    def on_installed(self, installed: Installed, now_ms: int) -> None:
         """Continue at the checkpoint; begin again when the copy was not what was certified."""
         state, target = self._state, self._target
         assert target is not None
         assert self._installing
         self._installing, self._target = False, None
-        if not is_whole:
+        if not installed.is_whole:
             state.alarm("copy_damaged", f"the copy of {target.sequence} is not what was certified")
             self._begin(target, now_ms)
             return
@@ -338,6 +339,7 @@ class Transfer:
         state.copying = state.diverged = False
         state.executed = state.requested = target.sequence
         self.jumped(target.sequence)
+        self._drop_answered(installed)
         self._checkpoints.jumped(target)
 
     def jumped(self, sequence: int) -> None:
@@ -348,11 +350,19 @@ class Transfer:
             if slot.sequence <= sequence and slot.pre_prepare is not None:
                 for request in decode_batch(slot.pre_prepare.batch).requests:
                     state.pending.release(request)
-        # Which of the others' requests the copied state holds is not known here. To have them all
+        # Which of the others' requests the copied state holds is not asked. To have them all
         # ordered again would drive the cluster on faster than this replica can follow; who still
         # waits for an answer forwards its request itself.
         for request in state.pending.all():
             if state.config.gateway_of(request.client) != state.config.replica_id:
+                state.pending.executed(request)
+
+    def _drop_answered(self, installed: Installed) -> None:
+        """Forget own requests whose answers came with the state; the gateway takes them there."""
+        state = self._state
+        for request in state.pending.all():
+            if installed.is_answered(request):
+                state.mark("answer_copied")
                 state.pending.executed(request)
 
     # --- Serving --------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ class Sessions:
     """The session table; all sessions are in memory, their windows in the store."""
 
     def __init__(self, store: KeyValueStore) -> None:
+        self._store = store
         rows = [(key[1:], decode_session(row)) for key, row in store.iterate(SESSION)]
         rows.sort(key=lambda item: (item[1].last_ms, item[0]))
         self._rows: OrderedDict[bytes, SessionRow] = OrderedDict(rows)
@@ -88,18 +89,20 @@ class Sessions:
             return row
         stored = batch.get(_window_key(request.session, request.cseq))
         assert stored is not None, "a known request has its row"
-        window = decode_window(stored)
-        if window.ops_digest != ops_digest(request.ops):
-            return answer(request, sequence, "cseq_reused")
-        return RequestResult(
-            request.client,
-            request.session,
-            request.cseq,
-            window.sequence,
-            "ok",
-            window.results or (),
-            window.digest,
-        )
+        return _repeated(request, stored) or answer(request, sequence, "cseq_reused")
+
+    def is_of(self, request: RequestView) -> bool:
+        """Whether the session of a request is open, and its client's."""
+        row = self._rows.get(request.session)
+        return row is not None and row.client == request.client
+
+    def recorded(self, request: RequestView) -> RequestResult | None:
+        """Return the kept answer of a request that took effect, without executing anything."""
+        if not self.is_of(request) or request.cseq not in self._cseqs[request.session]:
+            return None
+        stored = self._store.get(_window_key(request.session, request.cseq))
+        assert stored is not None, "a known request has its row"
+        return _repeated(request, stored)
 
     def done(
         self, batch: Batch, now_ms: int, request: RequestView, result: RequestResult | None
@@ -150,6 +153,22 @@ class Sessions:
 def ops_digest(ops: Sequence[bytes]) -> bytes:
     """Digest the operations of a request, boundaries included."""
     return blake3(msgspec.msgpack.encode(ops)).digest(16)
+
+
+def _repeated(request: RequestView, stored: bytes) -> RequestResult | None:
+    """Return the answer in a row of the window, None when it is that of another request."""
+    window = decode_window(stored)
+    if window.ops_digest != ops_digest(request.ops):
+        return None
+    return RequestResult(
+        request.client,
+        request.session,
+        request.cseq,
+        window.sequence,
+        "ok",
+        window.results or (),
+        window.digest,
+    )
 
 
 def _window_key(session: bytes, cseq: int) -> bytes:

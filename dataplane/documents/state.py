@@ -163,6 +163,13 @@ class StateMachine(Executor):
         return BatchResult(sequence, results)
 
     @override
+    def recorded(self, request: RequestView) -> RequestResult | None:
+        if request.cseq == 0 and self._sessions.is_of(request):
+            opened = encode_result(OpResult(201, id=request.session.hex()))
+            return answer(request, self._meta.applied, "ok", (opened,))
+        return self._sessions.recorded(request)
+
+    @override
     def root(self) -> bytes:
         return self._replicated.root()
 

@@ -184,6 +184,13 @@ class Executor(Protocol):
         """
         ...
 
+    def recorded(self, request: RequestView) -> RequestResult | None:
+        """Return what an earlier request came to, if the session table still holds it.
+
+        Of an opening it tells that the session is open, at `applied` as far as this knows.
+        """
+        ...
+
     def root(self) -> bytes:
         """Return the 32-byte digest of all replicated state as of `applied`."""
         ...

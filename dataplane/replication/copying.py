@@ -1,12 +1,16 @@
 """Carrying out the effects of a state transfer; the driver and the simulator share it."""
 
+from collections.abc import Callable
+
 from dataplane.consensus.config import Limits, ReplicaConfig
+from dataplane.consensus.messages import Request
 from dataplane.consensus.outcome import (
     CopyBegin,
     CopyEffect,
     CopyInstall,
     CopyServe,
     CopyStage,
+    Installed,
     Send,
 )
 from dataplane.consensus.records import Recovered
@@ -28,12 +32,16 @@ def carry_out_copy(
         case CopyInstall(certificate=target):
             is_whole = copies.install(target.sequence, target.root)
             ends_at = epoch_end(executor, target.epoch, target.sequence)
-            replica.on_installed(now_ms, is_whole=is_whole, ends_at=ends_at)
+            replica.on_installed(now_ms, Installed(is_whole, ends_at, _is_answered(executor)))
         case CopyServe():
             may_rewind = effect.is_certified
             answer = copies.serve(effect.question, limits, now_ms, may_rewind=may_rewind)
             return Send(effect.to, answer)
     return None
+
+
+def _is_answered(executor: Executor) -> Callable[[Request], bool]:
+    return lambda request: executor.recorded(request) is not None
 
 
 def epoch_end(executor: Executor, epoch: int, sequence: int) -> int | None:

@@ -314,9 +314,11 @@ class ReplicationDriver:
         answer = carry_out_copy(effect, executor, self._replica, limits=limits, now_ms=now_ms)
         if answer is not None:
             self._transmit(answer)
-        elif isinstance(effect, CopyInstall) and self._epochs.complete():
-            self._replica.know_members(self._epochs.config)
-            self._know_members()
+        elif isinstance(effect, CopyInstall) and self._replica.copying is None:
+            if self._epochs.complete():
+                self._replica.know_members(self._epochs.config)
+                self._know_members()
+            self._submissions.on_copied(executor.recorded, now_ms)
 
     def _transmit(self, effect: Send | Broadcast) -> None:
         payload = encode_message(effect.message)
@@ -358,8 +360,7 @@ class ReplicationDriver:
     def _begin_epoch(self, proven: Configuration | None = None) -> None:
         """Go on with the members that the state names, or those of a later epoch that is proven."""
         ended, now_ms = self._replica, self._clock.now_ms()
-        was_member = self._standing.is_member
-        self._epoch_over = False
+        was_member, self._epoch_over = self._standing.is_member, False
         following = proven or self._executor.configuration
         sign = self.handovers.ended if proven is None else self.handovers.passed
         sign(self._epochs.current, following)

@@ -337,6 +337,19 @@ class Submissions:
             for replica, digest in bundle.digests[sequence].items():
                 if digest != own.digest:
                     self._refuse(replica, "Replies", "differs")
+        self._conclude(bundle, own, now_ms)
+
+    def on_copied(self, recorded: Callable[[Request], RequestResult | None], now_ms: int) -> None:
+        """Take the answers that a copied state holds: a quorum signed it, so they are certain.
+
+        Whoever copies a state skips the batches with them, and would never have results of its own.
+        """
+        for bundle in self._waiting():
+            own = recorded(bundle.request)
+            if own is not None:
+                self._conclude(bundle, own, now_ms)
+
+    def _conclude(self, bundle: Bundle, own: RequestResult, now_ms: int) -> None:
         if bundle is self._opening:
             self._opened = own.status == "ok"
             if not self._opened:
@@ -388,15 +401,19 @@ class Submissions:
     def on_tick(self, now_ms: int) -> None:
         """Order again what waits too long: replies may be lost; execution never repeats."""
         self._drain.tick(now_ms)
-        waiting = list(self._outstanding.values())
-        if self._opening is not None and not self._opened:
-            waiting.append(self._opening)
-        for bundle in waiting:
+        for bundle in self._waiting():
             if bundle.sent_ms == 0:
                 bundle.sent_ms = now_ms
             elif now_ms - bundle.sent_ms >= REPEAT_MS:
                 bundle.sent_ms = now_ms
                 self._order(bundle.request)
+
+    def _waiting(self) -> list[Bundle]:
+        """Return what is under way, the opening of a session included."""
+        waiting = list(self._outstanding.values())
+        if self._opening is not None and not self._opened:
+            waiting.append(self._opening)
+        return waiting
 
     def refuse_waiting(self, reason: str) -> None:
         """Fail everything that waits: the cluster is out of reach, and its callers should know.

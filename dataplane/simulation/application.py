@@ -181,6 +181,16 @@ class MapApplication(Executor):
             return _answer(request, self._applied, "cseq_reused")
         return result
 
+    @override
+    def recorded(self, request: RequestView) -> RequestResult | None:
+        session = self._sessions.get(request.session)
+        if session is None or session.client != request.client:
+            return None
+        if request.cseq == 0:
+            return _answer(request, self._applied, "ok", (request.session,))
+        ops, result = session.answers.get(request.cseq, (b"", None))
+        return result if ops == _encode(request.ops) else None
+
     def _execute(self, batch: Batch, session: Session, request: RequestView) -> RequestResult:
         results = []
         for key in request.ops:

@@ -74,6 +74,7 @@ CAUGHT_BY_SCENARIO: dict[str, str] = {
     "beginning_unsigned": "damaged_member_of_a_young_epoch_is_repaired",
     "carried_time_checked": "carried_batch_may_be_old",
     "carried_unverified": "unfounded_new_view_is_refused",
+    "copied_answers_unseen": "copied_answers_are_taken",
     "drafts_are_forgotten": "drafts_are_proposed_once",
     "drop_early_proposals": "early_proposal_is_kept",
     "epoch_never_given_up": "sleeper_goes_on_in_a_later_epoch",

@@ -80,6 +80,7 @@ NORMAL_RULES = {
 TRANSFER_RULES = {
     "alarm.diverged": "a replica found that its state is not the certified one",
     "alarm.state_damaged": "a scrub found a row that is not what its hash says",
+    "answer_copied": "a copied state held the answer to a request that its copier waited for",
     "batches_gone": "a laggard was told that the batches it wants are dropped",
     "checkpoint_gone": "a copying replica was told that a newer checkpoint is served",
     "log_lost": "a replica lost its log and votes no more",

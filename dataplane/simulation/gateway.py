@@ -1,5 +1,6 @@
 """A client of the cluster on one node: sessions, retransmission, matching replies."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -117,6 +118,20 @@ class Gateway:
         asked.digests[self._node_id] = result.digest
         return self._settle(asked)
 
+    def on_copied(self, recorded: Callable[[Request], RequestResult | None]) -> list[RequestResult]:
+        """Take the answers that a copied state holds: a quorum signed it, so they are certain.
+
+        That of an opening, whose sequence the state does not tell, is not among what is returned.
+        """
+        answers = [
+            answer
+            for asked in list(self._asked.values())
+            if (answer := recorded(asked.request)) is not None
+        ]
+        for answer in answers:
+            self._conclude(answer)
+        return [answer for answer in answers if answer.cseq]
+
     def on_reply(self, reply: Reply) -> RequestResult | None:
         """Take a peer's digest; return the own result when enough agree with it."""
         asked = self._find(reply.session, reply.cseq)
@@ -134,8 +149,11 @@ class Gateway:
             return None
         if sum(1 for digest in asked.digests.values() if digest == own.digest) < self._needed:
             return None
+        self._conclude(own)
+        return own
+
+    def _conclude(self, own: RequestResult) -> None:
         del self._asked[own.cseq]
         self._opened = self._opened or own.cseq == 0
         while self._answered + 1 < self._next_cseq and self._answered + 1 not in self._asked:
             self._answered += 1
-        return own

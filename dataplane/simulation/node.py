@@ -393,8 +393,10 @@ class Node:
         answer = carry_out_copy(effect, self.executor, replica, limits=limits, now_ms=now_ms)
         if answer is not None:
             self._transmit(answer)
-        elif isinstance(effect, CopyInstall) and replica.executed == effect.certificate.sequence:
+        elif isinstance(effect, CopyInstall) and replica.copying is None:
             self._installed(effect.certificate)
+            for result in self.gateway.on_copied(self.executor.recorded):
+                self._acknowledge(result)
 
     def _installed(self, certificate: CheckpointCertificate) -> None:
         self.kept.installed(certificate.sequence)

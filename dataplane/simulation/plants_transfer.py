@@ -7,6 +7,8 @@ from dataplane.consensus.messages import TreeNodes, TreeRows
 from dataplane.consensus.outcome import CopyStage
 from dataplane.consensus.transfer import Transfer
 from dataplane.documents import copying
+from dataplane.documents.types import RequestView
+from dataplane.simulation.application import MapApplication
 from dataplane.simulation.planting import Patch
 
 
@@ -48,6 +50,15 @@ def install_unchecked() -> list[Patch]:
     ]
 
 
+def copied_answers_unseen() -> list[Patch]:
+    """Who copied a state has its requests ordered again, whatever answers the state holds."""
+
+    def recorded(self: MapApplication, request: RequestView) -> None:
+        del self, request
+
+    return [(MapApplication, "recorded", recorded)]
+
+
 TRANSFER_PLANTS: dict[str, Callable[[], list[Patch]]] = {
-    plant.__name__: plant for plant in (install_unchecked,)
+    plant.__name__: plant for plant in (install_unchecked, copied_answers_unseen)
 }

@@ -30,6 +30,9 @@ REGRESSIONS = {
     908: "the same everywhere: all suspected one primary after the other",
     113475: "a replica without its log left a view alone and showed nobody its reason",
     170206: "the same with three members",
+    158752: "whom a liar left out had its requests ordered again after every copied state",
+    135349: "the same with six members, two batches at a time",
+    134505: "a member that heard of no certificate of its epoch kept every batch",
 }
 
 

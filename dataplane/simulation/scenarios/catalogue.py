@@ -8,6 +8,7 @@ from dataplane.simulation.scenarios.members import MEMBER_SCENARIOS
 from dataplane.simulation.scenarios.ordering import ORDERING_SCENARIOS
 from dataplane.simulation.scenarios.reads import READ_SCENARIOS
 from dataplane.simulation.scenarios.suspicion import SUSPICION_SCENARIOS
+from dataplane.simulation.scenarios.transfer import TRANSFER_SCENARIOS
 from dataplane.simulation.scenarios.views import VIEW_SCENARIOS
 
 SCENARIOS: dict[str, Callable[[], None]] = {
@@ -19,6 +20,7 @@ SCENARIOS: dict[str, Callable[[], None]] = {
         *MEMBER_SCENARIOS,
         *FORK_SCENARIOS,
         *READ_SCENARIOS,
+        *TRANSFER_SCENARIOS,
     )
 }
 

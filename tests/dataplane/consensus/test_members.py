@@ -6,10 +6,11 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from dataplane.consensus.config import ReplicaConfig
+from dataplane.consensus.config import Limits, ReplicaConfig
 from dataplane.consensus.messages import (
     Checkpoint,
     CheckpointCertificate,
+    Committed,
     CommittedEntry,
     FetchCommitted,
     Status,
@@ -34,6 +35,7 @@ from dataplane.consensus.records import (
     recover,
 )
 from dataplane.consensus.replica import Replica
+from dataplane.consensus.state import Archive
 from dataplane.simulation.scenarios.lab import CLUSTER_ID, LIMITS, Lab
 from dataplane.simulation.scenarios.ordering import laggard_gets_one_epoch_at_a_time
 from dataplane.simulation.signatures import signer_of
@@ -149,14 +151,14 @@ def _checkpoint(replica: int, root: bytes = ROOT, sequence: int = BASE) -> Check
     return Checkpoint(1, sequence, root, replica, signer_of("vote", replica).sign(payload))
 
 
-def _member(known: Recovered) -> Replica:
+def _member(known: Recovered, limits: Limits = LIMITS) -> Replica:
     config = ReplicaConfig(
         cluster_id=CLUSTER_ID,
         epoch=1,
         replica_id=0,
         members=Lab(3).members,
         base=BASE,
-        limits=LIMITS,
+        limits=limits,
     )
     return Replica(config, signer_of("vote", 0), known)
 
@@ -253,6 +255,28 @@ def test_batches_on_the_way_to_an_epoch_are_kept_until_its_beginning_is_certifie
     _run(member)
     state.archive.trim(state.superseded)
     assert len(state.archive) == 1
+
+
+def test_a_laggard_that_hears_of_no_certificate_of_its_epoch_keeps_a_bounded_number_of_batches():
+    limits = dataclasses.replace(LIMITS, retained_batches_max=1)
+    last = BASE + 2 * LIMITS.window
+    lab = Lab(3, limits=limits)
+    lab.order(*range(1, BASE + 1))
+    member = _member(Recovered(applied=BASE, base_root=ROOT), limits)
+    lab.bench[0].replica.hand_over(member, NOW_MS)
+    way_there = len(member.decided)
+    assert way_there > 1
+    giver = Lab(3)
+    giver.state(0).archive = Archive(last, 1_000_000)
+    giver.order(*range(1, last + 1))
+    for sequence in range(BASE + 1, last + 1):
+        entry = giver.state(0).archive.get(sequence)
+        member.on_message(NOW_MS, 1, Committed((_of_epoch(entry, 1),)))
+        assert [e for e in _run(member) if isinstance(e, Execute)]
+        member.on_executed(NOW_MS, sequence, None)
+        within = sequence <= BASE + LIMITS.window
+        assert len(member.decided) == (way_there + sequence - BASE if within else LIMITS.window)
+    assert member.stable == BASE
 
 
 def test_a_member_that_joins_an_epoch_late_neither_votes_nor_executes_before_it_has_a_state():

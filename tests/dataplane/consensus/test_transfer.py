@@ -15,6 +15,7 @@ from dataplane.consensus.messages import (
     Committed,
     FetchNodes,
     FetchRows,
+    Forward,
     Prepare,
     PrePrepare,
     Status,
@@ -270,6 +271,32 @@ def test_after_a_copy_nobody_elses_requests_are_ordered_again():
     while not lab.bench[3].replica.copies_completed:
         quiet(lab, rounds=1, step_ms=LIMITS.retransmit_ms)
     assert lab.bench[3].replica.pending_count <= 11
+
+
+def test_own_requests_that_the_copied_state_answers_are_not_ordered_again():
+    """To repeat them would drive the others on, and leave this replica behind for ever."""
+    lab = behind()
+    request, news = lab.request(3, 1, b"key"), lab.request(3, 2, b"key")
+    lab.ask(0, lab.request(3, SESSION, b"nonce"))
+    lab.ask(0, request)
+    isolate(lab, 3)
+    lab.run()
+    order(lab, *range(22, 27))
+    join(lab)
+    head = lab.bench[0].replica.executed
+    for waiting in (request, news):
+        lab.ask(3, waiting)
+    lab.wire.clear()
+    lab.drop = lambda source, target, message: isinstance(message, Forward)
+    while not lab.bench[3].replica.copies_completed:
+        quiet(lab, rounds=1, step_ms=LIMITS.retransmit_ms)
+    assert lab.bench[3].app.recorded(request).status == "ok"
+    assert lab.bench[3].app.recorded(news) is None
+    assert lab.bench[3].replica.pending_count == 1
+    join(lab)
+    quiet(lab)
+    assert_equal(lab, 0, 1, 2, 3)
+    assert lab.bench[0].replica.executed == head + 1
 
 
 def test_a_laggard_without_certificates_keeps_a_bounded_number_of_batches():

@@ -219,6 +219,25 @@ def test_repeated_request_gets_its_first_answer(driver: Driver) -> None:
     assert unpack_document(stored.body) == {"n": 1}
 
 
+def test_kept_answers_can_be_looked_up(driver: Driver) -> None:
+    """Who copied the state finds in it what its own requests came to."""
+    put = (encode_op(Put("c", "a", doc(n=0))),)
+    opening = Sent((encode_op(OpenSession(b"nonce")),), 0)
+    (first,) = driver.order(Sent(put, 2))
+    driver.machine = StateMachine(driver.store, GENESIS)
+    recorded = driver.machine.recorded
+    assert recorded(Sent(put, 2)) == first
+    opened = recorded(opening)
+    assert opened is not None
+    assert (opened.status, decode_result(opened.results[0]).id) == ("ok", SESSION.hex())
+    assert recorded(Sent(put, 1)) is None
+    assert recorded(Sent((*put, *put), 2)) is None, "another request of this number was executed"
+    for stranger in (Sent(put, 2, client=b"x" * 32), Sent(put, 0, session=b"unknown!")):
+        assert recorded(stranger) is None
+    driver.order(Sent(put, 3, ack=2))
+    assert recorded(Sent(put, 2)) is None, "its client has the answer"
+
+
 def test_session_answers(memory: Driver) -> None:
     barrier = (encode_op(Put("c", "a", doc())),)
     other = (encode_op(Put("c", "b", doc())),)

@@ -146,6 +146,32 @@ async def test_replies_without_an_own_result_are_not_enough(gateway):
     task.cancel()
 
 
+async def test_answers_in_a_copied_state_need_nobody_else(gateway):
+    """A quorum signed that state; the batches with the requests are never executed here."""
+    tasks = []
+    for op in (b"a", b"b"):
+        tasks.append(gateway.submit(op))
+        await turn()
+    first, second = gateway.ordered
+    held = RequestResult(first.client, first.session, first.cseq, 3, "ok", (b"r:a",), GOOD)
+    gateway.submissions.on_copied(lambda request: held if request is first else None, 0)
+    assert (await tasks[0]).results == (b"r:a",)
+    await turn()
+    assert not tasks[1].done()
+    gateway.execute(second)
+    await tasks[1]
+    assert gateway.submissions.waiting == 0
+
+
+def test_a_session_that_a_copied_state_holds_is_open():
+    gateway = Gateway()
+    gateway.submissions.open(0)
+    opening = gateway.ordered.pop()
+    held = RequestResult(opening.client, opening.session, 0, 3, "ok", (b"",), GOOD)
+    gateway.submissions.on_copied(lambda request: held, 0)
+    assert gateway.submissions.ready
+
+
 async def test_one_lying_replica_changes_nothing(gateway):
     task = gateway.submit(b"a")
     await turn()
