@@ -18,7 +18,6 @@ ROUNDS: Final = 2
 PAUSE_S: Final = 0.25
 """Between two rounds, unless the nodes say how long (`Retry-After`), which is then bounded:"""
 PAUSE_S_MAX: Final = 2.0
-REPEATABLE_CODES: Final = frozenset({"no_quorum", "not_ready", "rate_limited"})
 AUDIT_PAGE: Final = 1_000
 PAGE_LIMIT: Final = 500
 IMPORT_BATCH: Final = 500
@@ -96,10 +95,10 @@ class Attempts:
         try:
             self.result = calls.result_of(response)
         except ApiError as error:
-            if error.code not in REPEATABLE_CODES:
+            if not error.is_passing:
                 raise
-            wait = response.headers.get("retry-after", "")
-            self._pause_s = min(float(wait), PAUSE_S_MAX) if wait.isdigit() else PAUSE_S
+            wait_s = PAUSE_S if error.retry_after_s is None else error.retry_after_s
+            self._pause_s = min(wait_s, PAUSE_S_MAX)
             self._last = error
         else:
             self._nodes.served(self._url)

@@ -9,6 +9,7 @@ import httpx
 import msgspec
 
 from dataplane.client.errors import ApiError
+from dataplane.client.refusals import refusal_of
 
 UPDATE_TYPE: Final = "application/vnd.aerolith.update+json"
 MERGE_PATCH_TYPE: Final = "application/merge-patch+json"
@@ -209,7 +210,10 @@ def problem_of(response: httpx.Response) -> ApiError:
         fields = {}
     code = str(fields.get("code", "unknown"))
     detail = str(fields.get("detail", response.reason_phrase))
-    return ApiError(response.status_code, code, detail, fields)
+    error = refusal_of(response.status_code, code, detail, fields)
+    wait = response.headers.get("retry-after", "")
+    error.retry_after_s = int(wait) if wait.isascii() and wait.isdigit() else None
+    return error
 
 
 def result_of(response: httpx.Response) -> Any:

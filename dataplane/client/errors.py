@@ -1,7 +1,7 @@
 """What a client of a cluster can meet."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 
 class ClientError(Exception):
@@ -38,14 +38,25 @@ class EvidenceError(ClientError):
 
 
 class ApiError(ClientError):
-    """A node answered with a problem (RFC 9457); `code` is stable, `fields` has the rest."""
+    """A node answered with a problem (RFC 9457); `code` is stable, `fields` has the rest.
+
+    Each code has a class of its own in `refusals`. What to do is in `advice`, and tracebacks show
+    it. `retry_after_s` is how long the node says to wait.
+    """
+
+    advice: ClassVar[str] = ""
+    is_passing: ClassVar[bool] = False
+    """It goes by itself: a client asks again, in a moment or at another node."""
 
     def __init__(self, status: int, code: str, detail: str, fields: Mapping[str, Any]) -> None:
         super().__init__(f"{status} {code}: {detail}")
+        if self.advice:
+            self.add_note(self.advice)
         self.status = status
         self.code = code
         self.detail = detail
         self.fields = dict(fields)
+        self.retry_after_s: int | None = None
 
 
 class AnchorError(ClientError):

@@ -7,9 +7,9 @@ from urllib.parse import urlencode
 import httpx
 import msgspec
 
-from dataplane.client.attempts import REPEATABLE_CODES
 from dataplane.client.calls import Call
 from dataplane.client.errors import ApiError, ClientError, ClusterUnreachableError
+from dataplane.client.refusals import refusal_of
 
 PATH: Final = "/api/v1/changes"
 EVENT_BYTES_MAX: Final = 32 * 1024 * 1024
@@ -81,7 +81,7 @@ class Feed:
             ClientError: The error that ends the feed.
         """
         passes = isinstance(error, httpx.HTTPError | ClusterUnreachableError) or (
-            isinstance(error, ApiError) and error.code in REPEATABLE_CODES
+            isinstance(error, ApiError) and error.is_passing
         )
         if not (passes and self._has_begun):
             raise error
@@ -93,4 +93,4 @@ def _problem(text: str) -> ApiError:
     except msgspec.DecodeError:
         fields = {}
     status, code = fields.get("status", 500), fields.get("code", "unknown")
-    return ApiError(int(status), str(code), str(fields.get("detail", "")), fields)
+    return refusal_of(int(status), str(code), str(fields.get("detail", "")), fields)

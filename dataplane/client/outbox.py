@@ -17,6 +17,7 @@ from dataplane.client.aio import AsyncClient
 from dataplane.client.client import Client
 from dataplane.client.errors import ApiError, ClientError, ClusterUnreachableError, OutboxError
 from dataplane.client.outbox_store import BYTES_MAX, OPERATIONS_MAX, OutboxStore, Queued
+from dataplane.client.refusals import refusal_of
 from dataplane.ports import SystemClock
 
 RESEND_MS: Final = 23 * 3_600_000
@@ -102,9 +103,8 @@ class _Queue:
             if self.store.conflicted(queued):
                 report.conflicts.append(str(result["conflict"]))
         else:
-            self._failed(
-                queued, ApiError(status, str(result["code"]), str(result["detail"]), result), report
-            )
+            error = refusal_of(status, str(result["code"]), str(result["detail"]), result)
+            self._failed(queued, error, report)
 
     def _failed(self, queued: Queued, error: ClientError, report: FlushReport) -> None:
         waits = isinstance(error, ClusterUnreachableError) or (

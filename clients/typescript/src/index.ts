@@ -3,6 +3,7 @@
 export type { Change, ChangesOptions } from "./changes.js";
 export { Client } from "./client.js";
 export { ApiError, ClusterUnreachableError, type ErrorCode } from "./errors.js";
+export * from "./refusals.js";
 export { type Json, parse, stringify } from "./json.js";
 export type { components, paths } from "./schema.js";
 export type { TransportOptions } from "./transport.js";

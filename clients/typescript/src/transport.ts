@@ -1,7 +1,8 @@
 /** Requests that find a node which answers, and are repeated where that changes nothing. */
 
-import { ApiError, ClusterUnreachableError, type ErrorCode } from "./errors.js";
+import { ApiError, ClusterUnreachableError } from "./errors.js";
 import { type Json, parse, stringify } from "./json.js";
+import { refusalOf } from "./refusals.js";
 
 export interface Call {
   readonly method: string;
@@ -25,7 +26,6 @@ const ROUNDS = 2;
 const TIMEOUT_MS = 10_000;
 const PAUSE_MS = 250;
 const PAUSE_MS_MAX = 2_000;
-const REPEATABLE: ReadonlySet<string> = new Set(["no_quorum", "not_ready", "rate_limited"]);
 
 export class Transport {
   readonly #urls: readonly string[];
@@ -135,26 +135,14 @@ export class Transport {
   }
 }
 
-/** A refusal that waits, and how long the node says to wait. */
-class Busy extends ApiError {
-  constructor(
-    problem: ApiError,
-    readonly waitMs: number,
-  ) {
-    super(problem.status, problem.code, problem.detail, problem.fields);
-  }
-}
-
 async function problemOf(response: Response): Promise<ApiError> {
-  const problem = problemIn(response.status, await response.text(), response.statusText);
   const wait = response.headers.get("retry-after") ?? "";
-  return problem instanceof Busy && /^\d+$/.test(wait)
-    ? new Busy(problem, Number(wait) * 1_000)
-    : problem;
+  const waitMs = /^\d{1,9}$/.test(wait) ? Number(wait) * 1_000 : undefined;
+  return problemIn(response.status, await response.text(), response.statusText, waitMs);
 }
 
 /** Returns the error in the body of an answer, or in the last event of a feed. */
-export function problemIn(status: number, text: string, title = ""): ApiError {
+export function problemIn(status: number, text: string, title = "", waitMs?: number): ApiError {
   let fields: { [name: string]: Json } = {};
   try {
     const body = parse(text);
@@ -162,26 +150,26 @@ export function problemIn(status: number, text: string, title = ""): ApiError {
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
   }
-  const code = String(fields["code"] ?? "unknown") as ErrorCode | "unknown";
+  const code = String(fields["code"] ?? "unknown");
   const told = typeof fields["status"] === "number" ? fields["status"] : status;
-  const problem = new ApiError(told, code, String(fields["detail"] ?? title), fields);
-  return REPEATABLE.has(code) ? new Busy(problem, PAUSE_MS) : problem;
+  return refusalOf(told, code, String(fields["detail"] ?? title), fields, waitMs);
 }
 
 /** Whether an error goes by itself: the network, a node that is away or not ready. */
 export function isPassing(error: unknown): boolean {
-  if (error instanceof ApiError) return error instanceof Busy;
+  if (error instanceof ApiError) return error.isPassing;
   return !(error instanceof SyntaxError || error instanceof RangeError);
 }
 
 function mayRepeat(error: unknown): boolean {
-  if (error instanceof ApiError) return error instanceof Busy;
+  if (error instanceof ApiError) return error.isPassing;
   // What the caller gave up is not asked for again; what took too long is.
   return !(error instanceof DOMException && error.name === "AbortError");
 }
 
 function pauseAfter(error: unknown): number {
-  return error instanceof Busy ? Math.min(error.waitMs, PAUSE_MS_MAX) : PAUSE_MS;
+  const waitMs = error instanceof ApiError ? error.retryAfterMs : undefined;
+  return Math.min(waitMs ?? PAUSE_MS, PAUSE_MS_MAX);
 }
 
 function reasonOf(error: unknown): string {
