@@ -58,7 +58,7 @@ class ComplianceError(ApiError):
 class ConflictError(ApiError):
     """What is there does not allow it: the id is taken, an index is unique, a check failed."""
 
-    advice = "Read what is there, decide again, and send that; the same request will fail again."
+    advice = "Read what is there and decide again: the same request fails as long as that is so."
 
 
 class ResyncRequiredError(ApiError):

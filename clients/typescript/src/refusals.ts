@@ -56,7 +56,7 @@ export class ComplianceError extends ApiError {
 export class ConflictError extends ApiError {
   override readonly name: string = "ConflictError";
   override readonly advice: string =
-    "Read what is there, decide again, and send that; the same request will fail again.";
+    "Read what is there and decide again: the same request fails as long as that is so.";
 }
 
 /** What happened after this place is not known any more. */

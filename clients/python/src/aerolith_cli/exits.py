@@ -29,8 +29,12 @@ _BY_CODE: Final = {
     "not_found": NOT_FOUND,
     "conflict": CONFLICT,
     "precondition_failed": CONFLICT,
+    "idempotency_key_reused": CONFLICT,
+    "audit_backlog": UNAVAILABLE,
+    "cluster_unreachable": UNAVAILABLE,
     "no_quorum": UNAVAILABLE,
     "not_ready": UNAVAILABLE,
+    "restoring": UNAVAILABLE,
     "unavailable": UNAVAILABLE,
     "rate_limited": LIMIT,
     "quota_exceeded": LIMIT,
@@ -43,22 +47,44 @@ _BY_STATUS: Final = {
     401: NOT_ALLOWED,
     403: NOT_ALLOWED,
     404: NOT_FOUND,
+    405: USAGE,
+    408: UNAVAILABLE,
     409: CONFLICT,
+    410: CONFLICT,
     412: CONFLICT,
     413: LIMIT,
+    415: USAGE,
     422: USAGE,
     429: LIMIT,
+    431: LIMIT,
     507: LIMIT,
 }
 _SERVER_ERROR: Final = 500
 
-_HINTS: Final = {
-    "precondition_failed": "Read the document again, change what it is now, and repeat.",
+_SHELL_HINTS: Final = {
+    "forbidden": "The key lacks a scope, or the collection: `aerolith keys create` makes another.",
     "no_quorum": "Nothing is lost; a write may have been done. `aerolith status` shows the nodes.",
-    "not_ready": "The nodes are starting or catching up: try again in some seconds.",
-    "rate_limited": "Wait a moment, or ask for less at once.",
+    "unauthenticated": "The key is wrong, expired or revoked: see AEROLITH_TOKEN and --key-file.",
+}
+"""Where the shell has a command for what the client advises."""
+
+_PORTAL_HINTS: Final = {
+    "backup_running": "Wait until it is done: `aerolith backups list`.",
+    "backup_store_unavailable": "Try again later; if it lasts, tell who runs the portal.",
+    "cluster_quota_exceeded": "Delete a cluster, or ask who runs the portal for more.",
+    "cluster_state": "See what it is doing: `aerolith clusters show`, `aerolith operations list`.",
+    "forbidden": "Ask an owner or admin of the organization for the permission.",
+    "name_taken": "Choose another name.",
+    "node_count_not_offered": "`aerolith clusters plans` lists what each plan offers.",
+    "not_cancellable": "It is past the point of return: `aerolith operations watch` waits for it.",
+    "not_retryable": "`aerolith operations show` says what is to be done instead.",
+    "production_cluster": "A cluster of production is never broken: create a sandbox.",
     "quota_exceeded": "The limit of the plan is reached: see `aerolith clusters show`.",
-    "storage_quota_exceeded": "Delete what is not needed, or choose another plan.",
+    "rate_limited": "Wait a moment, or ask for less at once.",
+    "unauthenticated": "The token is wrong, expired or revoked: `aerolith login` takes a new one.",
+    "unavailable": "Try again in a moment; nothing was changed.",
+    "unknown_plan": "`aerolith clusters plans` lists them.",
+    "wrong_password": "It is the password of the account that the token is of.",
 }
 
 
@@ -79,11 +105,7 @@ class PortalRefusedError(CommandError):
         self.problem_code = str(problem.get("code", "unknown"))
         self.fields = problem
         detail = str(problem.get("detail") or problem.get("title") or f"status {status}")
-        hint = _HINTS.get(self.problem_code, "")
-        if self.problem_code == "unauthenticated":
-            hint = "The token is wrong, expired or revoked: `aerolith login` takes a new one."
-        elif self.problem_code == "forbidden":
-            hint = "Ask an owner or admin of the organization for the permission."
+        hint = _PORTAL_HINTS.get(self.problem_code, "")
         code = exit_code(status, self.problem_code)
         super().__init__(_with_pointers(detail, problem), code=code, hint=hint)
 
@@ -99,11 +121,7 @@ def explained(error: ClientError) -> CommandError:
     """Return what to tell about an error of the client."""
     if isinstance(error, ApiError):
         detail = _with_pointers(f"{error.detail} ({error.code})", error.fields)
-        hint = _HINTS.get(error.code, "")
-        if error.code == "forbidden":
-            hint = "The key lacks a scope, or the collection: `aerolith keys create` makes another."
-        elif error.code == "unauthenticated":
-            hint = "The key is wrong, expired or revoked: see AEROLITH_TOKEN and --key-file."
+        hint = _SHELL_HINTS.get(error.code, error.advice)
         return CommandError(detail, code=exit_code(error.status, error.code), hint=hint)
     if isinstance(error, ClusterUnreachableError):
         hint = "Check the addresses (--url, `aerolith clusters show`) and whether the nodes run."
