@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataplane.client import ApiError, AsyncClient, Client, ClusterUnreachableError
+from dataplane.client import (
+    ApiError,
+    AsyncClient,
+    Client,
+    ClusterUnreachableError,
+    NotReadyError,
+)
 from dataplane.client.feed import Feed
 from dataplane.client.local import LocalCluster
 from tests.processes.conftest import wait_ready
@@ -61,7 +67,7 @@ def test_an_end_that_a_node_explains_is_an_error():
     assert ended.value.code == "resync_required"
     with pytest.raises(ApiError):
         feed.interrupted(ended.value)
-    feed.interrupted(ApiError(503, "not_ready", "", {}))
+    feed.interrupted(NotReadyError(503, "not_ready", "", {}))
 
 
 def test_a_feed_goes_on_where_it_was_when_its_node_comes_back(node):
