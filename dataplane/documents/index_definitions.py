@@ -26,6 +26,8 @@ PATH_LENGTH_MAX: Final = 256
 CONDITIONS_MAX: Final = 16
 OPERANDS_MAX: Final = 100
 PARTIAL_BYTES_MAX: Final = 8 * 1024
+LOOKED_AT_MAX: Final = 20_000
+"""Values that one index looks at in one document."""
 EXPIRE_MAX_S: Final = 10 * 365 * 86_400
 
 type Path = tuple[str, ...]
@@ -231,9 +233,53 @@ def _condition(path: Path, operator: str, operand: Any, pointer: str) -> Conditi
     return path, operator, operand
 
 
-def belongs(tests: Iterable[tuple[Path, str, Meets]], document: Json) -> bool:
-    """Say whether a document meets all conditions, as `tests_of` returns them."""
-    return all(_is_met(test, document) for test in tests)
+class Looking:
+    """Counts what one document has an index look at, and ends it at a number that nobody needs."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.done = 0
+
+    def at(self, values: int) -> bool:
+        """Count values; it is true, to stand in conditions.
+
+        Raises:
+            Refusal: `invalid`: they are too many.
+        """
+        self.done += values
+        if self.done > LOOKED_AT_MAX:
+            detail = f"index {self._name}: over {LOOKED_AT_MAX} values to look at in one document"
+            raise invalid("", detail)
+        return True
+
+    def through(self, elements: list[Any]) -> bool:
+        """Count the looking through an array."""
+        return self.at(len(elements))
+
+    def into(self, value: Any) -> None:
+        """Count a value with all that it holds."""
+        self.at(1)
+        left = [value]
+        while left:
+            held = left.pop()
+            if type(held) is list:
+                self.at(len(held))
+                left += held
+            elif type(held) is dict:
+                self.at(len(held))
+                left += held.values()
+
+
+def belongs(
+    tests: Iterable[tuple[Path, str, Meets]], document: Json, looking: Looking | None = None
+) -> bool:
+    """Say whether a document meets all conditions, as `tests_of` returns them.
+
+    Raises:
+        Refusal: `invalid`: there is too much to look at.
+    """
+    looking = looking or Looking("")
+    return all(_is_met(test, document, looking) for test in tests)
 
 
 def tests_of(conditions: Iterable[Condition]) -> list[tuple[Path, str, Meets]]:
@@ -241,9 +287,13 @@ def tests_of(conditions: Iterable[Condition]) -> list[tuple[Path, str, Meets]]:
     return [(path, operator, meets(operator, operand)) for path, operator, operand in conditions]
 
 
-def _is_met(test: tuple[Path, str, Meets], document: Json) -> bool:
+def _is_met(test: tuple[Path, str, Meets], document: Json, looking: Looking) -> bool:
     path, operator, is_fit = test
-    for value in terminals(document.get(path[0], MISSING), path[1:]):
+    for value in terminals(document.get(path[0], MISSING), path[1:], looking.through):
+        if operator == "$exists":
+            looking.at(1)
+        else:
+            looking.into(value)
         if is_fit(value):
             return True
         is_spread = type(value) is list and operator != "$exists"

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from dataplane.documents.errors import Refusal, invalid
 from dataplane.documents.index_definitions import (
     Definition,
+    Looking,
     belongs,
     parse_partial,
     tests_of,
@@ -26,6 +27,9 @@ from dataplane.documents.values import Json, escape_pointer
 
 ENTRIES_MAX: Final = 1_000
 """Of one document in one index."""
+ENTRY_COST: Final = 256
+LOOK_COST: Final = 32
+"""Bytes that a batch may change cost about as much time as an entry, or a value looked at."""
 INDEX_ID_BYTES: Final = 4
 CUT: Final = 0x8000
 _LENGTH_BYTES: Final = 2
@@ -45,6 +49,8 @@ class Entries(NamedTuple):
     rows: dict[bytes, bytes]
     multikey: int
     """The fields, as bits, in which the document has several values."""
+    cost: int = 0
+    """What making them cost, in bytes that a batch may change instead."""
 
 
 class Shape:
@@ -69,24 +75,28 @@ class Shape:
         Raises:
             Refusal: `invalid`: the document cannot be in the index.
         """
-        if not belongs(self._tests, document):
-            return Entries({}, 0)
+        looking = Looking(self.name)
+        if not belongs(self._tests, document, looking):
+            return Entries({}, 0, looking.done * LOOK_COST)
         rows: dict[bytes, bytes] = {}
         multikey = 0
-        found = [self._values(path, document) for path, _ in self._fields]
+        found = [self._values(path, document, looking) for path, _ in self._fields]
         is_absent = all(value is MISSING for values in found for value in values)
         if found and not (self._definition.sparse and is_absent):
             rows, multikey = self._rows(document_id, found)
         seconds = self._definition.expire_after_s
         if seconds is not None:
-            at_ms = self._expiry_ms(document, seconds)
+            at_ms = self._expiry_ms(document, seconds, looking)
             if at_ms is not None:
                 rows[self.expiry_prefix + at_ms.to_bytes(8, "big") + document_id.encode()] = b""
-        return Entries(rows, multikey)
+        size_bytes = sum(map(len, rows)) + sum(map(len, rows.values()))
+        cost = size_bytes + len(rows) * ENTRY_COST + looking.done * LOOK_COST
+        return Entries(rows, multikey, cost)
 
-    def _values(self, path: tuple[str, ...], document: Json) -> list[Any]:
+    def _values(self, path: tuple[str, ...], document: Json, looking: Looking) -> list[Any]:
         """Return what the path leads to, one more than may be at most."""
-        return list(islice(terminals(document.get(path[0], MISSING), path[1:]), ENTRIES_MAX + 1))
+        found = terminals(document.get(path[0], MISSING), path[1:], looking.through)
+        return list(islice(found, ENTRIES_MAX + 1))
 
     def _rows(self, document_id: str, found: list[list[Any]]) -> tuple[dict[bytes, bytes], int]:
         columns: list[list[Part]] = []
@@ -132,9 +142,9 @@ class Shape:
         pointer = "/" + "/".join(map(escape_pointer, self._fields[bit][0]))
         return invalid(pointer, f"index {self.name}: {detail}")
 
-    def _expiry_ms(self, document: Json, seconds: int) -> int | None:
-        path = self._expiry_path
-        times = [moment_ms(value) for value in _spread(self._values(path, document))]
+    def _expiry_ms(self, document: Json, seconds: int, looking: Looking) -> int | None:
+        values = islice(_spread(self._values(self._expiry_path, document, looking)), ENTRIES_MAX)
+        times = [moment_ms(value) for value in values]
         known = [at_ms for at_ms in times if at_ms is not None]
         return min(known) + seconds * 1000 if known else None
 

@@ -12,6 +12,7 @@ import msgspec
 
 from dataplane.documents.errors import CONFLICT, INVALID, NOT_FOUND, Refusal
 from dataplane.documents.index_definitions import (
+    LOOKED_AT_MAX,
     Definition,
     check_definition,
     decode_definition,
@@ -21,6 +22,7 @@ from dataplane.documents.index_definitions import (
 )
 from dataplane.documents.index_entries import (
     INDEX_ID_BYTES,
+    LOOK_COST,
     Entries,
     Shape,
     entry_id,
@@ -43,6 +45,11 @@ from dataplane.storage.ports import KeyValueStore
 
 INDEXES_MAX: Final = 16
 """Of one collection."""
+DOCUMENT_ENTRIES_MAX: Final = 4_000
+"""Of one document in all indexes of its collection."""
+REFUSED_COST: Final = LOOKED_AT_MAX * LOOK_COST
+"""Whatever it was that could not be indexed, no more was looked at."""
+NONE: Final = Entries({}, 0)
 TTL_NAME: Final = "_ttl"
 """Of the index that a collection's option `ttl` makes."""
 BUILDING: Final = "building"
@@ -83,6 +90,8 @@ class Edit:
     rows: dict[bytes, bytes | None] = field(default_factory=dict)
     multikey: int = 0
     entries: int = 0
+    made: int = 0
+    """Rows of the document as it will be."""
     size: int = 0
     failure: tuple[str, ...] = ()
 
@@ -240,8 +249,12 @@ class Indexes:
         after = None if new is None else read(document_id, new)
         edits: Prepared = []
         for index in indexes:
-            rows = {} if before is None else index.shape.entries(document_id, before).rows
-            edits.append(self._edit(batch, index, document_id, (rows, after)))
+            known = NONE if before is None else index.shape.entries(document_id, before)
+            batch.spend(known.cost)
+            edits.append(self._edit(batch, index, document_id, (known.rows, after)))
+        if sum([edit.made for edit in edits]) > DOCUMENT_ENTRIES_MAX:
+            detail = f"over {DOCUMENT_ENTRIES_MAX} entries of one document in all indexes"
+            raise Refusal(INVALID, detail, errors=(("", detail),))
         return edits
 
     def build(self, batch: Batch, index: Index, document_id: str, row: bytes) -> Edit:
@@ -255,12 +268,16 @@ class Indexes:
         """Return how an index gets from the rows of a document to those of what it will be."""
         before, document = change
         edit = Edit(index)
-        after = Entries({}, 0)
+        after = NONE
         try:
             if document is not None:
                 after = index.shape.entries(document_id, document)
+                edit.made = len(after.rows)
+                batch.spend(after.cost)
                 _check_unique(batch, index, document_id, after.rows)
         except Refusal as refusal:
+            if not isinstance(refusal, Clash):
+                batch.spend(REFUSED_COST)
             # While an index is built nothing is promised of it, and no write refused for it.
             if index.row.state != BUILDING:
                 raise

@@ -31,6 +31,7 @@ EXPIRED_BYTES: Final = 4 * 1024 * 1024
 """Of the documents that one step removes; more than of those it builds from, to keep up."""
 EXPIRED_ROWS: Final = 8_192
 EXPIRED_SPENT_MAX: Final = 8 * 1024 * 1024
+BUILT_SPENT_MAX: Final = 12 * 1024 * 1024
 """Of what a batch may change: most of it is for its requests."""
 
 
@@ -130,7 +131,7 @@ class Maintenance:
         row = index.row
         start = prefix + row.place + b"\0" if row.place else prefix
         for key, stored in self._store.iterate(prefix, start=start):
-            if left == 0 or size_left <= 0 or rows_left <= 0:
+            if left == 0 or min(size_left, rows_left, BUILT_SPENT_MAX - batch.spent) <= 0:
                 break
             # Of this batch only expired documents are gone yet, and none is new.
             if key not in batch.changes:

@@ -88,7 +88,7 @@ def check_rows(store: KeyValueStore) -> None:
         for document_key, stored in store.iterate(DOCUMENT + key[1:5]):
             if row.state == "ready" or document_key[5:] <= row.place:
                 document_id = document_key[5:].decode()
-                rows, multikey = shape.entries(document_id, read(document_id, stored))
+                rows, multikey, _ = shape.entries(document_id, read(document_id, stored))
                 assert not rows.keys() & own.keys(), "unique"
                 assert multikey | row.multikey == row.multikey
                 own |= rows

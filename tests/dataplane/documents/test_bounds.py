@@ -1,6 +1,7 @@
 """What one batch may change, hold and look at, however small the operations in it are."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -12,6 +13,8 @@ from dataplane.documents.commands import (
     CollectionPut,
     Delete,
     Get,
+    IndexPut,
+    Maintain,
     OpenSession,
     Put,
     Transact,
@@ -19,6 +22,7 @@ from dataplane.documents.commands import (
     encode_op,
 )
 from dataplane.documents.erasing import STEP_BYTES_MAX
+from dataplane.documents.index_definitions import LOOKED_AT_MAX
 from dataplane.documents.journal import Journal
 from dataplane.documents.replicated import ReplicatedStore
 from dataplane.documents.rewinding import rewound
@@ -185,3 +189,65 @@ def test_replicas_that_start_anew_count_alike() -> None:
     ops = [Update("c", f"d{number:03}", doc(**{"$set": {"n": 1}})) for number in range(36)]
     assert first.bundle(*ops) == second.bundle(*ops)
     assert first.machine.root() == second.machine.root()
+
+
+def indexed(name: str, field: str, **options: object) -> IndexPut:
+    return IndexPut("c", name, ((field, 1),), **options)
+
+
+def test_what_a_filter_of_an_index_looks_at_in_one_document_is_bounded(driver: Driver) -> None:
+    partial = doc(tags={"$in": ["wanted"]}, deep={"$eq": [[1]]})
+    driver.bundle(CollectionPut("c", doc()), indexed("i", "n", partial=partial))
+    driver.do(Barrier())
+    fits = driver.do(Put("c", "fits", doc(tags=["x"] * 9_000 + ["wanted"], deep=[[1]], n=1)))
+    assert fits.status == 201
+    assert driver.machine.view.indexes("c")[0].entries == 1
+    wide = driver.do(Put("c", "wide", doc(tags=["x"] * LOOKED_AT_MAX, deep=[[1]])))
+    deep = driver.do(Put("c", "deep", doc(tags="wanted", deep=[[1] * LOOKED_AT_MAX])))
+    through = driver.do(Put("c", "way", doc(tags="wanted", deep={"x": {}}, n=[1] * 999)))
+    assert [wide.code, deep.code, through.status] == ["invalid", "invalid", 201]
+    assert "index i: over 20000 values to look at" in wide.errors[0][1]
+    driver.bundle(CollectionPut("c", doc()), indexed("far", "a.b"))
+    driver.do(Barrier())
+    assert driver.do(Put("c", "far", doc(a=[1] * (LOOKED_AT_MAX + 1)))).code == "invalid"
+    assert driver.do(Put("c", "near", doc(a=[1] * 900))).status == 201
+
+
+def test_a_document_has_a_bounded_number_of_entries_over_all_indexes(driver: Driver) -> None:
+    driver.do(CollectionPut("c", doc()))
+    driver.bundle(*[indexed(f"i{number}", f"f{number}") for number in range(6)])
+    for _ in range(8):
+        driver.do(Barrier())
+    fields = {f"f{number}": list(range(990)) for number in range(4)}
+    assert driver.do(Put("c", "most", doc(**fields))).status == 201
+    refused = driver.do(Put("c", "more", doc(**fields, f4=list(range(100)))))
+    assert (refused.code, refused.errors[0][1][:9]) == ("invalid", "over 4000")
+
+
+def test_index_work_counts_among_what_a_batch_may_do(driver: Driver) -> None:
+    driver.do(CollectionPut("c", doc()))
+    driver.bundle(*[indexed(f"i{number}", f"f{number}") for number in range(4)])
+    for _ in range(8):
+        driver.do(Barrier())
+    fields = {f"f{number}": list(range(number, number + 900)) for number in range(4)}
+    puts = [Put("c", f"d{number:03}", doc(**fields)) for number in range(60)]
+    done = [result.status == 201 for result in driver.bundle(*puts)]
+    assert done == sorted(done, reverse=True)
+    assert 10 < sum(done) < 40
+    clashes = [Put("c", f"e{number:03}", doc(f0=[1] * (LOOKED_AT_MAX + 2))) for number in range(99)]
+    codes = [result.code for result in driver.bundle(*clashes)]
+    assert codes[0] == "invalid"
+    assert codes[-1] == "not_ready", "what is refused was looked at all the same"
+
+
+def test_building_an_index_of_costly_documents_takes_small_steps(driver: Driver) -> None:
+    for number in range(40):
+        driver.do(Put("c", f"d{number:03}", doc(t=["x"] * 19_000, n=number)))
+    driver.do(indexed("i", "n", partial=doc(t={"$eq": "y"})))
+    built = [0]
+    while driver.machine.view.indexes("c")[0].state == "building":
+        driver.do(Maintain())
+        built.append(driver.machine.view.indexes("c")[0].built)
+    steps = [after - before for before, after in pairwise(built)]
+    assert max(steps) < 30
+    assert built[-1] == 40
