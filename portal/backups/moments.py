@@ -1,7 +1,7 @@
 """Which state is to be restored: a backup, a sequence, a time, or that before an audit event."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +25,13 @@ class Point:
     def before_event(self) -> int | None:
         """The number of the record."""
         return None if self.event is None else int(self.event["index"])
+
+    @property
+    def event_at(self) -> datetime | None:
+        """When the event was decided."""
+        if self.event is None:
+            return None
+        return datetime.fromtimestamp(int(self.event["at_ms"]) / 1000, UTC)
 
     @property
     def sequence(self) -> int:

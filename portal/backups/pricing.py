@@ -49,6 +49,14 @@ class StorageEstimate:
         return self.schedule_bytes + self.archive_bytes + self.other_bytes
 
     @property
+    def gb_price_words(self) -> str:
+        """The price of a gigabyte with as many places as it has, two at least."""
+        if self.gb_price is None:
+            return ""
+        places = max(2, -int(self.gb_price.normalize().as_tuple().exponent))
+        return f"${self.gb_price:.{places}f}"
+
+    @property
     def per_month(self) -> Decimal | None:
         """US dollars a month by the price list; None when it is by contract."""
         return None if self.gb_price is None else self.gb_price * self.total_bytes / GIGABYTE

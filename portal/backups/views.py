@@ -107,7 +107,8 @@ def storage_view(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpRespo
     require(request, "clusters:read")
     form = PolicyForm(request.GET)
     if not form.is_valid():
-        return render(request, "backups/_storage.html", {}, status=422)
+        # No refusal: nothing was asked for yet, and the words are for who is still typing.
+        return render(request, "backups/_storage.html", {})
     context = {
         "storage": storage_estimate(
             cluster_get(cluster_id),

@@ -41,7 +41,7 @@ async function price() {
   asked.delete("csrfmiddlewaretoken");
   try {
     const answer = await fetch(`${place.dataset.url}?${asked}`, { credentials: "same-origin" });
-    if (answer.ok || answer.status === 422) place.innerHTML = await answer.text();
+    if (answer.ok) place.innerHTML = await answer.text();
   } catch {
     // The portal is away for a moment: the figures stay as they are.
   }

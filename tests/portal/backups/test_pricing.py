@@ -127,7 +127,9 @@ def test_the_page_and_the_api_say_it(client_for, alice, cluster, acme, stored):
     shown = page.get(f"{home}policy/storage/", form).content.decode()
     assert "700 GB" in shown
     assert "$21.00 a month" in shown
-    assert page.get(f"{home}policy/storage/", {**form, "daily": 91}).status_code == 422
+    assert "at $0.03 for a gigabyte" in shown
+    wrong = page.get(f"{home}policy/storage/", {**form, "daily": 91}).content.decode()
+    assert "make no schedule" in wrong
     api = f"/api/v1/orgs/acme/clusters/{cluster.pk}/backups/policy/preview"
     asked = {"every_hours": 24, "keep": {"daily": 7}, "window_days": 0}
     said = page.post(api, asked, content_type="application/json").json()
