@@ -174,13 +174,21 @@ def branches_end_due(*, now: datetime) -> int:
     count = 0
     for branch in due.select_related("cluster", "source").order_by("expires_at")[:BRANCHES_AT_ONCE]:
         if branch.noticed_at is None:
-            _notice(branch, now)
+            if now >= _notice_at(branch):
+                _notice(branch, now)
         elif (
             branch.expires_at is not None
             and max(branch.expires_at, branch.noticed_at + BRANCH_GRACE) <= now
         ):
             count += _end(branch, now)
     return count
+
+
+def _notice_at(branch: Branch) -> datetime:
+    """Return when people are to be told."""
+    assert branch.expires_at is not None, "only those are asked for that end"
+    life = branch.expires_at - branch.created_at
+    return branch.expires_at - min(BRANCH_NOTICE, life / 4)
 
 
 def _notice(branch: Branch, now: datetime) -> None:

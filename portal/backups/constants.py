@@ -34,7 +34,7 @@ DRILL_DEATH: Final = timedelta(minutes=15)
 BRANCH_LIFE_MIN: Final = timedelta(hours=1)
 BRANCH_LIFE_MAX: Final = timedelta(days=366)
 BRANCH_NOTICE: Final = timedelta(days=1)
-"""People are told so long before a branch ends, or at once when it lives shorter than that."""
+"""People are told so long before a branch ends, or in the last quarter of a shorter life."""
 BRANCH_GRACE: Final = timedelta(minutes=30)
 """A branch never ends sooner after people were told, also when the mail was late."""
 BRANCHES_AT_ONCE: Final = 50

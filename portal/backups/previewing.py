@@ -15,6 +15,7 @@ from uuid import UUID
 
 import msgspec
 from celery import current_app
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import IntegrityError, transaction
 
 from dataplane.client.backups import BackupReader, Verified, chained
@@ -121,6 +122,8 @@ def preview_run(preview_id: UUID) -> None:
             _end(preview, PreviewState.FAILED, problem=error.detail)
         except (ClientError, SealedStreamDamaged, OSError) as error:
             _end(preview, PreviewState.FAILED, problem=str(error))
+        except SoftTimeLimitExceeded:
+            _end(preview, PreviewState.FAILED, problem="It took longer than a worker may.")
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 

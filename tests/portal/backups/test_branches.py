@@ -131,6 +131,16 @@ def test_people_are_told_a_day_before_and_then_the_engine_moves_it_to_the_bin(
         assert {"branch.created", "branch.end_announced", "branch.ended"} <= told
 
 
+def test_of_a_short_life_people_are_told_in_its_last_quarter(branch, acme):
+    with tenant_context(acme.schema_name):
+        ends = branch.created_at + timedelta(hours=4)
+        Branch.objects.update(expires_at=ends)
+        branches_end_due(now=ends - timedelta(minutes=61))
+        assert Branch.objects.get().noticed_at is None
+        branches_end_due(now=ends - timedelta(minutes=60))
+        assert Branch.objects.get().noticed_at is not None
+
+
 def test_a_branch_does_not_end_untold_however_late_the_workers_are(branch, acme):
     with tenant_context(acme.schema_name):
         late = branch.expires_at + timedelta(days=3)

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 
 from portal.backups import previewing
 from portal.backups.archiving import archive_advance
@@ -97,6 +98,13 @@ def test_one_that_fails_says_why(access, cluster, client, directory_store, monke
     stored.write_bytes(whole[:-1])
     assert "cut" in compared(access, Point(backup)).problem
     stored.write_bytes(whole)
+
+    def is_late(*_given, **_options):
+        raise SoftTimeLimitExceeded
+
+    monkeypatch.setattr(previewing, "take_backup", is_late)
+    assert "longer than a worker may" in compared(access, Point(backup)).problem
+    monkeypatch.undo()
     cluster.nodes.update(http_port=0)
     assert compared(access, Point(backup)).state == "failed"
     Cluster.objects.update(status="needs_operator")
