@@ -57,7 +57,7 @@ class Maintenance:
     def is_due(self, now_ms: int) -> bool:
         """Say whether a step would find something to do."""
         if self._restoring.is_active:
-            return False
+            return self._restoring.is_given_up(now_ms)
         indexes = self._indexes
         if indexes.dropped or not indexes.is_finished or self._collections.is_sweeping:
             return True
@@ -65,6 +65,9 @@ class Maintenance:
 
     def step(self, batch: Batch, budget: Budget) -> None:
         """Do a bounded amount of work, what is oldest first."""
+        if self._restoring.is_active:
+            self._restoring.give_up(batch)
+            return
         self._expire(batch, budget)
         if not self._indexes.is_finished:
             self._advance(batch, budget)

@@ -61,6 +61,10 @@ _COLLECTION_ID_MAX: Final = 2**31
 _START: Final = bytes(32)
 
 
+IDLE_MS: Final = 3_600_000
+"""A restore that nobody goes on with for so long is given up."""
+
+
 class Restoring:
     """The restore under way, if there is one; otherwise the last that came to its end."""
 
@@ -102,6 +106,7 @@ class Restoring:
             next=row.next,
             sequence=row.sequence,
             at_ms=row.at_ms,
+            ends_ms=row.moved_ms + IDLE_MS if row.is_under_way else None,
         )
 
     def _state(self, row: RestoreRow) -> str:
@@ -124,6 +129,9 @@ class Restoring:
         """
         row = self._row
         if row is not None and row.id == operation.id:
+            if row.is_under_way:
+                row.moved_ms = self._meta.now_ms
+                self._write(batch, row)
             return self._result(row)
         if self.is_active:
             raise Refusal(CONFLICT, "another restore is under way: finish or discard it")
@@ -144,6 +152,7 @@ class Restoring:
             next_collection=operation.next_collection,
             version_floor=operation.version_floor,
             chains=dict.fromkeys(map(_letter, CONTENT), _START),
+            moved_ms=self._meta.now_ms,
         )
         self._write(batch, row)
         return self._result(row)
@@ -168,6 +177,7 @@ class Restoring:
             batch.put(key, value)
         self._meta.documents += part.documents
         self._meta.bytes += part.size_bytes
+        part.row.moved_ms = self._meta.now_ms
         self._write(batch, part.result())
         return self._result(part.row)
 
@@ -214,6 +224,17 @@ class Restoring:
         batch.delete(RESTORE)
         self._row, self.is_over = None, True
         return OpResult(204, id=restore.hex())
+
+    def is_given_up(self, now_ms: int) -> bool:
+        """Whether nobody went on with it for too long."""
+        row = self._row
+        return row is not None and row.is_under_way and row.moved_ms + IDLE_MS <= now_ms
+
+    def give_up(self, batch: Batch) -> None:
+        """Let the cluster be empty and of use again after a client that went away."""
+        row = self._row
+        assert row is not None, "there is something to give up"
+        self.discard(batch, row.id)
 
     def _pass_numbers(self, row: RestoreRow) -> None:
         """Give no new collection the number of one that was loaded, or is swept away."""

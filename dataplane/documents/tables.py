@@ -230,6 +230,8 @@ class RestoreRow(Row):
     at_ms: int = 0
     last: dict[str, bytes] = {}
     collections: dict[str, RestoredCollection] = {}
+    moved_ms: int = 0
+    """When it was begun, asked for or went on, in batch time."""
 
     @property
     def is_under_way(self) -> bool:

@@ -350,6 +350,8 @@ class RestoreRecord(msgspec.Struct, frozen=True):
     next: int
     sequence: int
     at_ms: int
+    ends_ms: int | None = None
+    """When it is given up unless somebody goes on with it."""
 
 
 class StateStats(msgspec.Struct, frozen=True):

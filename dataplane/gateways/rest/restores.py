@@ -79,6 +79,7 @@ def restore_body(record: RestoreRecord | None) -> dict[str, Any]:
         "rows_expected": record.rows_expected,
         "next": record.next,
         "sequence": record.sequence,
+        "given_up_at": None if record.ends_ms is None else timestamp_ms(record.ends_ms),
     }
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dataplane.client.backups import BackupReader, Verified
 from dataplane.client.restores import announcement, parts_of
-from dataplane.documents import collections, tables
+from dataplane.documents import collections, restoring, tables
 from dataplane.documents.audit_commands import AuditPut
 from dataplane.documents.commands import (
     Barrier,
@@ -432,3 +432,43 @@ def test_every_kind_of_row_is_said_to_be_restored_or_not():
         if name.isupper() and isinstance(value, bytes) and len(value) == 1 and value.isupper()
     }
     assert kinds == own | set(CONTENT)
+
+
+def test_a_restore_that_nobody_goes_on_with_is_given_up_in_agreed_time(source):
+    target = Target()
+    other = Target()
+    for one in (target, other):
+        one.ask(source.begin())
+        one.ask(next(source.parts()))
+    record = target.machine.view.restore()
+    assert record is not None
+    assert record.ends_ms == NOW_MS + 1 + restoring.IDLE_MS
+    target.restart()
+    maintenance = target.machine.maintenance
+    assert not maintenance.is_due(record.ends_ms - 1)
+    assert maintenance.is_due(record.ends_ms)
+    for one, at_ms in ((target, record.ends_ms), (other, record.ends_ms - 1)):
+        one.machine.apply(one.machine.applied + 1, at_ms, [])
+    assert target.machine.view.restore() is None
+    assert not target.machine.view.is_restoring
+    assert target.totals() == (0, 0, 0)
+    assert other.machine.view.is_restoring
+    assert target.ask(list(source.parts())[1]).code == "not_found"
+    for at_ms in range(record.ends_ms + 1, record.ends_ms + 9):
+        target.machine.apply(target.machine.applied + 1, at_ms, [])
+    assert target.content() == {}
+    load(source, target)
+    assert target.ask(RestoreEnd(ID)).detail == "done"
+    assert target.content() == content_of(source.replicas)
+
+
+def test_whoever_asks_how_far_it_is_keeps_a_restore_alive(source):
+    target = Target()
+    target.ask(source.begin())
+    ask = Sent((encode_op(source.begin()),), 50, ack=0)
+    later = NOW_MS + restoring.IDLE_MS
+    target.machine.apply(target.machine.applied + 1, later, [ask])
+    target.machine.apply(target.machine.applied + 1, later + restoring.IDLE_MS - 1, [])
+    assert target.machine.view.is_restoring
+    target.machine.apply(target.machine.applied + 1, later + restoring.IDLE_MS, [])
+    assert not target.machine.view.is_restoring
