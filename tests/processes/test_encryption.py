@@ -236,7 +236,7 @@ def test_a_dropped_collection_is_shredded_with_a_certificate(make_cluster, tmp_p
     proof.write_bytes(answer.content.replace(b'"number":', b'"number":1'))
     assert client_main(command) == 1
     assert httpx.get(f"{base}/tombstones/999", headers=headers).status_code == 404
-    erase = {"subject": "file kek.key"}
+    erase = {"subject": "file kek.key", "cluster_id": cluster.anchor.cluster_id}
     ordered = httpx.post(f"{base}/tombstones", json=erase, headers=headers)
     assert ordered.status_code == 201
     answer = httpx.get(f"{base}/tombstones/{ordered.json()['number']}", headers=headers)

@@ -6,7 +6,7 @@ from dataplane.documents.commands import ClusterErase
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.calls import timestamp_ms
 from dataplane.gateways.context import Context
-from dataplane.gateways.errors import Problem
+from dataplane.gateways.errors import Problem, error_fields
 from dataplane.gateways.rest.cluster import ordered
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.parsing import idempotency_of, struct_of
@@ -17,9 +17,13 @@ _DIGITS_MAX = 9
 
 
 class EraseBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of POST /tombstones: the name of the key that will be destroyed."""
+    """The body of POST /tombstones: the key that will be destroyed, and once more of which cluster.
+
+    A key of the wrong cluster, or a script with the wrong address, erases nothing by itself.
+    """
 
     subject: str
+    cluster_id: str
 
 
 async def tombstones_list(context: Context, _request: Request, caller: Caller) -> Response:
@@ -45,6 +49,9 @@ async def cluster_erase(context: Context, request: Request, caller: Caller) -> R
     """POST the order to erase the cluster; its certificate then is GET /tombstones/{number}."""
     caller.require("cluster:admin")
     body = struct_of(request, EraseBody)
+    if body.cluster_id != context.spec.cluster_id:
+        detail = "to confirm it, repeat the id of the cluster that is to be erased"
+        raise Problem("invalid", detail, error_fields((("/cluster_id", "of another cluster"),)))
     op = ClusterErase(body.subject, idempotency_of(request, caller))
     result, sequence = await ordered(context, op)
     return json_response({"number": result.version}, 201, context.position(sequence))

@@ -85,14 +85,15 @@ def certify(context: Context) -> Outcome:
         cluster.save(update_fields=["erasure"])
     try:
         with admin_client(cluster, timeout_s=TIMEOUT_S) as client:
-            subject = {"subject": provider_reference(cluster)}
-            made = client.run(Call("POST", "/api/v1/tombstones", body=subject))
+            key = provider_reference(cluster)
+            order = {"subject": key, "cluster_id": cluster.data_plane_id}
+            made = client.run(Call("POST", "/api/v1/tombstones", body=order))
             tombstone = client.run(Call("GET", f"/api/v1/tombstones/{made['number']}"))
     except (ClientError, httpx.HTTPError) as error:
         if has_waited(context, PATIENCE):
             return None
         return Waiting(f"a quorum to sign the erasure ({error_words(error)})")
-    cluster.erasure = {"operation": operation, "key": subject["subject"], "tombstone": tombstone}
+    cluster.erasure = {"operation": operation, "key": key, "tombstone": tombstone}
     cluster.save(update_fields=["erasure"])
     return None
 

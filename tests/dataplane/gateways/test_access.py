@@ -241,3 +241,18 @@ def test_the_description_has_every_route_and_only_them(node):
     assert described - {("GET", "/openapi.json"), ("GET", "/docs")} == routes - {
         ("GET", "/openapi.json")
     }
+
+
+def test_a_cluster_is_erased_only_by_who_repeats_its_id(api, node, make_key):
+    wanted = {"subject": "a key"}
+    problem(api.post("/tombstones", json=wanted), 422, "invalid")
+    other = {**wanted, "cluster_id": "0" * 32}
+    body = problem(api.post("/tombstones", json=other), 422, "invalid")
+    assert body["errors"] == [{"pointer": "/cluster_id", "detail": "of another cluster"}]
+    assert api.get("/tombstones").json()["results"] == []
+    right = {**wanted, "cluster_id": node.anchor.cluster_id}
+    writer, _ = make_key("documents:write", "collections:admin")
+    problem(api.post("/tombstones", json=right, headers=writer), 403, "forbidden")
+    assert api.post("/tombstones", json=right).status_code == 201
+    (found,) = api.get("/tombstones").json()["results"]
+    assert (found["kind"], found["name"]) == ("cluster", "a key")
