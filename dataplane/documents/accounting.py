@@ -29,6 +29,9 @@ KEEP_MS: Final = 48 * 3_600_000
 CLASSES_MAX: Final = 16
 CALLS_MAX: Final = 2**40
 NODES_MAX: Final = 64
+RATES_MAX: Final = 256
+RATE_NAME_MAX: Final = 256
+RATES_KEPT_MS: Final = 3_000
 LIMIT_MAX: Final = 2**62
 
 _encode_counts = msgspec.msgpack.Encoder(order="sorted").encode
@@ -41,6 +44,8 @@ class Accounting:
     def __init__(self, store: KeyValueStore, meta: MetaRow) -> None:
         self._store = store
         self._meta = meta
+        self._told: dict[int, tuple[int, dict[str, int]]] = {}
+        """Node -> when it last told the rates of keys, and these: for gateways, and no state."""
         stored = store.get(QUOTA)
         self.quota = QuotaRow() if stored is None else decode_quota(stored)
         self._oldest_window = min(
@@ -89,11 +94,27 @@ class Accounting:
             raise invalid("/node", "out of range")
         if any(not 0 <= count <= CALLS_MAX for count in counts.values()):
             raise invalid("/calls_by_class", "out of range")
+        rates = operation.rates
+        if len(rates) > RATES_MAX or any(not 0 <= rate <= CALLS_MAX for rate in rates.values()):
+            raise invalid("/rates", "out of range")
+        if any(len(name) > RATE_NAME_MAX for name in rates):
+            raise invalid("/rates", "a name is too long")
+        self._told[operation.node] = self._meta.now_ms, rates
         window = self._window_start(self._meta.now_ms)
         self._add(batch, number_key(USAGE_WINDOW, window, operation.node), counts)
         start, _ = self._period()
         self._add(batch, number_key(CALLS, start), {"": sum(counts.values())})
         self._note_window(window)
+
+    def rate_elsewhere(self, key: str, node: int, now_ms: int) -> int:
+        """Return how often a key asked the other gateways in a second, as they told lately."""
+        return sum(
+            [
+                rates.get(key, 0)
+                for other, (at_ms, rates) in self._told.items()
+                if other != node and at_ms + RATES_KEPT_MS > now_ms
+            ]
+        )
 
     def advance(self, batch: Batch) -> None:
         """Close the windows that ended before the new batch time, and forget old ones."""

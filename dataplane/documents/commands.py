@@ -252,10 +252,14 @@ class QuotaPut(Operation, frozen=True):
 
 
 class ReportCalls(Operation, frozen=True):
-    """Add the calls one gateway served since its last report."""
+    """Add the calls one gateway served since its last report.
+
+    `rates` has what keys with a rate asked of it in a second; other gateways heed that.
+    """
 
     node: int
     calls_by_class: dict[str, int]
+    rates: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class Reconfigure(Operation, frozen=True):

@@ -156,6 +156,10 @@ class StateView:
         """Return every API key in id order."""
         return [record for _, record in sorted(self._keys.records.items())]
 
+    def rate_elsewhere(self, key: str, node: int, now_ms: int) -> int:
+        """Return how often a key asked the other gateways in a second, as they told lately."""
+        return self._accounting.rate_elsewhere(key, node, now_ms)
+
     def quota(self) -> QuotaRecord:
         """Return the limits and what is used of them.
 

@@ -1,10 +1,16 @@
 """Who may call, and whether there is room for the call: the same for every protocol.
 
 Three limits, the cheapest first. A key has its even share of what a node does at once, so that a
-flood under one key leaves room for all others. It has a rate, its own or the plan's, the lower of
-the two, kept by a bucket that holds `BURST_S` seconds of it. And the calls of the plan are counted.
+flood under one key leaves room for all others; of streams, which last, it has a fixed number. It
+has a rate, its own or the plan's, the lower of the two, over all nodes: each tells the others each
+second what keys asked of it, and gives what they leave, but never less than an even part, which
+also bounds what a node that lies can take away. A bucket holds `BURST_S` seconds of it. And the
+calls of the plan are counted.
 """
 
+from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Final
 
 from dataplane.client.spec import NodeSpec
@@ -19,6 +25,7 @@ FREE_WHEN_SPENT: Final = frozenset({"delete"})
 """Classes that are counted but never refused: deleting is how a full plan is cured."""
 BURST_S: Final = 2
 BUCKETS_MAX: Final = 4_096
+STREAMS_PER_KEY_MAX: Final = 128
 
 
 class Bucket:
@@ -46,7 +53,7 @@ class Bucket:
         wait_ms = round((1.0 - left) * 1000 / rate)
         raise Problem(
             "rate_limited",
-            f"this key may ask each node {rate} times a second",
+            f"this key may now ask this node {rate} times a second",
             {"limit": rate, "used": rate, "resets": timestamp_ms(now_ms + wait_ms)},
             retry_after_s=max(1, -(-wait_ms // 1000)),
         )
@@ -55,7 +62,18 @@ class Bucket:
 class Admission:
     """The door of a node."""
 
-    def __init__(self, spec: NodeSpec, view: StateView, meter: CallMeter, clock: Clock) -> None:
+    def __init__(
+        self,
+        spec: NodeSpec,
+        view: StateView,
+        meter: CallMeter,
+        clock: Clock,
+        *,
+        members: Callable[[], int],
+    ) -> None:
+        self._node_id = spec.node_id
+        self._members = members
+        self._streams: Counter[str] = Counter()
         self._view = view
         self._meter = meter
         self._clock = clock
@@ -120,6 +138,28 @@ class Admission:
         else:
             del self._under_way[name]
 
+    @contextmanager
+    def stream(self, caller: Caller) -> Generator[None]:
+        """Hold one of the streams that a key may have open at this node, and the node.
+
+        Raises:
+            Problem: `rate_limited`.
+        """
+        name, used = caller.key.id, self._streams[caller.key.id]
+        of_node = self._streams.total() >= self._requests_max // 2
+        if used >= STREAMS_PER_KEY_MAX or of_node:
+            whose = "this node has" if of_node else "this key has at this node"
+            resets = timestamp_ms(self._clock.now_ms())
+            fields = {"limit": STREAMS_PER_KEY_MAX, "used": used, "resets": resets}
+            raise Problem("rate_limited", f"{whose} all the streams that may be open", fields)
+        self._streams[name] += 1
+        try:
+            yield
+        finally:
+            self._streams[name] -= 1
+            if not self._streams[name]:
+                del self._streams[name]
+
     def _share(self, name: str) -> int:
         """Return how many calls a key may have under way beside the keys that have any."""
         others = len(self._under_way) - (name in self._under_way)
@@ -131,6 +171,8 @@ class Admission:
         if rate is None:
             return
         name = caller.key.id
+        elsewhere = self._view.rate_elsewhere(name, self._node_id, now_ms)
+        rate = max(-(-rate // self._members()), rate - elsewhere)
         bucket = self._buckets.pop(name, None)
         if bucket is None:
             bucket = Bucket(rate, now_ms)
@@ -139,3 +181,4 @@ class Admission:
                 del self._buckets[next(iter(self._buckets))]
         self._buckets[name] = bucket
         bucket.take(rate, now_ms)
+        self._meter.count_key(name)

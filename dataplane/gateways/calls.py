@@ -8,11 +8,14 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Final
 
+from dataplane.documents.accounting import RATES_MAX
 from dataplane.documents.commands import ReportCalls, encode_op
 from dataplane.documents.view import StateView
 from dataplane.gateways.errors import Problem
 
 REPORT_S: Final = 1.0
+SPAN_MAX_MS: Final = 10_000
+"""A report is of so long at most: a key that was silent before it is not told to be slow."""
 CALL_CLASSES: Final = ("read", "write", "query", "admin")
 
 type Submit = Callable[[bytes], Awaitable[None]]
@@ -25,12 +28,20 @@ class CallMeter:
         self._node_id = node_id
         self._view = view
         self._unreported: dict[str, int] = {}
+        self._by_key: dict[str, int] = {}
+        self._since_ms = 0
         self._in_report = 0
 
     def count(self, call_class: str) -> None:
         """Count one call."""
         assert call_class in CALL_CLASSES
         self._unreported[call_class] = self._unreported.get(call_class, 0) + 1
+
+    def count_key(self, name: str) -> None:
+        """Count one call of a key that has a rate, as far as there is room to tell of it."""
+        known = self._by_key.get(name, 0)
+        if known or len(self._by_key) < RATES_MAX:
+            self._by_key[name] = known + 1
 
     @property
     def used(self) -> int:
@@ -58,13 +69,16 @@ class CallMeter:
             retry_after_s=wait_s,
         )
 
-    def take_report(self) -> bytes | None:
+    def take_report(self, now_ms: int) -> bytes | None:
         """Return the command that reports what was counted, None when there is nothing."""
         if not self._unreported or self._in_report:
             return None
         counts, self._unreported = self._unreported, {}
         self._in_report = sum(counts.values())
-        return encode_op(ReportCalls(self._node_id, counts))
+        span_ms = max(1_000, min(now_ms - self._since_ms, SPAN_MAX_MS))
+        rates = {name: -(-count * 1_000 // span_ms) for name, count in self._by_key.items()}
+        self._by_key, self._since_ms = {}, now_ms
+        return encode_op(ReportCalls(self._node_id, counts, rates))
 
     def reported(self) -> None:
         """The last report is ordered, or its outcome is unknown: it is never sent again.

@@ -50,7 +50,9 @@ class Context:
         self.sign = sign
         self.encryption = encryption
         self.meter = CallMeter(spec.node_id, state.view)
-        self.admission = Admission(spec, state.view, self.meter, clock)
+        self.admission = Admission(
+            spec, state.view, self.meter, clock, members=lambda: cluster.config.n
+        )
         self.reporter = AuditReporter(state.view, random_bytes)
         self.spans: Spans | None = None
         """Where sampled requests are told, if the specification names a place."""

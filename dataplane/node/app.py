@@ -284,7 +284,7 @@ class Node:
             await asyncio.sleep(REPORT_S)
             if self._driver.watch.is_cut_off:
                 continue  # A report that cannot be sent is kept, not lost.
-            report = meter.take_report()
+            report = meter.take_report(self._clock.now_ms())
             if report is None:
                 continue
             with contextlib.suppress(ReplicationError):

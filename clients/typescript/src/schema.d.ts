@@ -4510,7 +4510,7 @@ export interface paths {
             };
         };
         put?: never;
-        /** Order the erasure of the cluster (body: subject, the key that goes; cluster_id, to confirm) */
+        /** Order the erasure of the cluster (body: subject, the key; cluster_id, to confirm) */
         post: {
             parameters: {
                 query?: never;

@@ -179,7 +179,7 @@ OPERATIONS: tuple[Operation, ...] = (
     (
         "post",
         "/api/v1/tombstones",
-        "Order the erasure of the cluster (body: subject, the key that goes; cluster_id, to confirm)",
+        "Order the erasure of the cluster (body: subject, the key; cluster_id, to confirm)",
         (201,),
         ("unauthenticated", "forbidden", "invalid", "no_quorum"),
     ),

@@ -68,8 +68,11 @@ class Calls:
     ) -> AsyncIterator[M]:
         """Do a call with a stream of answers; a refusal becomes a status."""
         try:
-            async for item in items(self.caller_of(call)):
-                yield item
+            caller = self.caller_of(call)
+            # Of all calls that the server takes at once, one key could otherwise hold every one.
+            with self.context.admission.stream(caller):
+                async for item in items(caller):
+                    yield item
         except Exception as error:  # noqa: BLE001 - the last line before the client
             await abort(call, foreseen(error), f"{self._service}/{method}")
 

@@ -205,15 +205,19 @@ class ApiSession(Session):
 
     async def _metrics(self, frame_id: FrameId) -> None:
         try:
+            await self._tell_figures(frame_id)
+        except Exception as error:  # noqa: BLE001 - the last line before the client
+            self._connection.send(error_frame(frame_id, foreseen(error)))
+        finally:
+            self._ended(frame_id)
+
+    async def _tell_figures(self, frame_id: FrameId) -> None:
+        with self._context.admission.stream(self._renewed()):
             while True:
                 figures = cluster.stats(self._context, self._renewed()).body
                 self._connection.send(plain_frame(frame_id, "metrics", metrics=figures))
                 await asyncio.sleep(METRICS_S)
                 await self._until_writable()
-        except Exception as error:  # noqa: BLE001 - the last line before the client
-            self._connection.send(error_frame(frame_id, foreseen(error)))
-        finally:
-            self._ended(frame_id)
 
     def _ended(self, frame_id: FrameId) -> None:
         """Forget a stream, unless another has its id already."""

@@ -1,11 +1,12 @@
 """The door of a node: shares, rates and counted calls."""
 
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
 
 from dataplane.documents.types import KeyRecord, QuotaRecord
-from dataplane.gateways.admission import BUCKETS_MAX, BURST_S, Admission
+from dataplane.gateways.admission import BUCKETS_MAX, BURST_S, STREAMS_PER_KEY_MAX, Admission
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.calls import CallMeter
 from dataplane.gateways.errors import Problem
@@ -24,12 +25,15 @@ def key(name, rate=None):
     return Caller(KeyRecord(name, b"", name, ("documents:read",), ("*",), None, 0, rate))
 
 
-def door(clock, *, rate=None, calls=None, requests_max=12):
+def door(clock, *, rate=None, calls=None, requests_max=12, members=1, elsewhere=None):
     quota = QuotaRecord(calls, 0, 10_000, None, 0, rate)
-    view = SimpleNamespace(quota=lambda: quota, is_restoring=False)
+    told = {} if elsewhere is None else elsewhere
+    view = SimpleNamespace(
+        quota=lambda: quota, is_restoring=False, rate_elsewhere=lambda key, *_: told.get(key, 0)
+    )
     limits = SimpleNamespace(requests_max=requests_max)
-    spec = SimpleNamespace(cluster_id="c", organization="o", limits=limits)
-    return Admission(spec, view, CallMeter(0, view), clock)
+    spec = SimpleNamespace(cluster_id="c", organization="o", node_id=0, limits=limits)
+    return Admission(spec, view, CallMeter(0, view), clock, members=lambda: members)
 
 
 def refused(admission, caller, call_class="read"):
@@ -89,6 +93,49 @@ def test_the_lower_of_the_keys_and_the_plans_rate_holds(own, plan, rate):
     for _ in range(rate * BURST_S):
         admission.enter(key("a", own), "read")
     assert refused(admission, key("a", own)).fields["limit"] == rate
+
+
+def passed(admission, caller):
+    count = 0
+    try:
+        while True:
+            admission.enter(caller, "read")
+            admission.leave(caller)
+            count += 1
+    except Problem:
+        return count
+
+
+def test_a_rate_holds_over_all_nodes_and_no_node_can_take_all_of_it():
+    clock, told = Clock(), {}
+    admission = door(clock, rate=12, members=4, elsewhere=told)
+    assert passed(admission, key("a")) == 12 * BURST_S
+    clock.ms += 10_000
+    told["a"] = 8
+    assert passed(admission, key("a")) == 4 * BURST_S
+    clock.ms += 1_000
+    assert passed(admission, key("a")) == 4
+    told["a"] = 10**9
+    clock.ms += 1_000
+    assert passed(admission, key("a")) == 3, "an even part is left, whatever others say"
+    assert passed(admission, key("b")) == 12 * BURST_S
+
+
+def test_streams_of_a_key_and_of_a_node_are_bounded():
+    admission = door(Clock(), requests_max=4 * STREAMS_PER_KEY_MAX - 20)
+    with ExitStack() as held:
+        for _ in range(STREAMS_PER_KEY_MAX):
+            held.enter_context(admission.stream(key("a")))
+        with pytest.raises(Problem) as caught, admission.stream(key("a")):
+            pass
+        assert caught.value.code == "rate_limited"
+        for _ in range(STREAMS_PER_KEY_MAX - 10):
+            held.enter_context(admission.stream(key("b")))
+        with pytest.raises(Problem, match="this node"), admission.stream(key("c")):
+            pass
+    with admission.stream(key("a")):
+        assert admission._streams == {"a": 1}
+    assert not admission._streams
 
 
 def test_a_refused_call_is_neither_counted_nor_under_way():

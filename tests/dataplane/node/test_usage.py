@@ -8,10 +8,19 @@ import pytest
 
 from dataplane.client.local import LocalCluster
 from dataplane.client.spec import NodeSpec, UsageSpec, load_spec
-from dataplane.documents.commands import OpenSession, Put, ReportCalls, encode_op, session_id
+from dataplane.documents.accounting import RATES_KEPT_MS, RATES_MAX
+from dataplane.documents.commands import (
+    OpenSession,
+    Put,
+    ReportCalls,
+    decode_op,
+    encode_op,
+    session_id,
+)
 from dataplane.documents.state import StateMachine
 from dataplane.documents.types import Genesis
 from dataplane.documents.values import pack_document
+from dataplane.gateways.calls import CallMeter
 from dataplane.node.usage import UsageReporter
 from dataplane.storage.engine import MemoryStore
 
@@ -127,3 +136,31 @@ def test_ids_are_derived_from_the_fact(world):
     cluster = world.specs[1].cluster_id
     assert event["id"] == f"{cluster}:1:node_seconds:{event['data']['window_start']}"
     assert event["data"]["window_start"].startswith("2023-11-14T22:14:00")
+
+
+def test_gateways_tell_each_other_what_keys_with_a_rate_asked(world):
+    view, now = world.state.view, world.ms
+    world.order(ReportCalls(0, {"read": 3}, {"a": 3}))
+    world.order(ReportCalls(1, {"read": 9}, {"a": 4, "b": 5}))
+    assert (view.rate_elsewhere("a", 0, now), view.rate_elsewhere("a", 2, now)) == (4, 7)
+    assert (view.rate_elsewhere("b", 1, now), view.rate_elsewhere("b", 0, now)) == (0, 5)
+    world.order(ReportCalls(1, {"read": 1}, {}))
+    assert view.rate_elsewhere("a", 0, now) == 0
+    assert view.rate_elsewhere("a", 2, now + RATES_KEPT_MS) == 0, "what is old says nothing"
+
+
+def test_a_report_says_rates_a_second_however_long_it_was_in_coming(world):
+    meter = CallMeter(0, world.state.view)
+    told = []
+    for now_ms, calls in ((100_000, 4), (101_000, 4), (103_000, 5)):
+        for _ in range(calls):
+            meter.count("read")
+            meter.count_key("a")
+        report = decode_op(meter.take_report(now_ms))
+        meter.reported()
+        told.append(report.rates)
+    assert told == [{"a": 1}, {"a": 4}, {"a": 3}]
+    for number in range(RATES_MAX + 9):
+        meter.count_key(f"k{number}")
+    meter.count("read")
+    assert len(decode_op(meter.take_report(104_000)).rates) == RATES_MAX
