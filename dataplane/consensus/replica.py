@@ -26,6 +26,7 @@ from dataplane.consensus import accountability
 from dataplane.consensus.catch_up import CatchUp
 from dataplane.consensus.checkpoints import Checkpoints
 from dataplane.consensus.config import ReplicaConfig, Signer
+from dataplane.consensus.ending import Ending
 from dataplane.consensus.messages import (
     Accusation,
     AnyMessage,
@@ -50,9 +51,9 @@ from dataplane.consensus.messages import (
     ViewChange,
 )
 from dataplane.consensus.ordering import Ordering
-from dataplane.consensus.outcome import Effect, EpochEnded, Installed, Wanted
+from dataplane.consensus.outcome import Effect, Installed, Wanted
 from dataplane.consensus.proposing import Proposer
-from dataplane.consensus.records import EpochClosed, Recovered
+from dataplane.consensus.records import Recovered
 from dataplane.consensus.restore import restore_ordering, resume
 from dataplane.consensus.state import ReplicaState
 from dataplane.consensus.suspicion import Suspicion
@@ -74,6 +75,7 @@ class Replica:
         self._proposer = Proposer(self._state, self._ordering)
         self._suspicion = Suspicion(self._state)
         self._catch_up = CatchUp(self._state, self._ordering)
+        self._ending = Ending(self._state, self._catch_up)
         self._transfer = Transfer(self._state, self._checkpoints, self._ordering)
         self._views = ViewChanges(self._state, self._ordering, self._checkpoints, self._suspicion)
         self._checkpoints.restore(recovered)
@@ -282,6 +284,7 @@ class Replica:
         self._ordering.forget_stable()
         for accused in state.take_accused():
             self._suspicion.caught_lying(accused)
+        self._ending.consider(now_ms)
         if state.active and state.view != self._stood_in:
             self._stood_in = state.view
             self._enter_view(now_ms)
@@ -344,21 +347,10 @@ class Replica:
         if root is not None and not state.config.is_learner:
             self._checkpoints.on_root(sequence, root, now_ms)
         self._checkpoints.advance()
-        if sequence == ends_at:
-            self._end_epoch(sequence)
-            return
-        self._ordering.forget_stable()
-        self._move_window(now_ms)
-
-    def _end_epoch(self, sequence: int) -> None:
-        """Vote no more; leave once every decision of the epoch is on disk, for those who lag."""
-        state = self._state
-        state.ended = True
-        state.persist(
-            sequence,
-            EpochClosed(state.config.epoch, sequence),
-            then=lambda _now: state.emit(EpochEnded(sequence)),
-        )
+        self._ending.consider(now_ms)
+        if not state.ended:
+            self._ordering.forget_stable()
+            self._move_window(now_ms)
 
     def know_members(self, config: ReplicaConfig) -> None:
         """Learn from the state what else there is to know of the members, as their gateways' keys.
@@ -378,12 +370,7 @@ class Replica:
         its.past = dict(state.past)
         if its.stable_certificate is None:
             its.past_certificate = state.stable_certificate or state.past_certificate
-        for sequence, slot in state.slots.items():
-            commit = slot.commits.get(state.config.replica_id)
-            if commit is None or sequence in its.archive or sequence > state.executed:
-                continue
-            if commit.digest in slot.bodies:
-                its.past[sequence] = (commit, slot.bodies[commit.digest])
+        its.past.update(state.unproven())
         for sequence in sorted(its.past)[: -state.config.limits.window]:
             del its.past[sequence]
         for request in self._state.pending.all():
@@ -404,8 +391,8 @@ class Replica:
         self._transfer.on_installed(installed, now_ms)
         if installed.is_whole:
             self._state.epoch_end = installed.ends_at
-            if self._state.executed == installed.ends_at:
-                self._end_epoch(installed.ends_at)
+            self._ending.consider(now_ms)
+            if self._state.ended:
                 return
             self._ordering.request_execution()
         self._after_event(now_ms)

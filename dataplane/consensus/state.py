@@ -211,6 +211,17 @@ class ReplicaState:
             return 0 if self.past_certificate is None else self.past_certificate.sequence
         return min(self.executed, max(self.stable, behind))
 
+    def unproven(self) -> dict[int, tuple[Commit, bytes]]:
+        """Return executed batches whose certificate a crash took: the own Commit, and the batch."""
+        found: dict[int, tuple[Commit, bytes]] = {}
+        for sequence, slot in self.slots.items():
+            commit = slot.commits.get(self.config.replica_id)
+            if commit is None or not self.superseded < sequence <= self.executed:
+                continue
+            if sequence not in self.archive and commit.digest in slot.bodies:
+                found[sequence] = (commit, slot.bodies[commit.digest])
+        return found
+
     @property
     def promised(self) -> int | None:
         """No sequence above it was decided by a quorum that this replica was one of.

@@ -77,6 +77,7 @@ CAUGHT_BY_SCENARIO: dict[str, str] = {
     "copied_answers_unseen": "copied_answers_are_taken",
     "drafts_are_forgotten": "drafts_are_proposed_once",
     "drop_early_proposals": "early_proposal_is_kept",
+    "epoch_left_without_proofs": "epoch_is_left_with_proofs",
     "epoch_never_given_up": "sleeper_goes_on_in_a_later_epoch",
     "quorum_must_sign_the_end": "sleeper_goes_on_where_no_quorum_signs",
     "executed_stays_in_flight": "carried_request_may_be_repeated",

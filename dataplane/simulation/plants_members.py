@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataplane.consensus import evidence, signatures, state, verification, view_verification
 from dataplane.consensus.catch_up import CatchUp
 from dataplane.consensus.config import MemberKeys
+from dataplane.consensus.ending import Ending
 from dataplane.consensus.messages import (
     CheckpointCertificate,
     Committed,
@@ -115,6 +116,11 @@ def way_to_the_end_forgotten() -> list[Patch]:
     ]
 
 
+def epoch_left_without_proofs() -> list[Patch]:
+    """Who executed the last batch of an epoch leaves, whatever certificates a crash took."""
+    return [(Ending, "_others_left", lambda self: True)]
+
+
 MEMBER_PLANTS: dict[str, Callable[[], list[Patch]]] = {
     plant.__name__: plant
     for plant in (
@@ -124,6 +130,7 @@ MEMBER_PLANTS: dict[str, Callable[[], list[Patch]]] = {
         fetched_across_epochs,
         learner_waits_for_batches,
         beginning_unsigned,
+        epoch_left_without_proofs,
         epoch_never_given_up,
         quorum_must_sign_the_end,
         way_to_the_end_forgotten,

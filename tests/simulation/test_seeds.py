@@ -29,6 +29,7 @@ REGRESSIONS = {
     2360: "a damaged member was left behind in an epoch that ended without any certificate",
     908: "the same everywhere: all suspected one primary after the other",
     113475: "a replica without its log left a view alone and showed nobody its reason",
+    10747: "who came to the end of an epoch left others that were no quorum without it",
     170206: "the same with three members",
     158752: "whom a liar left out had its requests ordered again after every copied state",
     135349: "the same with six members, two batches at a time",

@@ -84,6 +84,8 @@ class Bench:
     evidence: list[Evidence] = field(default_factory=list)
     stable: list[int] = field(default_factory=list)
     faults: list[int] = field(default_factory=list)
+    has_left: bool = False
+    """Whether it would go on in the next epoch now."""
 
     def votes[M: AnyMessage](self, kind: type[M]) -> list[M]:
         """Return what it said of one kind."""
@@ -99,6 +101,8 @@ class Lab:
         self.auto_sync = sync
         self.wire: deque[tuple[int, int, AnyMessage]] = deque()
         self.drop: Drop = nothing_is_lost
+        self.ends_at: int | None = None
+        """The last sequence of the epoch, once a batch that is executed says so."""
         self.members = tuple(
             MemberKeys(i, signer_of("vote", i).public_key, signer_of("gateway", i).public_key)
             for i in range(n)
@@ -223,7 +227,7 @@ class Lab:
                 bench.app.apply(effect.sequence, effect.batch.ts_ms, effect.batch.requests)
                 bench.executed.append(effect.batch)
                 root = checkpoint_root(bench.app) if effect.wants_root else None
-                bench.replica.on_executed(self.now_ms, effect.sequence, root)
+                bench.replica.on_executed(self.now_ms, effect.sequence, root, self.ends_at)
             case Stable():
                 bench.stable.append(effect.certificate.sequence)
                 bench.app.copies.retain(effect.certificate.sequence)
@@ -234,7 +238,8 @@ class Lab:
             case PeerFault():
                 bench.faults.append(effect.replica)
             case EpochEnded():
-                raise AssertionError("the members stay here")
+                expect(self.ends_at is not None, "an epoch ends where its members change")
+                bench.has_left = True
             case _:
                 answer = carry_out_copy(
                     effect,

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from dataplane.consensus.config import Limits
 from dataplane.consensus.messages import (
+    AnyMessage,
     Checkpoint,
     Commit,
     Committed,
@@ -14,6 +15,7 @@ from dataplane.consensus.messages import (
     FetchCommitted,
     Prepare,
     Request,
+    Status,
 )
 from dataplane.consensus.state import Archive
 from dataplane.simulation.application import Workload
@@ -121,11 +123,46 @@ def unknown_session_changes_nothing() -> None:
         expect(after == before, f"{application}: what is refused changes nothing")
 
 
+def epoch_is_left_with_proofs(laggard: int = 3) -> None:
+    """Who came to the end of an epoch, but lost a certificate on the way, first helps the others.
+
+    A crash of all took the certificate of a batch that one state has, and a log with a Commit for
+    it: without the one that has come to the end the others are no quorum that decides it again.
+    """
+    lab = Lab(4)
+    lab.drop = lambda source, target, message: laggard in (source, target)
+    lab.order(1)
+    lab.wire.clear()
+    lab.ends_at = 2
+    for bench in lab.bench.values():
+        bench.disk = [data for data in bench.disk if msgspec.msgpack.decode(data)[0] != "Decided"]
+    lab.drop = lambda source, target, message: isinstance(message, Status)
+    lab.restart(0)
+    lab.restart(1, applied=0)
+    lab.restart(2, applied=0, amnesia=True)
+    lab.order(2)
+    executed = [bench.replica.executed for bench in lab.bench.values()]
+    expect(executed == [2, 0, 0, 0], "one replica came to the end of the epoch")
+
+    def is_lost(source: int, target: int, message: AnyMessage) -> bool:
+        left = lab.bench[source].has_left, lab.bench[target].has_left
+        return any(left) and not isinstance(message, Commit)
+
+    lab.drop = is_lost
+    for _ in range(6):
+        lab.tick(after_ms=LIMITS.status_ms)
+        lab.run()
+    executed = [lab.bench[i].replica.executed for i in (0, 1, laggard)]
+    expect(executed == [2] * 3, "all that can vote come to the end of the epoch")
+    expect(all(lab.bench[i].has_left for i in (0, 1, laggard)), "and leave it then")
+
+
 ORDERING_SCENARIOS: tuple[Callable[[], None], ...] = (
     early_proposal_is_kept,
     lost_votes_are_repeated,
     lost_decisions_are_made_again,
     checkpoint_votes_outlive_a_crash,
+    epoch_is_left_with_proofs,
     laggard_gets_one_epoch_at_a_time,
     unknown_session_changes_nothing,
 )

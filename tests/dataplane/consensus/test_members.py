@@ -7,9 +7,11 @@ import pytest
 from msgspec.structs import replace
 
 from dataplane.consensus.config import Limits, ReplicaConfig
+from dataplane.consensus.ending import PATIENCE_STATUSES
 from dataplane.consensus.messages import (
     Checkpoint,
     CheckpointCertificate,
+    Commit,
     Committed,
     CommittedEntry,
     FetchCommitted,
@@ -290,3 +292,47 @@ def test_a_member_that_joins_an_epoch_late_neither_votes_nor_executes_before_it_
     late.on_message(NOW_MS, 1, CheckpointCertificate(1, BASE, ROOT, ()))
     late.on_tick(NOW_MS + 1)
     assert [e for e in _run(late) if isinstance(e, CopyBegin)]
+
+
+def _at_the_end(lab: Lab) -> Replica:
+    """Return a replica that executed the last batch of its epoch, and lacks a certificate."""
+    lab.order(1)
+    lab.ends_at = 2
+    bench = lab.bench[0]
+    bench.disk = [data for data in bench.disk if msgspec.msgpack.decode(data)[0] != "Decided"]
+    replica = lab.restart(0).replica
+    lab.order(2)
+    assert replica.executed == 2
+    return replica
+
+
+def test_who_lacks_a_certificate_at_the_end_of_an_epoch_stays_until_it_is_made_again():
+    lab = Lab(4)
+    _at_the_end(lab)
+    bench = lab.bench[0]
+    assert not bench.has_left
+    digest = lab.bench[1].replica.decided.get(1).certificate.digest
+    for replica in (1, 2):
+        assert not bench.has_left
+        lab.give(0, lab.vote(Commit, replica, 1, digest))
+    assert bench.has_left
+    assert 1 in bench.replica.decided
+
+
+def test_who_lacks_a_certificate_at_the_end_of_an_epoch_does_not_wait_for_ever():
+    lab = Lab(4)
+    _at_the_end(lab)
+    bench = lab.bench[0]
+    lab.tick(0, after_ms=PATIENCE_STATUSES * LIMITS.status_ms - 1)
+    assert not bench.has_left
+    lab.tick(0, after_ms=1)
+    assert bench.has_left
+
+
+def test_who_lacks_a_certificate_at_the_end_of_an_epoch_goes_when_more_than_may_lie_went():
+    lab = Lab(4)
+    _at_the_end(lab)
+    bench = lab.bench[0]
+    for replica, stays in ((STRANGER, True), (1, True), (1, True), (2, False)):
+        lab.give(0, Status(1, 0, 0, 2, replica, is_active=True, head=b""), replica)
+        assert bench.has_left is not stays
