@@ -14,6 +14,7 @@ from dataplane.documents.collections import Collections
 from dataplane.documents.commands import (
     CollectionDrop,
     CollectionPut,
+    IndexPut,
     KeyPut,
     Op,
     OpResult,
@@ -21,6 +22,7 @@ from dataplane.documents.commands import (
 )
 from dataplane.documents.errors import CONFLICT, FORBIDDEN, Refusal, invalid
 from dataplane.documents.membership import Membership
+from dataplane.documents.settings import settings_of
 from dataplane.documents.subjects import subject_field
 from dataplane.documents.tables import (
     COMPLIANCE,
@@ -62,6 +64,7 @@ class Compliance:
             KeyPut: self._key_fault,
             CollectionDrop: self._drop_fault,
             CollectionPut: self._options_fault,
+            IndexPut: self._index_fault,
             RestoreBegin: self._restore_fault,
         }
 
@@ -137,6 +140,18 @@ class Compliance:
         field = None if row is None else subject_field(row.options)
         if rules.keeps_subjects and field is not None and field != subject_field(operation.options):
             return "/subject", f"the field that names persons stays {field}"
+        if rules.keeps_collections and row is not None and row.documents:
+            before, after = settings_of(row.options).ttl_s, settings_of(operation.options).ttl_s
+            if after is not None and (before is None or after < before):
+                return "/ttl", "documents that are kept do not begin to expire, nor sooner"
+        return None
+
+    def _index_fault(self, rules: ModeRules, operation: IndexPut) -> Fault:
+        row = self._collections.rows.get(operation.collection)
+        is_new = self._collections.indexes.find(operation.collection, operation.name) is None
+        holds = rules.keeps_collections and row is not None and row.documents
+        if holds and is_new and operation.expire_after_s is not None:
+            return "/expire_after_s", "documents that are kept do not begin to expire"
         return None
 
     def _restore_fault(self, rules: ModeRules, operation: RestoreBegin) -> Fault:

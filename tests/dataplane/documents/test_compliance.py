@@ -7,6 +7,7 @@ from dataplane.documents.audit_commands import AuditPut, CompliancePut
 from dataplane.documents.commands import (
     CollectionDrop,
     CollectionPut,
+    IndexPut,
     KeyPut,
     OpResult,
     Put,
@@ -82,6 +83,33 @@ def test_what_is_kept_is_not_dropped_nor_cleared_by_a_restore(driver: Driver):
     refused(driver.do(begin), "sox", "/replace")
     driver.do(CollectionPut("empty", pack_document({})))
     assert driver.do(CollectionDrop("empty")).status == 204
+
+
+@pytest.mark.parametrize("mode", ["hipaa", "sox"])
+def test_what_is_kept_does_not_begin_to_expire_nor_sooner(driver: Driver, mode: str):
+    plain, hour, day = ({}, {"ttl": 3_600}, {"ttl": 86_400})
+    driver.do(CollectionPut("c", pack_document(plain)))
+    driver.do(CollectionPut("aged", pack_document(hour)))
+    driver.bundle(Put("c", "a", BODY), Put("aged", "a", BODY))
+    on(driver, mode)
+    refused(driver.do(CollectionPut("c", pack_document({"ttl": 0}))), mode, "/ttl")
+    refused(driver.do(CollectionPut("c", pack_document(hour))), mode, "/ttl")
+    refused(driver.do(CollectionPut("aged", pack_document({"ttl": 3_599}))), mode, "/ttl")
+    by_field = IndexPut("c", "i", (("n", 1),), expire_after_s=0)
+    refused(driver.do(by_field), mode, "/expire_after_s")
+    assert driver.do(IndexPut("c", "i", (("n", 1),))).status == 201
+    for options in (hour, day, plain):
+        assert driver.do(CollectionPut("aged", pack_document(options))).status == 200
+    assert driver.do(CollectionPut("new", pack_document({"ttl": 0}))).status == 201
+    assert driver.machine.view.stats().documents == 2
+
+
+@pytest.mark.parametrize("mode", ["gdpr", "pci-dss"])
+def test_modes_that_keep_nothing_let_documents_expire(driver: Driver, mode: str):
+    driver.do(Put("c", "a", BODY))
+    on(driver, mode)
+    assert driver.do(CollectionPut("c", pack_document({"ttl": 0}))).status == 200
+    assert driver.do(IndexPut("c", "i", (("n", 1),), expire_after_s=9)).status == 201
 
 
 def test_the_field_that_names_persons_stays(driver: Driver):

@@ -52,6 +52,12 @@ def test_a_mode_holds_until_the_control_plane_signs_its_end(api, own):
     problem(api.put("/audit", json={"level": "basic"}), 409, "compliance_sox")
     key = {"name": "x", "hash": "00" * 32, "scopes": ["cluster:read"]}
     problem(api.put("/keys/abc", json=key), 409, "compliance_sox")
+    api.put("/collections/kept/documents/a", json={"at": 1})
+    problem(api.put("/collections/kept", json={"ttl": 0}), 409, "compliance_sox")
+    soon = {"fields": {"at": 1}, "expire_after_s": 0}
+    problem(api.put("/collections/kept/indexes/i", json=soon), 409, "compliance_sox")
+    problem(api.delete("/collections/kept"), 409, "compliance_sox")
+    problem(api.put("/audit", json={"retention_ms": 86_400_000}), 409, "compliance_sox")
     problem(api.put("/compliance", json={"modes": []}), 403, "forbidden")
     shown = api.get("/compliance").json()
     assert shown["catalogue"]["sox"]["is_on"]
