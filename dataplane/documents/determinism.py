@@ -12,8 +12,16 @@ from typing import Any, Final
 
 import msgspec
 from blake3 import blake3
+from nacl import bindings
 
-from dataplane.documents.audit_commands import AuditPut, EraseBegin, EraseEnd, EraseStep
+from dataplane.consensus.tree import hash_entry, hash_key
+from dataplane.documents.audit_commands import (
+    AuditPut,
+    CompliancePut,
+    EraseBegin,
+    EraseEnd,
+    EraseStep,
+)
 from dataplane.documents.commands import (
     Barrier,
     Check,
@@ -34,6 +42,10 @@ from dataplane.documents.commands import (
     QuotaPut,
     ReportCalls,
     Resolve,
+    RestoreBegin,
+    RestoreDiscard,
+    RestoreEnd,
+    RestoreRows,
     Step,
     Transact,
     Update,
@@ -42,14 +54,19 @@ from dataplane.documents.commands import (
     encode_op,
     session_id,
 )
-from dataplane.documents.conflicts import POLICIES, POLICY_OPTION
+from dataplane.documents.conflicts import POLICIES, POLICY_OPTION, SHREDDABLE_OPTION
+from dataplane.documents.restoring import content_digest
 from dataplane.documents.settings import TTL_OPTION
 from dataplane.documents.state import StateMachine
 from dataplane.documents.subjects import SUBJECT_OPTION, subject_hash
+from dataplane.documents.tables import META, decode_meta
 from dataplane.documents.types import Genesis
 from dataplane.documents.values import pack_document
 from dataplane.storage.engine import MemoryStore
+from dataplane.storage.ports import KeyValueStore
 from dataplane.wire.audit import LEVELS
+from dataplane.wire.backups import CONTENT
+from dataplane.wire.compliance import modes_payload
 
 START_MS: Final = 1_700_000_000_000
 CLIENT: Final = b"c" * 32
@@ -58,8 +75,17 @@ NAMES: Final = ("a", "b", "é", "e\u0301", "ß", "İ", "z", "n", "list", "0")
 NUMBERS: Final = (0, 1, -1, 2**53 + 1, 2**63 - 1, -(2**63), 0.1, -0.0, 1e308, 5e-324, 1.0, 1 / 3)
 TEXTS: Final = ("", "a", "é", "e\u0301", "İstanbul", "\U0001f600", "\x00")
 PATHS: Final = ("n", "a", "b", "list", "a.b", "list.0", "é", "_updated")
+COLLECTIONS: Final = ("one", "two", "three", "four")
 INDEX_NAMES: Final = ("first", "second", "third")
 OPERATORS: Final = ("$set", "$unset", "$inc", "$mul", "$min", "$max", "$push", "$pull", "$addToSet")
+
+
+CLUSTER_ID: Final = b"i" * 16
+_ADMIN_KEY, _ADMIN_SECRET = bindings.crypto_sign_seed_keypair(b"s" * 32)
+GENESIS: Final = Genesis(cluster_id=CLUSTER_ID, admin_key=_ADMIN_KEY)
+RESTORE_EVERY: Final = 40
+RESTORED_ROWS: Final = 16
+"""Of one part."""
 
 
 class Stream:
@@ -96,6 +122,8 @@ class LogMaker:
         self._draw = Stream(b"log%d" % seed)
         self._order = Stream(b"order%d" % order)
         self.conflicts: list[str] = []
+        self.revision = 0
+        """Of the compliance modes, as the state has it."""
 
     def _object(self, members: list[tuple[str, Any]]) -> dict[str, Any]:
         left = sorted(dict(members).items())
@@ -136,7 +164,7 @@ class LogMaker:
 
     def _write(self) -> Op:
         draw = self._draw
-        place = draw.pick(("one", "two", "three")), f"d{draw.below(12)}"
+        place = draw.pick(COLLECTIONS), f"d{draw.below(12)}"
         version = draw.pick((None, None, draw.below(6)))
         base = self._packed() if version is not None and draw.below(2) else None
         key = blake3(b"%d" % draw.below(4_000)).digest() if draw.below(2) else None
@@ -161,7 +189,7 @@ class LogMaker:
             write = self._write()
             if isinstance(write, Create | Put | Patch | Update | Delete):
                 steps.append(msgspec.structs.replace(write, idempotency=None, stamp=None))
-        place = draw.pick(("one", "two", "three")), f"d{draw.below(12)}"
+        place = draw.pick(COLLECTIONS), f"d{draw.below(12)}"
         read: Step = Get(*place) if draw.below(2) else Check(*place, exists=True)
         steps.insert(draw.below(len(steps)), read)
         key = blake3(b"%d" % draw.below(4_000)).digest() if draw.below(2) else None
@@ -169,7 +197,7 @@ class LogMaker:
 
     def _index(self) -> Op:
         draw = self._draw
-        place = draw.pick(("one", "two", "three")), draw.pick(INDEX_NAMES)
+        place = draw.pick(COLLECTIONS), draw.pick(INDEX_NAMES)
         match draw.below(8):
             case 0:
                 return Maintain()
@@ -186,22 +214,18 @@ class LogMaker:
 
     def _other(self) -> Op:  # noqa: PLR0911 - one of many
         draw = self._draw
-        collection = draw.pick(("one", "two", "three"))
+        collection = draw.pick(COLLECTIONS)
         match draw.below(17):
             case 13 | 14 | 15:
                 return self._index()
             case 8 | 9 | 10 | 11:
                 return self._transaction()
             case 0:
-                return CollectionDrop("three")
+                return CollectionDrop(draw.pick(COLLECTIONS[2:]))
             case 12 | 16:
                 return self._regulated()
             case 1 | 2:
-                ttl = draw.pick((None, None, 300))
-                options = self._object(
-                    [(POLICY_OPTION, draw.pick(POLICIES)), (SUBJECT_OPTION, "n"), (TTL_OPTION, ttl)]
-                )
-                return CollectionPut(collection, pack_document(options))
+                return self._collection(collection)
             case 3 if self.conflicts:
                 conflict = draw.pick(self.conflicts)
                 take = draw.pick(("mine", "theirs", "document"))
@@ -217,11 +241,23 @@ class LogMaker:
             case _:
                 return Get(collection, "d1") if draw.below(2) else Barrier()
 
+    def _collection(self, name: str) -> Op:
+        ttl = self._draw.pick((None, None, 300))
+        options: list[tuple[str, Any]] = [
+            (POLICY_OPTION, self._draw.pick(POLICIES)),
+            (SUBJECT_OPTION, "n"),
+        ]
+        # Refused when a write made it: its key must be there from the first.
+        options += [(SHREDDABLE_OPTION, True)] if name == "four" else [(TTL_OPTION, ttl)]
+        return CollectionPut(name, pack_document(self._object(options)))
+
     def _regulated(self) -> Op:
         """Draw a setting of the audit log, or a part of an erasure."""
         draw = self._draw
         erasure = bytes([draw.below(4)]) * 16
-        match draw.below(6):
+        match draw.below(7):
+            case 6:
+                return self._modes()
             case 0 | 1:
                 return AuditPut(draw.pick(LEVELS), records_max=draw.pick((None, 256)))
             case 2:
@@ -231,7 +267,15 @@ class LogMaker:
                 return EraseEnd(erasure)
             case _:
                 ids = tuple(f"d{number}" for number in range(12))
-                return EraseStep(erasure, draw.pick(("one", "two", "three")), ids)
+                return EraseStep(erasure, draw.pick(COLLECTIONS), ids)
+
+    def _modes(self) -> Op:
+        """Draw which compliance modes are on; the control plane signs that they may be off."""
+        draw = self._draw
+        modes = draw.pick(((), (), ("gdpr",), ("gdpr", "sox")))
+        payload = modes_payload(CLUSTER_ID, self.revision, modes)
+        signature = bindings.crypto_sign(payload, _ADMIN_SECRET)[: bindings.crypto_sign_BYTES]
+        return CompliancePut(modes, self.revision, signature if draw.below(4) else b"")
 
     def operations(self) -> tuple[bytes, ...]:
         """Return the operations of one request."""
@@ -241,32 +285,89 @@ class LogMaker:
         return tuple([attribute(op, "key") if self._draw.below(2) else op for op in encoded])
 
 
+def restore_of(store: KeyValueStore, number: int, draw: Stream) -> list[Op]:
+    """Return what restores a state into itself, or is given up, refused or left on the way."""
+    stored = store.get(META)
+    assert stored is not None, "there is a state"
+    meta = decode_meta(stored)
+    rows: list[tuple[bytes, bytes]] = []
+    chains: dict[str, bytes] = {}
+    for kind in CONTENT:
+        found = sorted(store.iterate(kind), key=lambda row: hash_key(row[0]))
+        chain = bytes(32)
+        for key, value in found:
+            chain = blake3(chain + hash_entry(hash_key(key), value)).digest()
+        chains[kind.decode()] = chain
+        rows += found
+    content = content_digest(chains)
+    own = number.to_bytes(16, "big")
+    source = (CLUSTER_ID.hex(), 0, number, bytes(32), START_MS)
+    counters = len(rows), meta.next_collection, meta.version_floor
+    parts = [tuple(rows[at : at + RESTORED_ROWS]) for at in range(0, len(rows), RESTORED_ROWS)]
+    ops: list[Op] = [RestoreBegin(own, *source, content, *counters, replace=True)]
+    ops += [Barrier()]
+    ops += [RestoreRows(own, at, part) for at, part in enumerate(parts)]
+    if draw.below(4) == 0:
+        del ops[2 + draw.below(len(parts)) if parts else 1]
+    end: Op = RestoreEnd(own) if draw.below(4) else RestoreDiscard(own)
+    # Whatever could not be finished is given up; what was, cannot be any more.
+    return [*ops, end, RestoreDiscard(own)]
+
+
+class Run:
+    """One log while it is executed."""
+
+    def __init__(self, seed: int, order: int) -> None:
+        self.store = MemoryStore()
+        self.machine = StateMachine(self.store, GENESIS)
+        self.maker, self._times = LogMaker(seed, order), Stream(b"time%d" % seed)
+        self._now_ms = START_MS
+        self.number = 0
+        self.results, self.statuses = blake3(), dict[str, int]()
+        self.request((encode_op(OpenSession(b"nonce")),))
+
+    def request(self, ops: tuple[bytes, ...]) -> None:
+        """Execute one batch."""
+        self.number += 1
+        if self.number > 1:
+            self._now_ms += self._times.below(20_000)
+        sent = Sent(self.number - 1, max(0, self.number - 2), ops)
+        (answer,) = self.machine.apply(self.number, self._now_ms, [sent]).requests
+        self.results.update(answer.digest)
+        for result in map(decode_result, answer.results):
+            self.statuses[str(result.status)] = self.statuses.get(str(result.status), 0) + 1
+            if result.conflict is not None:
+                self.maker.conflicts.append(result.conflict)
+        self.maker.revision = self.machine.view.compliance.row.revision
+
+
 def run_log(seed: int, batches: int, order: int) -> dict[str, Any]:
     """Execute a log of random commands; return what identifies its effect.
 
     Returns:
-        `root` of the state, `results` (a digest of every answer), and how many of each status.
+        `root` of the state, `results` (a digest of every answer), how many of each status, and how
+        many restores came to their end, and `shredded` collections.
     """
-    machine = StateMachine(MemoryStore(), Genesis())
-    maker, times = LogMaker(seed, order), Stream(b"time%d" % seed)
-    results, statuses, now_ms = blake3(), dict[str, int](), START_MS
-    log: list[Sent] = [Sent(0, 0, (encode_op(OpenSession(b"nonce")),))]
-    for number in range(1, batches + 1):
-        now_ms += times.below(20_000)
-        if number > 1:
-            log = [Sent(number, number - 1, maker.operations())]
-        (answer,) = machine.apply(number, now_ms, log).requests
-        results.update(answer.digest)
-        for result in map(decode_result, answer.results):
-            statuses[str(result.status)] = statuses.get(str(result.status), 0) + 1
-            if result.conflict is not None:
-                maker.conflicts.append(result.conflict)
+    run, draw = Run(seed, order), Stream(b"restores%d" % seed)
+    restored = 0
+    while run.number < batches:
+        run.request(run.maker.operations())
+        if draw.below(RESTORE_EVERY) == 0:
+            for op in restore_of(run.store, run.number, draw):
+                run.request((encode_op(op),))
+                if draw.below(4) == 0:
+                    run.request(run.maker.operations())
+            record = run.machine.view.restore()
+            restored += record is not None and record.sequence > run.number - RESTORE_EVERY
     return {
         "seed": seed,
         "batches": batches,
-        "root": machine.root().hex(),
-        "results": results.hexdigest(),
-        "statuses": dict(sorted(statuses.items())),
+        "root": run.machine.root().hex(),
+        "results": run.results.hexdigest(),
+        "statuses": dict(sorted(run.statuses.items())),
+        "restored": restored,
+        "shredded": len(list(run.machine.view.tombstones())),
+        "revision": run.maker.revision,
     }
 
 

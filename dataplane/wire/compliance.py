@@ -15,8 +15,8 @@ class ModeRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `level` and `retention_ms` are the least of the audit log; `key_lifetime_ms` is the longest that
     a new API key may live; `keeps_collections`: no collection with documents is dropped or made
-    to expire, and no restore clears the cluster; `keeps_subjects`: a collection that names persons goes on to do so;
-    `needs_encryption`: nodes encrypt their disks.
+    to expire, and no restore clears the cluster; `keeps_subjects`: a collection that names persons
+    goes on to do so; `needs_encryption`: nodes encrypt their disks.
     """
 
     level: str
