@@ -315,6 +315,11 @@ class AsyncClient(AsyncIndexCalls):
             if after is None:
                 return
 
+    async def conflict_get(self, collection: str, conflict_id: str) -> dict[str, Any]:
+        """Return a kept conflict, with both values."""
+        found: dict[str, Any] = await self._run(calls.conflict_get(collection, conflict_id))
+        return found
+
     async def conflict_resolve(
         self,
         collection: str,

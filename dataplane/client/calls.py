@@ -151,6 +151,11 @@ def conflicts(collection: str, after: str | None) -> Call:
     return Call("GET", f"{collection_path(collection)}/conflicts", params=params)
 
 
+def conflict_get(collection: str, conflict_id: str) -> Call:
+    """Read a kept conflict."""
+    return Call("GET", f"{collection_path(collection)}/conflicts/{_segment(conflict_id)}")
+
+
 def conflict_resolve(collection: str, conflict_id: str, resolution: Json) -> Call:
     """Settle a conflict; fields that are None are left out."""
     body = {name: value for name, value in resolution.items() if value is not None}

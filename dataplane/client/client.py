@@ -312,6 +312,11 @@ class Client(IndexCalls):
             if after is None:
                 return
 
+    def conflict_get(self, collection: str, conflict_id: str) -> dict[str, Any]:
+        """Return a kept conflict, with both values."""
+        found: dict[str, Any] = self._run(calls.conflict_get(collection, conflict_id))
+        return found
+
     def conflict_resolve(
         self,
         collection: str,

@@ -11,6 +11,7 @@ import typer
 from aerolith_cli import entry, exits
 from aerolith_cli.app import app
 from dataplane.client.anchors import dump_anchor
+from dataplane.client.outbox import Outbox
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -116,13 +117,60 @@ def test_the_audit_log_is_printed_and_proven(at_node, client, node, home):
     for name in ("audited-a", "audited-b", "audited-c"):
         client.collection_put(name, {})
     (home / "anchor.json").write_bytes(dump_anchor(node.anchor))
-    (home / "audit.ndjson").write_text(at_node.ok("audit"))
-    check = ("verify-audit", "audit.ndjson", "--anchor", "anchor.json")
+    (home / "audit.ndjson").write_text(at_node.ok("audit", "export"))
+    check = ("audit", "verify", "audit.ndjson", "--anchor", "anchor.json")
     assert at_node.ok(*check).startswith("PROVEN.")
+    assert at_node.ok("audit", "verify", "--anchor", "anchor.json").startswith("PROVEN.")
+    assert at_node("audit", "verify") == exits.USAGE
+    wanted = ("audit", "list", "--action", "collection", "--limit", "2", "--json")
+    rows = json.loads(at_node.ok(*wanted))
+    assert [row["collection"] for row in rows] == ["audited-c", "audited-b"]
     lines = (home / "audit.ndjson").read_text().splitlines(keepends=True)
     (home / "audit.ndjson").write_text("".join([*lines[:-3], *lines[-2:]]))
     assert at_node(*check) == exits.FAILED
     assert "NOT PROVEN." in at_node.err
+
+
+def test_conflicts_are_listed_shown_and_settled(at_node, client, home):
+    cli = at_node
+    client.put("bookings", "a", {"seats": 1})
+    client.put("bookings", "b", {"seats": 1})
+    with Outbox(home / "changes.sqlite") as outbox:
+        for name in ("a", "b"):
+            outbox.put("bookings", name, {"seats": 2})
+        assert len(outbox.flush(client).conflicts) == 2
+    first, second = [
+        row["_id"] for row in json.loads(cli.ok("conflicts", "list", "bookings", "--json"))
+    ]
+    assert first in cli.ok("conflicts", "list", "bookings")
+    shown = json.loads(cli.ok("conflicts", "show", "bookings", first))
+    assert (shown["mine"]["seats"], shown["theirs"]["seats"]) == (2, 1)
+    assert cli("conflicts", "settle", "bookings", first) == exits.USAGE
+    assert cli("conflicts", "settle", "bookings", first, "--take", "both") == exits.USAGE
+    assert (
+        json.loads(cli.ok("conflicts", "settle", "bookings", first, "--take", "mine"))["seats"] == 2
+    )
+    own = ("conflicts", "settle", "bookings", second, "--document", '{"seats": 3}')
+    assert json.loads(cli.ok(*own))["seats"] == 3
+    assert cli("conflicts", "show", "bookings", first) == exits.NOT_FOUND
+    assert cli.ok("conflicts", "list", "bookings") == ""
+    seats = {row["_id"]: row["seats"] for row in client.iterate("bookings")}
+    assert seats == {"a": 3, "b": 3} | {shown["id"]: 2}
+
+
+def test_a_node_says_how_it_encrypts(at_node, node):
+    (row,) = json.loads(at_node.ok("encryption", "status", "--json"))
+    assert row == {"url": node.urls[0], "node_id": 0, "enabled": False}
+    away = ("--url", "http://127.0.0.1:9", "encryption", "status")
+    assert at_node(*away) == exits.UNAVAILABLE
+
+
+def test_faults_and_commands_are_completed(cli, monkeypatch):
+    monkeypatch.setenv("_AEROLITH_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "aerolith chaos start 2=c")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    assert cli() == 0
+    assert cli.out.split() == ["2=crash", "2=corrupt_document", "2=clock_skew"]
 
 
 def test_json_is_for_programs(at_node):

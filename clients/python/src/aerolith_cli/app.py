@@ -10,17 +10,24 @@ import typer
 
 from aerolith_cli import (
     accounts,
+    audit,
     backups,
+    chaos,
     clusters,
     collections,
+    conflicts,
     documents,
+    encryption,
     exits,
     indexes,
     keys,
+    nodes,
     operations,
     output,
+    policies,
     proofs,
     transfers,
+    usage,
 )
 from aerolith_cli.exits import CommandError, explained
 from aerolith_cli.options import examples
@@ -36,13 +43,20 @@ app = typer.Typer(
 )
 accounts.add_to(app)
 clusters.add_to(app)
+nodes.add_to(app)
 operations.add_to(app)
+usage.add_to(app)
 keys.add_to(app)
 collections.add_to(app)
 indexes.add_to(app)
+conflicts.add_to(app)
 documents.add_to(app)
 transfers.add_to(app)
+policies.add_to(backups.commands)
 backups.add_to(app)
+encryption.add_to(app)
+chaos.add_to(app)
+audit.add_to(app)
 proofs.add_to(app)
 
 

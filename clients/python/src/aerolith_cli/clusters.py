@@ -31,7 +31,7 @@ _COLUMNS: Final[list[output.Column]] = [
     ("NODES", lambda row: f"{row['observed']['ready']}/{row['desired']['nodes']}"),
     ("ID", lambda row: row["id"]),
 ]
-_NODES: Final[list[output.Column]] = [
+NODE_COLUMNS: Final[list[output.Column]] = [
     ("NODE", lambda row: row["id"]),
     ("STATE", lambda row: row["state"]),
     ("ROLE", lambda row: row["role"]),
@@ -80,7 +80,7 @@ def show(context: typer.Context, cluster: ClusterName = None, *, as_json: JsonFl
     )
     output.line(found["fault_budget"]["sentence"])
     output.line("")
-    output.table(nodes, _NODES)
+    output.table(nodes, NODE_COLUMNS)
 
 
 @commands.command(

@@ -13,6 +13,13 @@ from aerolith_cli.session import session_of
 
 commands = typer.Typer(no_args_is_help=True, help="API keys of the cluster in use.")
 DAYS_MAX: Final = 3_650
+KeyId = Annotated[str, typer.Argument(metavar="KEY", help="Its id.")]
+Days = Annotated[
+    int | None, typer.Option(min=1, max=DAYS_MAX, help="For how long; otherwise for ever.")
+]
+SecretFile = Annotated[
+    Path | None, typer.Option(help="Write the secret there (mode 0600), not to the output.")
+]
 _COLUMNS: Final[list[output.Column]] = [
     ("KEY", lambda row: row["id"]),
     ("NAME", lambda row: row["name"]),
@@ -51,30 +58,39 @@ def create(
     collection: Annotated[
         list[str] | None, typer.Option(help="Name or pattern; may be repeated; otherwise all.")
     ] = None,
-    days: Annotated[
-        int | None, typer.Option(min=1, max=DAYS_MAX, help="For how long; otherwise for ever.")
-    ] = None,
-    secret_file: Annotated[
-        Path | None, typer.Option(help="Write the secret there (mode 0600), not to the output.")
-    ] = None,
+    days: Days = None,
+    secret_file: SecretFile = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Make a key. Its secret is told this once."""
-    if secret_file is not None and secret_file.exists():
-        raise CommandError(f"{secret_file} is there already", code=USAGE, hint="Name a new file.")
-    body: dict[str, Any] = {"name": name}
+    _require_new(secret_file)
+    body: dict[str, Any] = {"name": name, "expires": _expires(days)}
     if scope:
         body["scopes"] = scope
     if collection:
         body["collections"] = collection
-    if days is not None:
-        until = datetime.now(UTC) + timedelta(days=days)  # noqa: TID251 - a key's life
-        body["expires"] = until.isoformat(timespec="seconds")
     session = session_of(context)
     with session.portal() as portal:
         cluster = session.find_cluster(portal)
         path = f"{session.org(portal)}/clusters/{cluster['id']}/keys"
         made = portal.write("POST", path, body)
+    _hand_over(made, secret_file, as_json=as_json)
+
+
+def _require_new(secret_file: Path | None) -> None:
+    if secret_file is not None and secret_file.exists():
+        raise CommandError(f"{secret_file} is there already", code=USAGE, hint="Name a new file.")
+
+
+def _expires(days: int | None) -> str | None:
+    if days is None:
+        return None
+    until = datetime.now(UTC) + timedelta(days=days)  # noqa: TID251 - a key's life
+    return until.isoformat(timespec="seconds")
+
+
+def _hand_over(made: dict[str, Any], secret_file: Path | None, *, as_json: bool) -> None:
+    """Give the secret away, this once."""
     if secret_file is not None:
         profiles.write_private(secret_file, made.pop("secret").encode() + b"\n")
         output.note(f"the secret is in {secret_file}")
@@ -85,9 +101,51 @@ def create(
 
 
 @commands.command()
-def revoke(
-    context: typer.Context, key: Annotated[str, typer.Argument(metavar="KEY", help="Its id.")]
+def show(context: typer.Context, key: KeyId, *, as_json: JsonFlag = False) -> None:
+    """Show a key: what it may do, until when, who made it."""
+    session = session_of(context)
+    with session.portal() as portal:
+        cluster = session.find_cluster(portal)
+        found = portal.get(f"{session.org(portal)}/clusters/{cluster['id']}/keys/{key}")
+    if as_json:
+        output.json_value(found)
+    else:
+        output.facts(list(found.items()))
+
+
+@commands.command(
+    epilog=examples(
+        "aerolith keys rotate 4f2a9c0d1e8b7a65 --secret-file app.key",
+        "aerolith keys revoke 4f2a9c0d1e8b7a65     # once programs use the new one",
+    )
+)
+def rotate(
+    context: typer.Context,
+    key: KeyId,
+    *,
+    days: Days = None,
+    secret_file: SecretFile = None,
+    revoke_old: Annotated[
+        bool, typer.Option("--revoke-old", help="At once; otherwise both work meanwhile.")
+    ] = False,
+    as_json: JsonFlag = False,
 ) -> None:
+    """Make a key that may do the same as another one, which it is to take the place of."""
+    _require_new(secret_file)
+    session = session_of(context)
+    with session.portal() as portal:
+        cluster = session.find_cluster(portal)
+        path = f"{session.org(portal)}/clusters/{cluster['id']}/keys"
+        old = portal.get(f"{path}/{key}")
+        body = {name: old[name] for name in ("name", "scopes", "collections")}
+        made = portal.write("POST", path, {**body, "expires": _expires(days)})
+    _hand_over(made, secret_file, as_json=as_json)
+    if revoke_old:
+        revoke(context, key)
+
+
+@commands.command()
+def revoke(context: typer.Context, key: KeyId) -> None:
     """Revoke a key on every node."""
     session = session_of(context)
     with session.portal() as portal:

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 CELL_CHARS_MAX: Final = 60
+LINE_CHARS_MAX: Final = 2_000
 type Column = tuple[str, Callable[[Mapping[str, Any]], object]]
 
 
@@ -91,7 +92,8 @@ def facts(pairs: Sequence[tuple[str, object]]) -> None:
 def _print_table(drawn: Table) -> None:
     """Print a table in its own width: a line that is cut off tells less than one that wraps."""
     out = console()
-    out.width = max(out.width, out.measure(drawn).maximum)
+    unbounded = out.options.update(max_width=LINE_CHARS_MAX)
+    out.width = max(out.width, out.measure(drawn, options=unbounded).maximum)
     with out.capture() as captured:
         out.print(drawn)
     for text in captured.get().splitlines():

@@ -1,5 +1,6 @@
 """The portal's API: one request at a time, repeated where that is safe."""
 
+import contextlib
 import secrets
 import time
 from collections.abc import Iterator
@@ -41,13 +42,16 @@ def portal_url(text: str, *, insecure: bool = False) -> str:
 class Portal:
     """Calls below `/api/v1` with a personal token; use it as a context manager."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(
+        self, url: str, token: str, *, transport: httpx.BaseTransport | None = None
+    ) -> None:
         self.url = url
         self._http = httpx.Client(
             base_url=f"{url}/api/v1/",
             headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
             timeout=TIMEOUT_S,
             trust_env=url.startswith("https://"),
+            transport=transport,
         )
 
     def __enter__(self) -> Self:
@@ -89,6 +93,24 @@ class Portal:
                 return
             # Whatever host the portal calls itself: the token stays with the one that was chosen.
             wanted = dict(httpx.QueryParams(urlsplit(following).query))
+
+    @contextlib.contextmanager
+    def lines(self, path: str) -> Iterator[Iterator[bytes]]:
+        """Give a file of any length, line by line.
+
+        Raises:
+            CommandError: The portal refuses or does not answer.
+        """
+        try:
+            with self._http.stream("GET", path) as response:
+                if not response.is_success:
+                    response.read()
+                    self._body(response)
+                yield _lines(response)
+        except httpx.TransportError as error:
+            hint = "What came is cut off: run it again."
+            words = f"{self.url} does not answer: {error}"
+            raise CommandError(words, code=UNAVAILABLE, hint=hint) from error
 
     def _call(
         self,
@@ -139,3 +161,14 @@ class Portal:
 def _pause_s(response: httpx.Response) -> float:
     wait = response.headers.get("retry-after", "")
     return min(float(wait), PAUSE_S_MAX) if wait.isdigit() else PAUSE_S
+
+
+def _lines(response: httpx.Response) -> Iterator[bytes]:
+    held = b""
+    for chunk in response.iter_bytes():
+        *whole, held = (held + chunk).split(b"\n")
+        if len(held) > ANSWER_BYTES_MAX:
+            raise CommandError(f"a line has more than {ANSWER_BYTES_MAX} bytes")
+        yield from whole
+    if held:
+        yield held

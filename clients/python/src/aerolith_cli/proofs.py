@@ -12,7 +12,6 @@ from aerolith_cli.exits import USAGE, CommandError
 from aerolith_cli.options import AnchorFile, examples
 from aerolith_cli.session import session_of
 from dataplane.client.anchors import TrustAnchor, dump_anchor, load_anchor_file
-from dataplane.client.audit import lines_of, verify_audit
 from dataplane.client.evidence import EVIDENCE_BYTES_MAX, verify_evidence
 from dataplane.client.proofs import PROOF_BYTES_MAX, verify_answer
 from dataplane.client.spec import load_spec
@@ -47,36 +46,6 @@ def check_evidence(file: ProofFile, *, anchor: AnchorFile) -> None:
     output.line(f"PROVEN. {proven.in_words()}")
 
 
-def audit(
-    context: typer.Context,
-    *,
-    since: Annotated[
-        str | None, typer.Option(help="As 2026-11-23T10:00:00Z; otherwise all that is kept.")
-    ] = None,
-) -> None:
-    """Print the audit log of the cluster, one JSON line each, and at last its proof.
-
-    The key needs the scope audit:read or cluster:admin.
-    """
-    with session_of(context).documents() as client:
-        for line in client.audit_export(since=since):
-            output.json_line(line)
-
-
-def check_audit(file: ProofFile, *, anchor: AnchorFile) -> None:
-    """Check an audit log that `audit` printed; exits with 1 when it proves nothing."""
-    trusted = load_anchor_file(anchor)
-    if str(file) == "-":
-        proven = verify_audit(lines_of(sys.stdin.buffer), trusted)
-    else:
-        try:
-            with file.open("rb") as opened:
-                proven = verify_audit(lines_of(opened), trusted)
-        except OSError as error:
-            raise CommandError(f"cannot read {file}: {error.strerror}", code=USAGE) from error
-    output.line(f"PROVEN. {proven.in_words()}")
-
-
 def anchor(
     context: typer.Context,
     *,
@@ -106,11 +75,4 @@ def add_to(app: typer.Typer) -> None:
         )
     )(verify)
     app.command("verify-evidence")(check_evidence)
-    app.command(
-        epilog=examples(
-            "aerolith --key-file auditor.key audit > audit.ndjson",
-            "aerolith verify-audit audit.ndjson --anchor anchor.json",
-        )
-    )(audit)
-    app.command("verify-audit")(check_audit)
     app.command()(anchor)

@@ -143,7 +143,7 @@ class Session:
             with Client(target.urls, target.key.token, anchor=anchor) as client:
                 yield client, target.cluster
         except ApiError as error:
-            if error.code != "unauthenticated" or self._has_given_key():
+            if error.code != "unauthenticated" or self._has_given_key:
                 raise
             with profiles.changing() as held:
                 held[0] = profiles.with_key(held[0], self.name, target.cluster, None)
@@ -172,7 +172,7 @@ class Session:
                 hint = f"It is {cluster['status']}: aerolith clusters show {cluster['name']}"
                 raise CommandError("the cluster has no addresses", code=UNAVAILABLE, hint=hint)
             known = self.profile().keys.get(cluster["id"])
-            if self._has_given_key():
+            if self._has_given_key:
                 anchor = _anchor_of(connection) if known is None else known.anchor
                 return Target(urls, StoredKey("", self._given_key(), anchor), cluster["id"])
             if known is None:
@@ -200,6 +200,12 @@ class Session:
             held[0] = profiles.with_key(held[0], self.name, cluster["id"], key)
         return key
 
+    @property
+    def has_own_key(self) -> bool:
+        """Whether the caller brought a key, which may do more than one that this program makes."""
+        return bool(self.urls) or self._has_given_key
+
+    @property
     def _has_given_key(self) -> bool:
         return self.key_file is not None or bool(os.environ.get(KEY_VARIABLE))
 
