@@ -49,6 +49,11 @@ def add_to(commands: "argparse._SubParsersAction[Any]") -> None:
         default=[],
         help="an earlier backup: only what changed is fetched; may be repeated, oldest first",
     )
+    backup.add_argument(
+        "--at-checkpoint",
+        action="store_true",
+        help="of the last certified checkpoint: also from one node of a cluster without a quorum",
+    )
     archive = commands.add_parser("archive", help="keep what was decided, for `recovery`")
     archive.add_argument("directory", type=Path, help="where segments are kept")
     archive.add_argument("--anchor", type=Path, required=True, help="the cluster's trust anchor")
@@ -115,7 +120,9 @@ def _backup(options: argparse.Namespace, urls: Sequence[str], token: str) -> int
     if options.since:
         with contextlib.ExitStack() as stack:
             known = verify_backup(_opened(stack, options.since), anchor).contents.known
-    taken = take_backup(urls, token, anchor, options.target, known=known)
+    taken = take_backup(
+        urls, token, anchor, options.target, known=known, at_checkpoint=options.at_checkpoint
+    )
     sys.stdout.write(f"{taken.in_words()}\n")
     return 0
 

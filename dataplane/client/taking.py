@@ -37,6 +37,7 @@ from dataplane.wire.backups import (
 )
 
 PATH: Final = "/api/v1/backup"
+PATH_AT_CHECKPOINT: Final = f"{PATH}?at=checkpoint"
 TIMEOUT_S: Final = 30.0
 ROUNDS: Final = 3
 """How often each node is asked."""
@@ -54,12 +55,15 @@ def take_backup(
     *,
     known: bytes = b"",
     after: int = 0,
+    at_checkpoint: bool = False,
     timeout_s: float = TIMEOUT_S,
 ) -> Verified:
     """Write a backup of the state of now to `target`, checked; say what it proves.
 
     With `known` of an earlier backup (`Contents.known`) only what changed since is fetched. A
     state before the sequence `after` is refused, whoever signed it: it would be an old one.
+    With `at_checkpoint` a node is asked for the last state that was certified anyway: it needs no
+    quorum for that, and what was written later is not in it.
 
     Raises:
         ClusterUnreachableError: No node sent a whole backup.
@@ -68,6 +72,7 @@ def take_backup(
     attempt = _Taking(
         token=token, anchor=anchor, target=target, known=known, after=after, timeout_s=timeout_s
     )
+    attempt.path = PATH_AT_CHECKPOINT if at_checkpoint else PATH
     try:
         for url in [*urls] * ROUNDS:
             found = attempt.ask(url)
@@ -96,6 +101,7 @@ class _Taking:
         self._before, self._timeout_s = known, timeout_s
         self._parts: list[Path] = []
         self._known = known
+        self.path = PATH
         self.failure: ClientError = ClusterUnreachableError("no node was asked")
 
     def ask(self, url: str) -> Verified | None:
@@ -117,7 +123,7 @@ class _Taking:
 
     def _fetch(self, url: str, part: Path) -> bool:
         """Write what a node sends; return whether it came to its end."""
-        path = url.rstrip("/") + PATH
+        path = url.rstrip("/") + self.path
         method, body = ("POST", self._known) if self._known else ("GET", None)
         headers = dict(self._headers)
         if body is not None:
@@ -148,6 +154,9 @@ class _Taking:
     def _keep(self) -> None:
         """Look what of a broken stream is there, so that it need not be sent again."""
         newest = self._parts[-1]
+        if newest.stat().st_size == 0:
+            self._parts.pop().unlink()
+            return
         weighing = Weighing()
         try:
             with newest.open("rb") as file:

@@ -19,6 +19,10 @@ class CheckpointViews:
         self._store = store
         self._open: dict[int, Snapshot] = {}
         self._stable: list[tuple[CheckpointCertificate, Snapshot]] = []
+        self._readers: dict[int, int] = {}
+        """Identity of a snapshot -> how many read it for longer than one turn."""
+        self._past: dict[int, Snapshot] = {}
+        """Those that only readers still hold."""
 
     def take(self, sequence: int) -> None:
         """Hold the state of now: `sequence` was just executed and its root computed."""
@@ -39,7 +43,29 @@ class CheckpointViews:
     def _hold(self, certificate: CheckpointCertificate, snapshot: Snapshot) -> None:
         self._stable.append((certificate, snapshot))
         if len(self._stable) > STABLE_MAX:
-            self._stable.pop(0)[1].release()
+            self._let_go(self._stable.pop(0)[1])
+
+    def borrow(self) -> tuple[CheckpointCertificate, Snapshot] | None:
+        """Return the last stable checkpoint to be read for a while; `give_back` must follow."""
+        if self._stable:
+            own = id(self._stable[-1][1])
+            self._readers[own] = self._readers.get(own, 0) + 1
+        return self.newest
+
+    def give_back(self, snapshot: Snapshot) -> None:
+        """Let go of a borrowed checkpoint."""
+        own = id(snapshot)
+        left = self._readers.get(own, 0) - 1
+        if left > 0:
+            self._readers[own] = left
+        elif self._readers.pop(own, None) and own in self._past:
+            self._past.pop(own).release()
+
+    def _let_go(self, snapshot: Snapshot) -> None:
+        if id(snapshot) in self._readers:
+            self._past[id(snapshot)] = snapshot
+        else:
+            snapshot.release()
 
     def restore(self, certificate: CheckpointCertificate, applied: int) -> None:
         """Hold a stable checkpoint of which no snapshot was taken, if the journal leads there.
@@ -67,11 +93,14 @@ class CheckpointViews:
     @property
     def count(self) -> int:
         """How many snapshots are held."""
-        return len(self._open) + len(self._stable)
+        return len(self._open) + len(self._stable) + len(self._past)
 
     def close(self) -> None:
         """Release every snapshot: the store is about to close."""
-        for snapshot in (*self._open.values(), *[held for _, held in self._stable]):
+        stable = [held for _, held in self._stable]
+        for snapshot in (*self._open.values(), *stable, *self._past.values()):
             snapshot.release()
+        self._readers.clear()
+        self._past.clear()
         self._open.clear()
         self._stable.clear()

@@ -216,3 +216,36 @@ def test_a_restore_in_place_keeps_the_keys_and_brings_the_old_documents_back(
     with Client(cluster.urls, cluster.api_key) as client:
         assert [found["name"] for found in client.collections()] == ["things"]
     wait_for(lambda: all(map(cluster.is_ready, range(3))), "every node is well")
+
+
+def test_the_last_node_of_a_cluster_without_a_quorum_still_has_a_proven_backup(
+    make_cluster, tmp_path
+):
+    source = make_cluster(4)
+    fill(source, 30)
+    with Client(source.urls, source.api_key, timeout_s=30) as client:
+        for number in range(140):
+            client.put("count", "n", {"n": number})
+    held = documents_of(source)
+    source.kill(0, 1, 2)
+    file, known = tmp_path / "left.backup", (source.api_key, source.anchor)
+
+    def take() -> Verified | None:
+        try:
+            return take_backup(source.urls[3:], *known, file, at_checkpoint=True)
+        except ClientError:
+            return None
+
+    verified = take()
+    assert verified is not None
+    assert verified.head.certificate.kind == "checkpoint"
+    with file.open("rb") as stored:
+        assert verify_backup([stored], source.anchor).is_whole
+    with pytest.raises(ClientError, match="no_quorum"):
+        take_backup(source.urls[3:], *known, tmp_path / "now")
+    target = make_cluster(1)
+    restore(target, file, verified, secrets.token_hex(16))
+    assert documents_of(target) == held
+    source.kill(3)
+    source.start(3)
+    wait_for(lambda: take() is not None, "a restarted node tells the checkpoint from its journal")

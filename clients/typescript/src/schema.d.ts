@@ -144,7 +144,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The state of now, as a stream that proves itself */
+        /** The state of now, or at=checkpoint, as a stream that proves itself */
         get: {
             parameters: {
                 query?: never;
@@ -172,6 +172,15 @@ export interface paths {
                 };
                 /** @description forbidden: The token does not allow this. */
                 403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description invalid: Something in the request is not allowed. */
+                422: {
                     headers: {
                         [name: string]: unknown;
                     };
@@ -2218,7 +2227,7 @@ export interface paths {
                         "application/problem+json": components["schemas"]["Problem"];
                     };
                 };
-                /** @description conflict: The request conflicts with what is there. */
+                /** @description conflict: The request conflicts with what is there. compliance_gdpr: The compliance mode gdpr does not allow this. compliance_hipaa: The compliance mode hipaa does not allow this. compliance_pci_dss: The compliance mode pci-dss does not allow this. compliance_sox: The compliance mode sox does not allow this. */
                 409: {
                     headers: {
                         [name: string]: unknown;

@@ -1,19 +1,20 @@
 """Backups: the whole state under a root that a quorum signed, as a stream."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 import zstandard
 
 from dataplane.documents.backing_up import backup_records
+from dataplane.documents.tables import META, decode_meta
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.parsing import require_media_type
-from dataplane.gateways.services.reads import require_sound
+from dataplane.gateways.services.reads import of_checkpoint, require_sound
 from dataplane.storage.ports import Snapshot
 from dataplane.wire.backups import (
     FORMAT,
@@ -26,9 +27,11 @@ from dataplane.wire.backups import (
     Rows,
     encode_records,
 )
-from dataplane.wire.proofs import EPOCH_CHANGES_MAX, Certificate, EpochChange
+from dataplane.wire.proofs import EPOCH_CHANGES_MAX, Certificate
 
 KNOWN_TYPE: Final = "application/octet-stream"
+NOW: Final = "now"
+CHECKPOINT: Final = "checkpoint"
 RUNNING_MAX: Final = 2
 SLICE_RECORDS: Final = 12
 SLICE_BYTES: Final = 64 * 1024
@@ -48,20 +51,35 @@ def require_all(caller: Caller) -> None:
         raise Problem("forbidden", "a backup has every collection, and the key covers only some")
 
 
+class Moment(NamedTuple):
+    """A state that a quorum signed, and what a backup of it begins with."""
+
+    snapshot: Snapshot
+    head: Head
+    let_go: Callable[[], None]
+
+
 async def backup(context: Context, request: Request, caller: Caller) -> Response:
-    """GET the state of now as a backup; POST with the digests of what is held already."""
+    """GET the state of now as a backup; POST with the digests of what is held already.
+
+    With `at=checkpoint` it is the last state that a quorum certified anyway, which needs no other
+    node: what was written after it is not in it.
+    """
     require_all(caller)
     known = _known(request) if request.method == "POST" else frozenset[bytes]()
+    at = request.query.get("at", NOW)
+    if at not in {NOW, CHECKPOINT}:
+        raise Problem("invalid", f"at takes {NOW} or {CHECKPOINT}")
     require_sound(context)
     _require_place(context)
-    (certificate, (snapshot, at_ms)), (epoch, changes) = await _moment(context)
-    head = Head(FORMAT, context.spec.cluster_id, epoch, certificate, changes, at_ms)
+    moment = _certified(context) if at == CHECKPOINT else await _moment(context)
+    certificate = moment.head.certificate
     where = f"{certificate.sequence} {certificate.root.hex()}"
     return Response(
         200,
         content_type=MEDIA_TYPE,
         headers=[(BACKUP_HEADER, where), *context.position(certificate.sequence)],
-        chunks=_stream(context, head, snapshot, known),
+        chunks=_stream(context, moment, known),
     )
 
 
@@ -78,30 +96,44 @@ def _require_place(context: Context) -> None:
         raise Problem("rate_limited", "the node is sending other backups; ask another, or wait")
 
 
-type _Sealed = tuple[Certificate, tuple[Snapshot, int]]
-
-
-async def _moment(context: Context) -> tuple[_Sealed, tuple[int, tuple[EpochChange, ...]]]:
+async def _moment(context: Context) -> Moment:
     """Have the state of now sealed, and keep it: all that was acknowledged before is in it."""
-    epoch = context.cluster.config.epoch
-    view = context.state.view
-    sealed = await context.reads.seal(
+    epoch, view = context.cluster.config.epoch, context.state.view
+    certificate, (snapshot, at_ms) = await context.reads.seal(
         lambda: (view.snapshot(), view.stats().now_ms), timeout_ms=context.timeout_ms
     )
+    return Moment(snapshot, _head(context, epoch, certificate, at_ms), snapshot.release)
+
+
+def _certified(context: Context) -> Moment:
+    """Return the last stable checkpoint; it is held until it was sent."""
+    views = context.reads.views
+    held = views.borrow()
+    if held is None:
+        raise Problem("not_ready", "this node holds no certified checkpoint; ask another")
+    checkpoint, snapshot = held
+    meta = snapshot.get(META)
+    assert meta is not None, "a state has its counters"
+    certificate = of_checkpoint(checkpoint)
+    head = _head(context, checkpoint.epoch, certificate, decode_meta(meta).now_ms)
+    return Moment(snapshot, head, lambda: views.give_back(snapshot))
+
+
+def _head(context: Context, epoch: int, certificate: Certificate, at_ms: int) -> Head:
     changes = context.cluster.epoch_changes[max(0, epoch - EPOCH_CHANGES_MAX) : epoch]
-    return sealed, (epoch, changes)
+    return Head(FORMAT, context.spec.cluster_id, epoch, certificate, changes, at_ms)
 
 
 async def _stream(
-    context: Context, head: Head, snapshot: Snapshot, known: Collection[bytes]
+    context: Context, moment: Moment, known: Collection[bytes]
 ) -> AsyncGenerator[bytes]:
     """Yield the file, a slice in each turn of the loop: the node serves others meanwhile."""
     _require_place(context)
     context.backups_running += 1
     compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj()
-    records = backup_records(snapshot.get, known)
+    records = backup_records(moment.snapshot.get, known)
     try:
-        yield MAGIC + compressor.compress(encode_records([head]))
+        yield MAGIC + compressor.compress(encode_records([moment.head]))
         while part := _slice(records):
             data = compressor.compress(encode_records(part))
             yield data + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
@@ -109,7 +141,7 @@ async def _stream(
         yield compressor.flush()
     finally:
         context.backups_running -= 1
-        snapshot.release()
+        moment.let_go()
 
 
 def _slice(records: Iterator[AnyRecord]) -> list[AnyRecord]:

@@ -227,7 +227,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/v1/collections/{c}/indexes/{name}",
         "Make an index; it is built in the background",
         (201, 200),
-        ("malformed", *DOCUMENT_ERRORS, "conflict", "quota_exceeded"),
+        ("malformed", *DOCUMENT_ERRORS, "conflict", *COMPLIANCE_CODES, "quota_exceeded"),
     ),
     (
         "delete",
@@ -328,9 +328,9 @@ OPERATIONS: tuple[Operation, ...] = (
     (
         "get",
         "/api/v1/backup",
-        "The state of now, as a stream that proves itself",
+        "The state of now, or at=checkpoint, as a stream that proves itself",
         (200,),
-        (*READ_ERRORS, "rate_limited", "no_quorum", "not_ready", "restoring"),
+        (*READ_ERRORS, "invalid", "rate_limited", "no_quorum", "not_ready", "restoring"),
     ),
     (
         "post",

@@ -114,14 +114,15 @@ async def read_proven(context: Context, reading: Reading, place: Place) -> Answe
     else:
         checkpoint, snapshot = held
         epoch = checkpoint.epoch
-        certificate, rows = _of_checkpoint(checkpoint), prove_document(snapshot.get, *place)
+        certificate, rows = of_checkpoint(checkpoint), prove_document(snapshot.get, *place)
     facts = context.position(certificate.sequence)
     if consistency != "strong":
         facts.append(context.staleness(certificate.sequence))
     return _proven(place, _proof(context, place, (epoch, certificate), rows), facts)
 
 
-def _of_checkpoint(checkpoint: CheckpointCertificate) -> Certificate:
+def of_checkpoint(checkpoint: CheckpointCertificate) -> Certificate:
+    """Return the certificate of a checkpoint as proofs and backups have it."""
     return Certificate("checkpoint", checkpoint.sequence, checkpoint.root, checkpoint.votes)
 
 

@@ -46,6 +46,31 @@ def test_only_the_last_stable_ones_and_a_bounded_number_of_open_ones_are_held():
     assert views.count == 0
 
 
+def test_a_checkpoint_that_is_read_for_a_while_is_held_until_it_is_given_back():
+    store = MemoryStore()
+    views = CheckpointViews(store)
+    assert views.borrow() is None
+    for sequence in range(1, 9):
+        store.write({b"n": b"%d" % sequence})
+        views.take(sequence)
+        views.settle(certificate(sequence))
+        if sequence == 2:
+            first, second = views.borrow(), views.borrow()
+    assert first is not None
+    assert second is not None
+    assert views.count == STABLE_MAX + 1
+    views.give_back(first[1])
+    assert second[1].get(b"n") == b"2"
+    views.give_back(second[1])
+    assert views.count == STABLE_MAX
+    views.give_back(second[1])
+    last = views.borrow()
+    assert last is not None
+    views.close()
+    views.give_back(last[1])
+    assert views.count == 0
+
+
 def test_a_store_whose_views_are_closed_can_be_opened_again(tmp_path):
     store = RocksStore(tmp_path / "state")
     views = CheckpointViews(store)
