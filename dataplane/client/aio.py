@@ -21,12 +21,13 @@ from dataplane.client.calls import Call, Json
 from dataplane.client.errors import ApiError, ClientError, ClusterUnreachableError
 from dataplane.client.feed import SILENCE_S, Feed
 from dataplane.client.following import learning
+from dataplane.client.history_calls import AsyncHistoryCalls
 from dataplane.client.index_calls import AsyncIndexCalls
 from dataplane.client.nodes import Nodes
 from dataplane.client.reading import ProvenRead
 
 
-class AsyncClient(AsyncIndexCalls):
+class AsyncClient(AsyncIndexCalls, AsyncHistoryCalls):
     """An asyncio client; use it as an async context manager.
 
     It raises and repeats as `Client` does.

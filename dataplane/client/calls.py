@@ -98,6 +98,25 @@ def get(collection: str, document_id: str, consistency: str | None, *, proof: bo
     return Call("GET", document_path(collection, document_id), params=params)
 
 
+def history(
+    place: tuple[str, str],
+    before: str | None,
+    limit: int,
+    *,
+    documents: bool,
+    consistency: str | None,
+) -> Call:
+    """Read recent versions of a document."""
+    params = {
+        "limit": str(limit),
+        "before": before,
+        "include": None if documents else "none",
+        "consistency": consistency,
+    }
+    given = {name: value for name, value in params.items() if value is not None}
+    return Call("GET", f"{document_path(*place)}/history", params=given)
+
+
 def delete(collection: str, document_id: str, if_match: int | None) -> Call:
     """Delete a document."""
     headers = _conditions(if_match)

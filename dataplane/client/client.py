@@ -21,12 +21,13 @@ from dataplane.client.calls import Call, Json
 from dataplane.client.errors import ApiError, ClientError, ClusterUnreachableError
 from dataplane.client.feed import SILENCE_S, Feed
 from dataplane.client.following import learning
+from dataplane.client.history_calls import HistoryCalls
 from dataplane.client.index_calls import IndexCalls
 from dataplane.client.nodes import Nodes
 from dataplane.client.reading import ProvenRead
 
 
-class Client(IndexCalls):
+class Client(IndexCalls, HistoryCalls):
     """A blocking client; use it as a context manager, from one thread at a time.
 
     Every method raises `ApiError` when the cluster refuses and `ClusterUnreachableError` when no

@@ -102,6 +102,14 @@ class AuditLog:
                 found.append(linked)
         return AuditPage(found, None)
 
+    def at(self, sequence: int) -> Iterator[AuditRecord]:
+        """Yield what was recorded with one batch."""
+        low = self._first(lambda record: record.sequence >= sequence)
+        for linked in self._walk(low, self.ends.last, AuditQuestion(1)):
+            if linked.record.sequence != sequence:
+                return
+            yield linked.record
+
     def _range(self, question: AuditQuestion) -> tuple[int, int]:
         """Return the first and the last index that the question is about."""
         ends = self.ends

@@ -21,7 +21,12 @@ KEEP_MS: Final = 24 * 3_600_000
 ROW_BYTES: Final = 4 * 1024 * 1024
 """What a batch changed beyond this goes into further rows; a transaction is not split."""
 SWEEP_ROWS: Final = 64
+ERASED: Final = "erase"
+"""What happened to a document of a person who was erased; feeds call it a delete."""
+COPIED, FORGOTTEN, RESTORED = "copied", "forgotten", "restored"
+"""Why the rows begin where they do: with a state of others, by their bounds, with a restore."""
 _MARKS: Final = 64
+_SEQUENCE_BYTES: Final = 8
 _ROW: Final = b"c"
 _FLOOR: Final = b"d"
 
@@ -54,7 +59,7 @@ class Mark(NamedTuple):
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(ChangeRow).decode
+decode_change_row: Final = msgspec.msgpack.Decoder(ChangeRow).decode
 
 
 class Changes:
@@ -71,8 +76,8 @@ class Changes:
         self._store = store
         self._keep_bytes, self._keep_ms = keep_bytes, keep_ms
         stored = store.get(_FLOOR)
-        self.floor = applied if stored is None else int.from_bytes(stored, "big")
-        """Everything that happened after this sequence is here."""
+        self.floor, self.floor_reason = _floor(stored, applied)
+        """Everything that happened after this sequence is here; why no more is."""
         self._is_floor_stored = stored is not None
         self._is_sweeping, self._sweep_from = True, _ROW
         self._total = self._floor_total = 0
@@ -88,7 +93,7 @@ class Changes:
             return
         key, last = next(self._store.iterate(_ROW, reverse=True))
         self._floor_total = first.row.total_bytes
-        row = _decode(last)
+        row = decode_change_row(last)
         self._total = row.total_bytes + len(last)
         self._newest = Mark(key_numbers(key)[0], self._total, row.at_ms)
         span = key_numbers(key)[0] - first.sequence
@@ -109,9 +114,8 @@ class Changes:
         if batch.documents:
             for first, count in _parts(batch):
                 self._add(batch, (sequence, first, count), at_ms)
-            if not self._is_floor_stored:
-                batch.own[_FLOOR] = self.floor.to_bytes(8, "big")
-                self._is_floor_stored = True
+        if not self._is_floor_stored:
+            self._store_floor(batch)
         if self._newest is not None:
             self._forget(batch, at_ms, self._newest)
         if self._is_sweeping:
@@ -120,10 +124,15 @@ class Changes:
     def break_off(self, batch: Batch, sequence: int) -> None:
         """Let no reader go on from before this batch: what it changed is not told one by one."""
         self.floor, self._floor_total = sequence, self._total
+        self.floor_reason = RESTORED
         self._marks.clear()
         self._newest = None
-        batch.own[_FLOOR] = sequence.to_bytes(8, "big")
-        self._is_floor_stored = self._is_sweeping = True
+        self._store_floor(batch)
+        self._is_sweeping = True
+
+    def _store_floor(self, batch: Batch) -> None:
+        batch.own[_FLOOR] = number_key(b"", self.floor) + self.floor_reason.encode()
+        self._is_floor_stored = True
 
     def _add(self, batch: Batch, place: tuple[int, int, int], at_ms: int) -> None:
         sequence, first, count = place
@@ -150,7 +159,8 @@ class Changes:
         ):
             self.floor, self._floor_total, _ = self._marks.popleft()
         if self.floor != floor:
-            batch.own[_FLOOR] = self.floor.to_bytes(8, "big")
+            self.floor_reason = FORGOTTEN
+            self._store_floor(batch)
             self._is_sweeping = True
 
     def _sweep(self, batch: Batch) -> None:
@@ -185,13 +195,33 @@ class Changes:
                 found.append(placed)
         return found
 
+    def back(self, sequence: int, position: int) -> Iterator[tuple[int, int, bytes]]:
+        """Yield (sequence, first position, row as stored) from before a place on, newest first.
+
+        The row that holds the place comes too. Use it before the state next changes.
+        """
+        start = number_key(_ROW, sequence, position)
+        for key, stored in self._store.iterate(_ROW, start=start, reverse=True):
+            at, first = key_numbers(key)
+            if at <= self.floor:
+                return
+            yield at, first, stored
+
     def _rows(self, start: bytes) -> Iterator[PlacedRow]:
         return (_placed(*entry) for entry in self._store.iterate(_ROW, start=start))
 
 
+def _floor(stored: bytes | None, applied: int) -> tuple[int, str]:
+    """Return where the rows begin and why; a node without this row knows no more than its state."""
+    if stored is None:
+        return applied, COPIED
+    reason = stored[_SEQUENCE_BYTES:].decode()
+    return int.from_bytes(stored[:_SEQUENCE_BYTES], "big"), reason
+
+
 def _placed(key: bytes, stored: bytes) -> PlacedRow:
     sequence, first = key_numbers(key)
-    return PlacedRow(sequence, first, _decode(stored))
+    return PlacedRow(sequence, first, decode_change_row(stored))
 
 
 def _parts(batch: Batch) -> list[tuple[int, int]]:

@@ -11,6 +11,7 @@ from dataplane.documents import tables
 from dataplane.documents.audit_commands import EraseBegin, EraseEnd, EraseStep
 from dataplane.documents.audited import detail_of
 from dataplane.documents.auditing import Audit
+from dataplane.documents.changes import ERASED
 from dataplane.documents.collections import Collections
 from dataplane.documents.commands import (
     OpResult,
@@ -93,7 +94,7 @@ class Erasing:
         removed = 0
         for document_id, stored in self._named(batch, name, operation.ids):
             if self._names(name, stored, row):
-                self._writing.remove(batch, (name, document_id), stored)
+                self._writing.remove(batch, (name, document_id), stored, change=ERASED)
                 removed += 1
         if removed:
             # Of other names nothing is kept: whoever sends steps could send any.

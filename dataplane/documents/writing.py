@@ -73,8 +73,10 @@ class Writing:
         document = body if change == "update" else None
         return OpResult(200, None, document_id, version, created_us, now, document)
 
-    def remove(self, batch: Batch, place: tuple[str, str], old: bytes) -> None:
-        """Remove the row that is there."""
+    def remove(
+        self, batch: Batch, place: tuple[str, str], old: bytes, *, change: str = "delete"
+    ) -> None:
+        """Remove the row that is there, by a "delete" or because a person is erased."""
         name, document_id = place
         collection = self._collections.touch(name, self._meta.now_ms * 1000)
         if name in self._indexes.of:
@@ -86,7 +88,7 @@ class Writing:
         self._count(collection, documents=-1, size=tables.HEADER_BYTES - len(encoded_id) - len(old))
         batch.spend(len(old))
         batch.delete(self._collections.prefixes[name] + encoded_id)
-        batch.documents.append(("delete", name, document_id, version, None))
+        batch.documents.append((change, name, document_id, version, None))
 
     def drop(self, batch: Batch, name: str, held_bytes: int) -> None:
         """Note that a collection was dropped with all it held."""

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Self, override
 
 import msgspec
 
-from dataplane.documents.changes import PlacedRow
+from dataplane.documents.changes import ERASED, PlacedRow
 from dataplane.documents.tables import decode_document_row
 from dataplane.documents.values import SYSTEM_COLLECTIONS, check_readable_name, unpack_document
 from dataplane.documents.view import StateView
@@ -46,7 +46,7 @@ class Place(NamedTuple):
         return str(self.sequence) if self.position is None else f"{self.sequence}-{self.position}"
 
 
-def parse_place(text: str) -> Place:
+def parse_place(text: str, pointer: str = "/after") -> Place:
     """Return the place that a client names, as an event named it.
 
     Raises:
@@ -55,8 +55,8 @@ def parse_place(text: str) -> Place:
     parts = text.split("-")
     sound = all(part.isascii() and part.isdigit() for part in parts)
     if not sound or len(parts) > 2 or max(map(len, parts)) > _PLACE_DIGITS_MAX:
-        fault = {"pointer": "/after", "detail": "a sequence, or the id of an event"}
-        raise Problem("invalid", "after names a place in the feed", {"errors": [fault]})
+        fault = {"pointer": pointer, "detail": "a sequence, or the id of an event"}
+        raise Problem("invalid", f"{pointer[1:]} names a place in the feed", {"errors": [fault]})
     return Place(*map(int, parts))
 
 
@@ -319,7 +319,13 @@ def _events(placed: PlacedRow, behind: Place) -> list[Event]:
     }
     known = behind.position if sequence == behind.sequence else None
     return [
-        Event(Place(sequence, position), row.at_ms, *change, transaction=of.get(position))
+        Event(
+            Place(sequence, position),
+            row.at_ms,
+            "delete" if change[0] == ERASED else change[0],
+            *change[1:],
+            transaction=of.get(position),
+        )
         for position, change in enumerate(row.changes, first)
         if known is None or position > known
     ]

@@ -23,6 +23,8 @@ def settled(lines: list[str], node) -> str:
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
     text = re.sub(r"seal [0-9a-f]{64}", "seal ROOT", text)
     text = re.sub(r'"place":"\d+-0","sequence":\d+', '"place":"PLACE","sequence":N', text)
+    text = re.sub(r"(?m)^(  )\d+-0 +", r"\1PLACE  ", text)
+    text = re.sub(r"Since sequence \d+", "Since sequence N", text)
     return re.sub(r"(sequence\s+|yes +)\d+", r"\1N", text)
 
 
@@ -78,6 +80,17 @@ def test_documents_from_the_shell(at_node, node, home, snapshot):
     assert cli("query", "orders", "--filter", '{"a": {"$regex": "("}}') == exits.USAGE
     assert cli("get", "orders") == exits.USAGE
     snapshot("documents", settled(cli.transcript, node))
+
+
+def test_the_history_of_a_document_from_the_shell(at_node, client, node, snapshot):
+    cli = at_node
+    for lines in (1, 2, 3):
+        client.put("parcels", "p-17", {"lines": lines, "weight": {"kg": lines // 2}})
+    assert cli("history", "parcels", "p-17", "--limit", "2", "--brief") == 0
+    assert cli("history", "parcels", "p-17", "--table") == 0
+    assert cli("history", "parcels", "p-17", "--limit", "0") == exits.USAGE
+    assert cli("history", "parcels", "p-18") == exits.NOT_FOUND
+    snapshot("history", settled(cli.transcript, node))
 
 
 def test_errors_say_what_to_do(cli, node, monkeypatch, snapshot):

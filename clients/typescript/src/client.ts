@@ -12,6 +12,7 @@ import type {
   Consistency,
   Document,
   Fields,
+  History,
   Index,
   IndexDefinition,
   Page,
@@ -233,6 +234,16 @@ export class Client {
     const place = `${path(collection)}/indexes`;
     const answer: { indexes: Index[] } = await this.#run({ method: "GET", path: place });
     return answer.indexes;
+  }
+
+  /** Returns recent versions of a document, newest first; `next` is the `before` of the next page. */
+  history(
+    collection: string,
+    id: string,
+    options: { readonly before?: string; readonly limit?: number } = {},
+  ): Promise<History> {
+    const query = { before: options.before, limit: options.limit?.toString() };
+    return this.#run({ method: "GET", path: `${path(collection, id)}/history`, query });
   }
 
   /** Makes an index on fields, in their order; it is built in the background. */

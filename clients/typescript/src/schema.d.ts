@@ -1989,6 +1989,151 @@ export interface paths {
         };
         trace?: never;
     };
+    "/api/v1/collections/{c}/documents/{id}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Recent versions of a document, newest first, and where its history begins */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description go on behind this place, as `next` names it */
+                    before?: string;
+                    consistency?: "strong" | "session" | "local";
+                    /** @description none: without the documents */
+                    include?: "document" | "none";
+                    limit?: number;
+                };
+                header?: never;
+                path: {
+                    c: string;
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Success */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": {
+                            /**
+                             * @description withheld: the key may not read the audit log; unrecorded: the log does not record writes now
+                             * @enum {string}
+                             */
+                            actors: "shown" | "withheld" | "unrecorded";
+                            /** @description on the last page: after which sequence this can be told, and why not earlier */
+                            begins: {
+                                detail?: string;
+                                /** @enum {string} */
+                                reason?: "created" | "dropped" | "erased" | "forgotten" | "copied" | "restored";
+                                sequence?: number;
+                            } | null;
+                            /** @description for `before`; null on the last page */
+                            next: string | null;
+                            retention: {
+                                bytes?: number;
+                                hours?: number;
+                            };
+                            versions: {
+                                /** @description the id of the key, if the audit log has it */
+                                actor: string | null;
+                                /** @description fields that differ from the version before */
+                                changed?: {
+                                    /** @enum {string} */
+                                    kind: "added" | "removed" | "changed";
+                                    /** @description a JSON Pointer */
+                                    pointer: string;
+                                }[] | null;
+                                /** @description of all such fields: at most 100 are named */
+                                changed_count?: number | null;
+                                /** @description as it was; absent with include=none */
+                                document?: Record<string, unknown> | null;
+                                /** @enum {string} */
+                                operation: "insert" | "replace" | "update" | "delete" | "erase";
+                                /** @description as in the change feed; for `before` */
+                                place: string;
+                                position: number;
+                                sequence: number;
+                                /** Format: date-time */
+                                time: string;
+                                transaction?: Record<string, unknown> | null;
+                                /** @description of a delete, the last that there was */
+                                version: number;
+                            }[];
+                        };
+                    };
+                };
+                /** @description unauthenticated: A valid token is needed. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description forbidden: The token does not allow this. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description not_found: There is nothing here. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description invalid: Something in the request is not allowed. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description quota_exceeded: The plan's calls are used up. rate_limited: Too many requests at once. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description no_quorum: No quorum of nodes answered in time. audit_backlog: What was read waits to be recorded. not_ready: The node is not ready. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/collections/{c}/indexes": {
         parameters: {
             query?: never;

@@ -45,6 +45,15 @@ export interface WriteOptions {
   readonly idempotencyKey?: string;
 }
 
+type Described<Path extends keyof paths> = paths[Path] extends {
+  get: { responses: { 200: { content: { "application/json": infer Content } } } };
+}
+  ? Content
+  : never;
+
+/** A page of the recent versions of a document, and where its history begins. */
+export type History = Described<"/api/v1/collections/{c}/documents/{id}/history">;
+
 export interface BulkOperation {
   readonly op: "create" | "put" | "patch" | "update" | "delete";
   readonly id?: string;

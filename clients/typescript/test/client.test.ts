@@ -109,6 +109,17 @@ test("a transaction is done as a whole or not at all", async () => {
   assert.equal((await client.get<{ balance: number }>(name, "bob")).balance, 7);
 });
 
+test("the history of a document is read, page by page", async () => {
+  const [client, name] = [connect(), fresh("versions")];
+  for (const n of [1, 2, 3]) await client.put(name, "x", { n });
+  const page = await client.history(name, "x", { limit: 2 });
+  assert.deepEqual(page.versions.map((one) => one.version), [3, 2]);
+  assert.deepEqual(page.versions[0]?.changed, [{ kind: "changed", pointer: "/n" }]);
+  assert.ok(page.next !== null);
+  const rest = await client.history(name, "x", { before: page.next });
+  assert.deepEqual([rest.versions.length, rest.begins?.reason], [1, "created"]);
+});
+
 test("collections are managed, and the cluster shows itself", async () => {
   const [client, name] = [connect(), fresh("managed")];
   await client.putCollection(name, { conflict_policy: "lww" });

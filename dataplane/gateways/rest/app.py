@@ -18,6 +18,7 @@ from dataplane.gateways.rest import (
     encryption,
     evidence,
     gateways,
+    history,
     indexes,
     members,
     pages,
@@ -110,12 +111,14 @@ NAMED: dict[tuple[str, ...], dict[str, tuple[str, Named]]] = {
 }
 
 PLACED: dict[str, dict[str, tuple[str, Placed]]] = {
+    # What is of one document or the like: its kind, and what is asked of it behind its name.
     "documents": {
         "GET": ("read", documents.read),
         "PUT": ("write", documents.put),
         "PATCH": ("write", documents.patch),
         "DELETE": ("delete", documents.delete),
     },
+    "documents/history": {"GET": ("query", history.document_history)},
     "indexes": {
         "GET": ("read", indexes.index_read),
         "PUT": ("admin", indexes.index_put),
@@ -178,8 +181,9 @@ class RestApp:
             raise Problem("not_found", f"nothing at {request.path}")
         parts = tuple(request.path[len(PREFIX) :].split("/"))
         caller = context.admission.caller_of(request.headers.get("authorization"))
-        if len(parts) == 4 and parts[0] == "collections" and parts[2] in PLACED:
-            placed_class, placed = _by_method(PLACED[parts[2]], request)
+        kind = "/".join(parts[2::2])
+        if len(parts) in {4, 5} and parts[0] == "collections" and kind in PLACED:
+            placed_class, placed = _by_method(PLACED[kind], request)
             place = parts[1], parts[3]
             return placed_class, caller, lambda: placed(context, request, caller, place)
         if parts in PLAIN:

@@ -6,6 +6,7 @@ import msgspec
 
 from dataplane.documents.errors import COMPLIANCE_CODES
 from dataplane.gateways.errors import TITLES
+from dataplane.gateways.rest.history import HISTORY_ANSWER, HISTORY_PARAMETERS, HISTORY_PATH
 from dataplane.gateways.rest.questions import INDEX_BODY, QUESTIONS, json_content
 from dataplane.gateways.rest.transactions import TRANSACTION_ANSWER, TRANSACTION_BODY
 from dataplane.gateways.services.reads import CONSISTENCIES
@@ -259,6 +260,13 @@ OPERATIONS: tuple[Operation, ...] = (
         (*DOCUMENT_ERRORS, "quota_exceeded", "rate_limited", "audit_backlog", "not_ready"),
     ),
     (
+        "get",
+        HISTORY_PATH,
+        "Recent versions of a document, newest first, and where its history begins",
+        (200,),
+        (*DOCUMENT_ERRORS, "quota_exceeded", "rate_limited", "audit_backlog", "not_ready"),
+    ),
+    (
         "delete",
         "/api/v1/collections/{c}/documents/{id}",
         "Delete a document",
@@ -390,6 +398,9 @@ def openapi_document(server_url: str) -> dict[str, Any]:
     read = paths[DOCUMENT_PATH]["get"]
     read["parameters"] += READ_PARAMETERS
     read["responses"]["200"] |= READ_ANSWER
+    history = paths[HISTORY_PATH]["get"]
+    history["parameters"] += HISTORY_PARAMETERS
+    history["responses"]["200"]["content"] = json_content(HISTORY_ANSWER)
     for name, (body, answer) in QUESTIONS.items():
         operation = paths[f"/api/v1/collections/{{c}}/{name}"]["post"]
         operation["requestBody"] = {"required": True, "content": json_content(body)}

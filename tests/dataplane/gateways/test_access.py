@@ -235,8 +235,9 @@ def test_the_description_has_every_route_and_only_them(node):
         path = "/".join((parts[0], tail[parts[0]], *parts[2:]))
         routes |= {(method, f"/api/v1/{path}") for method in methods}
     for part, placed in PLACED.items():
-        last = "{name}" if part == "indexes" else "{id}"
-        routes |= {(method, f"/api/v1/collections/{{c}}/{part}/{last}") for method in placed}
+        kind, *asked = part.split("/")
+        path = "/".join((kind, "{name}" if kind == "indexes" else "{id}", *asked))
+        routes |= {(method, f"/api/v1/collections/{{c}}/{path}") for method in placed}
     routes |= {("GET", path) for path in set(PAGES) - set(ASSETS)}
     assert described - {("GET", "/openapi.json"), ("GET", "/docs")} == routes - {
         ("GET", "/openapi.json")

@@ -19,6 +19,15 @@ from aerolith_cli.options import (
 from aerolith_cli.session import session_of
 
 PAGE_MAX = 500
+HISTORY_PAGE_MAX = 100
+HISTORY_COLUMNS: list[output.Column] = [
+    ("PLACE", lambda row: row["place"]),
+    ("TIME", lambda row: row["time"]),
+    ("OPERATION", lambda row: row["operation"]),
+    ("VERSION", lambda row: row["version"]),
+    ("BY", lambda row: row["actor"]),
+    ("CHANGED", lambda row: " ".join(field["pointer"] for field in row["changed"] or ())),
+]
 Body = Annotated[
     str, typer.Argument(metavar="JSON", help="A JSON object; @file reads a file, - the input.")
 ]
@@ -99,6 +108,44 @@ def delete(
     """Delete a document."""
     with session_of(context).documents() as client:
         client.delete(collection, document, if_match=if_version, idempotency_key=key)
+
+
+def history(
+    context: typer.Context,
+    collection: Collection,
+    document: DocumentId,
+    *,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many versions.")] = 20,
+    brief: Annotated[bool, typer.Option("--brief", help="Without the documents.")] = False,
+    as_table: Annotated[bool, typer.Option("--table", help="As a table.")] = False,
+) -> None:
+    """Print recent versions of a document, newest first, one JSON line each.
+
+    A node keeps changes for a day, and a bounded amount: what is older is not known any more.
+    Beside the versions it is said where the history begins, and why there.
+    """
+    rows: list[dict[str, Any]] = []
+    page: dict[str, Any] = {"next": None, "begins": None}
+    with session_of(context).documents() as client:
+        while len(rows) < limit:
+            page = client.history_page(
+                *(collection, document),
+                before=page["next"],
+                limit=min(limit - len(rows), HISTORY_PAGE_MAX),
+                documents=not (brief or as_table),
+            )
+            rows += page["versions"]
+            if page["next"] is None:
+                break
+    if as_table:
+        output.table(rows, HISTORY_COLUMNS)
+    else:
+        for row in rows:
+            output.json_line(row)
+    if page["begins"] is not None:
+        output.note(f"Since sequence {page['begins']['sequence']}: {page['begins']['detail']}.")
+    else:
+        output.note("There are older versions: --limit shows more.")
 
 
 def query(
@@ -240,6 +287,11 @@ def add_to(app: typer.Typer) -> None:
         )
     )(patch)
     app.command()(delete)
+    app.command(
+        epilog=examples(
+            "aerolith history orders o-17 --table", "aerolith history orders o-17 --limit 1"
+        )
+    )(history)
     app.command(
         epilog=examples(
             'aerolith query airports --filter \'{"runways": {"$gte": 2}}\' --sort \'{"city": 1}\'',
