@@ -33,9 +33,14 @@ class Drain:
             self._measured_ms = now_ms
         self._began_ms = now_ms if is_backlog else 0
 
+    @property
+    def is_known(self) -> bool:
+        """Whether a backlog was seen lately for long enough."""
+        is_measured = self._took_ms > LEAST_MS and self._op_count > 0
+        return is_measured and self._now_ms - self._measured_ms <= STALE_MS
+
     def wait_ms(self, op_count: int) -> float:
         """Return how long so many operations will take; 0 when nothing is known."""
-        is_known = self._took_ms > LEAST_MS and self._op_count > 0
-        if not is_known or self._now_ms - self._measured_ms > STALE_MS:
+        if not self.is_known:
             return 0.0
         return op_count * self._took_ms / self._op_count

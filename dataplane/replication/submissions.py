@@ -32,6 +32,8 @@ SMALL_OPS: Final = 16
 """Submissions of so many operations overtake longer ones, for half of every bundle."""
 WAIT_SHARE_MAX: Final = 0.75
 """What would wait for more than this part of its time is refused at once."""
+UNKNOWN_OPS_MAX: Final = 4_096
+"""What may wait before anything is known of how fast it goes: a first wave would all be late."""
 QUEUED_OPS_MAX: Final = 20_000
 QUEUED_BYTES_MAX: Final = 128 * 1024 * 1024
 REPEAT_MS: Final = 1_000
@@ -184,9 +186,12 @@ class Submissions:
         Raises:
             OverloadedError: What waits already takes too long.
         """
+        op_count += self._queued_ops + self._carried_ops
+        if op_count > UNKNOWN_OPS_MAX and not self._drain.is_known:
+            raise OverloadedError("much waits already, and how fast it goes is not known yet")
         if not self._queued_ops:
             return
-        wait_ms = self._drain.wait_ms(self._queued_ops + self._carried_ops + op_count)
+        wait_ms = self._drain.wait_ms(op_count)
         if wait_ms > timeout_ms * WAIT_SHARE_MAX:
             raise OverloadedError("what waits already takes too long")
 
@@ -362,7 +367,8 @@ class Submissions:
         del self._outstanding[own.session, own.cseq]
         self._carry(bundle.request, -1)
         count = len(bundle.request.ops)
-        self._drain.done(count, now_ms, is_backlog=bool(self._small or self._large))
+        is_much = self._carried_ops >= OUTSTANDING_OPS_LEAST
+        self._drain.done(count, now_ms, is_backlog=bool(is_much or self._small or self._large))
         if own.session == self._session:
             while self._answered + 1 < self._next_cseq and (
                 (self._session, self._answered + 1) not in self._outstanding

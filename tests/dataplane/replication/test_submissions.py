@@ -397,3 +397,56 @@ async def test_what_would_wait_in_vain_is_refused_at_once(gateway, monkeypatch):
         await gateway.submissions.submit([b"y"], timeout_ms=2_000)
     for task in tasks:
         task.cancel()
+
+
+async def test_of_a_first_wave_only_so_much_is_admitted_as_may_be_done_in_time(gateway):
+    """64 connections bring 1,000 documents each before anything is known of the rate."""
+    size = 1_000
+    wave = [gateway.submit(*[b"%d" % number] * size) for number in range(64)]
+    await turn()
+    refused = [task for task in wave if task.done()]
+    admitted = module.UNKNOWN_OPS_MAX // size
+    assert len(refused) == 64 - admitted
+    for task in refused:
+        with pytest.raises(OverloadedError, match="not known yet"):
+            await task
+    with pytest.raises(OverloadedError):
+        gateway.submissions.require_room(5_000, module.UNKNOWN_OPS_MAX + 1 - admitted * size)
+    gateway.submissions.require_room(5_000, module.UNKNOWN_OPS_MAX - admitted * size)
+
+
+async def test_what_is_admitted_at_first_is_enough_to_learn_the_rate_from(gateway):
+    wave = [gateway.submit(*[b"%d" % number] * 1_000) for number in range(4)]
+    await turn()
+    for number in range(5):
+        request = gateway.ordered[number]
+        result = RequestResult(
+            request.client, request.session, request.cseq, number + 9, "ok", request.ops, GOOD
+        )
+        gateway.reply(request, number + 9, 1)
+        gateway.submissions.on_own_result(result, 100 * (number + 1))
+    gateway.submissions.require_room(5_000, 10_000)
+    more = [gateway.submit(*[b"y"] * 1_000) for _ in range(64)]
+    await turn()
+    assert 12 < sum(not task.done() for task in more) < 19, "5,120 a second, for 3.75 s"
+    for task in (*wave, *more):
+        task.cancel()
+
+
+async def test_once_the_rate_is_known_it_alone_says_what_is_admitted(gateway, monkeypatch):
+    monkeypatch.setattr(module, "OUTSTANDING_OPS_MAX", 1)
+    first = [gateway.submit(*[b"x"] * 500) for _ in range(8)]
+    await turn()
+    for number in range(6):
+        request = gateway.ordered[number]
+        result = RequestResult(
+            request.client, request.session, request.cseq, number + 9, "ok", request.ops, GOOD
+        )
+        gateway.reply(request, number + 9, 1)
+        gateway.submissions.on_own_result(result, 100 * (number + 1))
+    more = [gateway.submit(*[b"y"] * 500) for _ in range(64)]
+    await turn()
+    late = [task for task in more if task.done()]
+    assert 30 < len(more) - len(late) < 45, "5,120 a second, of which 3.75 s may wait"
+    for task in (*first, *more):
+        task.cancel()
