@@ -128,6 +128,8 @@ class Encryption(Classes):
         self.progress: Progress | None = None
         self._turned: TurningStore | None = None
         self._wanted: AbstractSet[bytes] = frozenset()
+        self._unsettled: list[bytes] = []
+        self._are_rows_behind = False
         if keyring is not None and self._is_unfinished():
             self._begin()
 
@@ -183,12 +185,29 @@ class Encryption(Classes):
         if self._keyring is None:
             return
         known = self._keyring.classes
-        new = self._keyring.keep_classes({*known, *prefixes}, self._clock.now_ms())
-        sealed = _sealed(self._store.store)
-        assert sealed is not None, "a node with keys has an encrypted store"
-        for prefix in new:
-            # A copied state brings rows that no key of a class was there for.
-            sealed.rewrite(prefix)
+        self._unsettled = self._keyring.keep_classes({*known, *prefixes}, self._clock.now_ms())
+        if self._unsettled:
+            sealed = _sealed(self._store.store)
+            assert sealed is not None, "a node with keys has an encrypted store"
+            # A copied or restored state brings rows that no key of a class was there for, and a
+            # crash may have come between the key and their being taken under it.
+            self._are_rows_behind = sum(map(sealed.rewrite, self._unsettled)) > 0
+            self._settle_classes()
+
+    def _settle_classes(self) -> None:
+        """Begin to destroy the key that such rows lay under, then forget that there were any.
+
+        While another change of keys is under way it is left for the end of that.
+        """
+        assert self._keyring is not None, "there are no classes without keys"
+        if self._are_rows_behind:
+            if self.progress is not None:
+                return
+            self._store.store.flush()
+            self._keyring.add(self._keyring.current.algorithm, self._clock.now_ms())
+            self._begin()
+        self._keyring.settle_classes(self._unsettled)
+        self._unsettled, self._are_rows_behind = [], False
 
     @override
     def settle(self, prefixes: AbstractSet[bytes]) -> None:
@@ -239,7 +258,8 @@ class Encryption(Classes):
     def _turn(self, spec: NodeSpec, keyring: Keyring) -> None:
         directory, plain = self._directory, self._store.store
         assert isinstance(plain, RocksStore), "a node without keys has a plain store"
-        keyring.keep_classes(self._wanted, self._clock.now_ms())
+        # Whatever is written from here on is written under them.
+        keyring.settle_classes(keyring.keep_classes(self._wanted, self._clock.now_ms()))
         sealed = EncryptedStore(
             RocksStore(directory.sealed_path), keyring.ciphers(ROWS), keyring.classes
         )
@@ -264,6 +284,8 @@ class Encryption(Classes):
                 await asyncio.sleep(PAUSE_S)
             self.progress = None
             log.info("encryption.done", extra={"key": self._key_number})
+            if self._unsettled:
+                self._settle_classes()
 
     @property
     def _key_number(self) -> int:

@@ -48,6 +48,8 @@ class StoredClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     algorithm: Algorithm
     created_ms: int
     wrapped: bytes
+    is_settled: bool = False
+    """Whether no row of the class is left that was written before this key was there."""
 
 
 class StoredRing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -150,7 +152,7 @@ class Keyring:
         """Have a key for each of these classes, and destroy those of all others.
 
         Returns:
-            The classes whose key is new.
+            The classes of which rows may be left that are not under their key yet.
 
         Raises:
             EncryptionError: The file cannot be written.
@@ -160,7 +162,7 @@ class Keyring:
         known = {stored.prefix for stored in kept}
         new = [prefix for prefix in wanted if prefix not in known]
         if not new and len(kept) == len(self._ring.classes):
-            return []
+            return [stored.prefix for stored in kept if not stored.is_settled]
         algorithm = self.current.algorithm
         for prefix in new:
             wrapped = self._new_key(self._class_place(prefix, algorithm))[1]
@@ -171,7 +173,24 @@ class Keyring:
                 self.classes[stored.prefix] = self._open_class(stored)
         for prefix in [prefix for prefix in self.classes if prefix not in wanted]:
             del self.classes[prefix]
-        return new
+        return [stored.prefix for stored in kept if not stored.is_settled]
+
+    def settle_classes(self, prefixes: Iterable[bytes]) -> None:
+        """Note durably that all rows of these classes are under their keys.
+
+        Raises:
+            EncryptionError: The file cannot be written.
+        """
+        settled = set(prefixes)
+        classes = tuple(
+            [
+                msgspec.structs.replace(stored, is_settled=True)
+                if stored.prefix in settled
+                else stored
+                for stored in self._ring.classes
+            ]
+        )
+        self._write(self._ring.keys, self._ring.highest, classes)
 
     def _new_key(self, place: bytes) -> tuple[bytes, bytes]:
         """Return a new key, and it wrapped for its place."""

@@ -190,9 +190,9 @@ class EncryptedStore(KeyValueStore):
                 return length.to_bytes(_LENGTH_BYTES, "big") + key + cipher.seal(value, key)
         return len(key).to_bytes(_LENGTH_BYTES, "big") + key + value
 
-    def rewrite(self, prefix: bytes) -> None:
-        """Write all rows under a prefix again, as they are to be written now."""
-        start = prefix
+    def rewrite(self, prefix: bytes) -> int:
+        """Write all rows under a prefix again, as they are to be written now; say how many."""
+        start, count = prefix, 0
         while True:
             part: dict[bytes, bytes | None] = {}
             for key, value in self.iterate(prefix, start=start):
@@ -200,8 +200,9 @@ class EncryptedStore(KeyValueStore):
                 if len(part) == _REWRITE_ROWS:
                     break
             if not part:
-                return
+                return count
             self.write(part)
+            count += len(part)
             start = next(reversed(part)) + b"\0"
 
     # --- Writing --------------------------------------------------------------------------------

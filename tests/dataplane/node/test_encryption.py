@@ -170,3 +170,78 @@ async def test_a_change_is_refused_while_one_is_under_way_or_without_a_section(c
     assert described["key"] == 1
     assert described["provider"] == "file kek.key"
     disk.close()
+
+
+CLASS = b"Dorde"
+
+
+@pytest.mark.parametrize("killed_at", ["key made", "half taken in", "taken in", "changing keys"])
+def test_rows_that_came_before_the_key_of_their_class_end_under_it_wherever_a_crash_falls(
+    cluster, tmp_path, monkeypatch, killed_at
+):
+    """As after a copy of a state: the rows are there, then the node learns of their class."""
+    cluster.encrypt("aes-256-gcm")
+    spec = load_spec(cluster.specs[0])
+    filled(spec)
+    disk = Disk(spec)
+    first = disk.keyring.current.number
+    match killed_at:
+        case "key made":
+            disk.keyring.keep_classes([CLASS], 1)
+        case "half taken in":
+            disk.keyring.keep_classes([CLASS], 1)
+            disk.store.write(dict(list(ROWS.items())[:50]))
+        case "taken in":
+            disk.keyring.keep_classes([CLASS], 1)
+            disk.store.write(ROWS)
+        case _:
+            disk.encryption.open({CLASS})
+            assert disk.encryption.progress is not None
+            next(disk.encryption.steps())
+    disk.close()
+    again = Disk(spec)
+    again.encryption.open({CLASS})
+    again.check()
+    assert again.keyring.current.number == first + 1
+    list(again.encryption.steps())
+    again.check()
+    assert again.keyring.old_numbers == ()
+    again.close()
+    last = Disk(spec)
+    assert last.encryption.progress is None
+    last.encryption.open({CLASS})
+    assert last.encryption.progress is None, "what is settled is not looked at again"
+    last.check()
+    last.encryption.settle(set())
+    assert {*dict(last.store.iterate(b"D")).values()} == {b""}, "nothing is left without the key"
+    last.close()
+
+
+def test_a_class_that_begins_empty_changes_no_other_key(cluster):
+    cluster.encrypt("aes-256-gcm")
+    disk = Disk(load_spec(cluster.specs[0]))
+    disk.encryption.open({CLASS})
+    assert disk.encryption.progress is None
+    disk.store.write(ROWS)
+    disk.encryption.open({CLASS})
+    assert disk.encryption.progress is None
+    disk.close()
+
+
+def test_a_change_of_keys_under_way_is_followed_by_another(cluster):
+    cluster.encrypt("aes-256-gcm")
+    spec = load_spec(cluster.specs[0])
+    filled(spec)
+    disk = Disk(spec)
+    disk.keyring.add("aes-256-gcm", 1)
+    disk.encryption._begin()
+    disk.encryption.open({CLASS})
+    second = disk.keyring.current.number
+    list(disk.encryption.steps())
+    disk.encryption.progress = None
+    disk.encryption._settle_classes()
+    assert disk.keyring.current.number == second + 1
+    list(disk.encryption.steps())
+    assert disk.keyring.keep_classes([CLASS], 1) == []
+    disk.check()
+    disk.close()

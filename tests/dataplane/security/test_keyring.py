@@ -104,8 +104,21 @@ def test_a_class_has_a_key_of_its_own_until_it_is_settled_away(path: Path) -> No
     again = Keyring(path, CLUSTER_KEY, owner="c/0")
     assert again.classes[b"Dab"].open(sealed, b"key") == b"body"
     wrapped = msgspec.json.decode(path.read_bytes())["classes"][0]["wrapped"].encode()
+    again.settle_classes([b"Dcd"])
     assert again.keep_classes([b"Dcd", b"Def"], 7) == [b"Def"]
     assert set(again.classes) == {b"Dcd", b"Def"}
     assert wrapped not in path.read_bytes()
     again.keep_classes([b"Dcd", b"Dab"], 8)
     assert again.classes[b"Dab"].open(sealed, b"key") is None, "a new key for an old name"
+
+
+def test_a_class_counts_as_unsettled_until_that_is_noted_however_often_the_node_starts(
+    path: Path,
+) -> None:
+    made(path).keep_classes([b"Dab", b"Dcd"], 5)
+    for _ in range(2):
+        ring = Keyring(path, CLUSTER_KEY, owner="c/0")
+        assert ring.keep_classes([b"Dab", b"Dcd"], 6) == [b"Dab", b"Dcd"]
+    ring.settle_classes([b"Dab"])
+    again = Keyring(path, CLUSTER_KEY, owner="c/0")
+    assert again.keep_classes([b"Dab", b"Dcd"], 6) == [b"Dcd"]
