@@ -3,7 +3,9 @@
 import io
 import random
 
+import msgspec
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -101,3 +103,14 @@ def test_a_collection_row_that_cannot_be_read_is_refused():
     rows = [Leaf("", 1), Rows(((b"Cx", b"\xc1"),))]
     with pytest.raises(BackupError):
         differences(iter(rows), iter([]))
+
+
+def test_rows_of_a_dropped_collection_that_are_not_cleared_away_yet_are_no_documents():
+    named = (b"Ccities", msgspec.msgpack.encode([1, 0, 0, b"", 0, 0]))
+    rows = [(b"D" + (1).to_bytes(4, "big") + b"id-%d" % number, b"row") for number in range(6)]
+    rows.sort(key=lambda row: blake3(row[0]).digest())
+    with_name, without = (Rows((named, *rows)),), (Rows(tuple(rows)),)
+    (came,) = differences(iter(with_name), iter(without))
+    assert came == Difference("cities", then=6, added=6)
+    (went,) = differences(iter(without), iter(with_name))
+    assert went == Difference("cities", now=6, removed=6)

@@ -126,6 +126,14 @@ def a_backup_brings_back(run) -> None:
     backup = run("backups", "create", "--note", "before the mistake").strip()
     assert json.loads(run("backups", "list", "--json"))[0]["status"] == "stored"
     run("collections", "drop", "orders", "--yes")
+    run("backups", "preview", code=2)
+    (gone,) = [
+        row
+        for row in json.loads(run("backups", "preview", backup, "--json"))["collections"]
+        if row["collection"] == "orders"
+    ]
+    assert (gone["now"], gone["then"], gone["added"]) == (0, 3, 3)
+    assert "ADDED" in run("backups", "preview", backup)
     run("backups", "restore", backup, "--in-place", code=2)
     for wrong in (("--new", "a", "--branch", "b"), ("--new", "a", "--days", "2"), ()):
         run("backups", "restore", backup, *wrong, code=2)

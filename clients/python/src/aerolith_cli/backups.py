@@ -43,6 +43,24 @@ _COLUMNS: Final[list[output.Column]] = [
     ("KEPT UNTIL", lambda row: row["keep_until"]),
 ]
 BackupId = Annotated[str, typer.Argument(metavar="BACKUP", help="Its id.")]
+KeptId = Annotated[
+    str | None, typer.Argument(metavar="BACKUP", help="Its id, or name a moment below.")
+]
+ToSequence = Annotated[int | None, typer.Option(min=1, help="The state after this sequence.")]
+ToTime = Annotated[
+    str | None, typer.Option(help="The state after the last batch of this time (RFC 3339).")
+]
+BeforeEvent = Annotated[
+    int | None, typer.Option(min=1, help="The state before this record of the audit log.")
+]
+_CHANGES: Final[list[output.Column]] = [
+    ("COLLECTION", lambda row: row["collection"]),
+    ("NOW", lambda row: row["now"]),
+    ("THEN", lambda row: row["then"]),
+    ("ADDED", lambda row: row["added"]),
+    ("CHANGED", lambda row: row["changed"]),
+    ("REMOVED", lambda row: row["removed"]),
+]
 Files = Annotated[
     list[Path],
     typer.Argument(help="The backup; before an incremental one those it builds on, oldest first."),
@@ -116,19 +134,11 @@ def delete(context: typer.Context, backup: BackupId, *, yes: YesFlag = False) ->
 )
 def restore(
     context: typer.Context,
-    backup: Annotated[
-        str | None, typer.Argument(metavar="BACKUP", help="Its id, or name a moment below.")
-    ] = None,
+    backup: KeptId = None,
     *,
-    to_sequence: Annotated[
-        int | None, typer.Option(min=1, help="The state after this sequence.")
-    ] = None,
-    to_time: Annotated[
-        str | None, typer.Option(help="The state after the last batch of this time (RFC 3339).")
-    ] = None,
-    before_event: Annotated[
-        int | None, typer.Option(min=1, help="The state before this record of the audit log.")
-    ] = None,
+    to_sequence: ToSequence = None,
+    to_time: ToTime = None,
+    before_event: BeforeEvent = None,
     new: Annotated[str | None, typer.Option(help="Into a new cluster of this name.")] = None,
     branch: Annotated[str | None, typer.Option(help="Into a branch of this name.")] = None,
     days: Annotated[
@@ -143,16 +153,7 @@ def restore(
     as_json: JsonFlag = False,
 ) -> None:
     """Restore a state that the portal keeps: into a new cluster or a branch, or in place."""
-    point = {
-        "backup": backup,
-        "to_sequence": to_sequence,
-        "to_time": to_time,
-        "before_audit_event": before_event,
-    }
-    point = {name: value for name, value in point.items() if value is not None}
-    if len(point) != 1:
-        words = "name a BACKUP, or --to-sequence, or --to-time, or --before-event"
-        raise CommandError(words, code=USAGE)
+    point = _point(backup, to_sequence, to_time, before_event)
     if [new is not None, branch is not None, in_place].count(True) != 1:
         words = "restore it with --new NAME, or --branch NAME, or --in-place"
         raise CommandError(words, code=USAGE)
@@ -169,6 +170,51 @@ def restore(
             body = {**point, "where": "in_place", "confirm": cluster["name"]}
         path = f"{session.org(portal)}/clusters/{cluster['id']}/restore"
         accepted(session, portal, portal.write("POST", path, body), wait=wait, as_json=as_json)
+
+
+@commands.command(epilog=examples("aerolith backups preview --before-event 833"))
+def preview(
+    context: typer.Context,
+    backup: KeptId = None,
+    *,
+    to_sequence: ToSequence = None,
+    to_time: ToTime = None,
+    before_event: BeforeEvent = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Count which documents a restore in place would add, change and remove."""
+    point = _point(backup, to_sequence, to_time, before_event)
+    session = session_of(context)
+    with session.portal() as portal:
+        place = f"{_place(session, portal)}/restore/preview"
+        found = portal.write("POST", place, point)
+        while found["status"] == "running":
+            time.sleep(POLL_S)
+            found = portal.get(f"{place}/{found['id']}")
+    if found["status"] == "failed":
+        raise CommandError(f"the comparison failed: {found['problem']}", code=UNSUCCESSFUL)
+    if as_json:
+        output.json_value(found)
+        return
+    output.note(f"sequence {found['sequence']} against now, sequence {found['now_sequence']}")
+    output.table(found["collections"], _CHANGES)
+
+
+def _point(
+    backup: str | None, to_sequence: int | None, to_time: str | None, before_event: int | None
+) -> dict[str, Any]:
+    """Return the one state that is named."""
+    point = {
+        "backup": backup,
+        "to_sequence": to_sequence,
+        "to_time": to_time,
+        "before_audit_event": before_event,
+    }
+    named = {name: value for name, value in point.items() if value is not None}
+    if len(named) != 1:
+        words = "name a BACKUP, or --to-sequence, or --to-time, or --before-event"
+        raise CommandError(words, code=USAGE)
+    return named
 
 
 def _days_from_now(days: int | None) -> str | None:
