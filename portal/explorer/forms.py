@@ -99,6 +99,24 @@ def read_index(data: QueryDict) -> Index:
     )
 
 
+def read_version(text: str) -> int:
+    """Read the version that the user saw.
+
+    Raises:
+        Invalid: The form was changed.
+    """
+    version = read_version_or_none(text)
+    if version is None:
+        detail = "The form holds no version: reload the page."
+        raise Invalid(errors=[{"pointer": "/version", "detail": detail}])
+    return version
+
+
+def read_version_or_none(text: str) -> int | None:
+    """Read a version, if there is one."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
 def _object(field: str, text: str) -> Document | None:
     """Read a box that holds a JSON object or nothing."""
     if not text.strip():

@@ -5,7 +5,7 @@ from portal.access.types import Access
 from portal.audit.services import audit_record
 from portal.clusters.models import Cluster
 from portal.explorer.documents import collection_options, connected
-from portal.explorer.types import SYSTEM_FIELDS, Document, Index, SchemaReport, report_of
+from portal.explorer.types import SYSTEM_FIELDS, Document, Index, Json, SchemaReport, report_of
 
 
 def document_create(
@@ -19,7 +19,8 @@ def document_create(
     with connected(cluster) as client:
         created = client.create(collection, _own_fields(document))
     document_id = str(created["_id"])
-    _audit(access, cluster, "document.created", collection=collection, document_id=document_id)
+    place = (collection, document_id)
+    _audit_document(access, cluster, "document.created", place, version=created["_version"])
     return document_id
 
 
@@ -39,8 +40,34 @@ def document_replace(
     """
     body = {**_own_fields(document), "_id": document_id}
     with connected(cluster) as client:
-        client.put(collection, document_id, body, if_match=version)
-    _audit(access, cluster, "document.updated", collection=collection, document_id=document_id)
+        stored = client.put(collection, document_id, body, if_match=version)
+    place = (collection, document_id)
+    _audit_document(access, cluster, "document.updated", place, version=stored["_version"])
+
+
+def document_rewind(
+    access: Access,
+    cluster: Cluster,
+    *,
+    place: tuple[str, str],
+    document: Document,
+    present: int | None,
+) -> int:
+    """Put an older version of a document back, if it is still at the version the user saw.
+
+    `present` is None for a document that is gone: then nobody may have made it anew. Answers the
+    new version.
+
+    Raises:
+        ClusterRefused: With `precondition_failed` when somebody was quicker.
+    """
+    body = {**_own_fields(document), "_id": place[1]}
+    with connected(cluster) as client:
+        stored = client.put(*place, body, if_match=present, absent=present is None)
+    version = int(stored["_version"])
+    back = document.get("_version")
+    _audit_document(access, cluster, "document.rewound", place, version=version, back=back)
+    return version
 
 
 def document_delete(
@@ -50,7 +77,8 @@ def document_delete(
     with connected(cluster) as client:
         document: Document = client.get(collection, document_id)
         client.delete(collection, document_id, if_match=version)
-    _audit(access, cluster, "document.deleted", collection=collection, document_id=document_id)
+    place = (collection, document_id)
+    _audit_document(access, cluster, "document.deleted", place, version=document["_version"])
     return document
 
 
@@ -58,7 +86,7 @@ def collection_create(access: Access, cluster: Cluster, *, collection: str) -> N
     """Create an empty collection."""
     with connected(cluster) as client:
         client.collection_put(collection, {})
-    _audit(access, cluster, "collection.created", collection=collection, document_id=None)
+    _audit(access, cluster, "collection.created", collection=collection)
 
 
 def collection_schema_put(
@@ -84,7 +112,7 @@ def collection_schema_put(
         path = collection_path(collection)
         answer = client.run(Call("PUT", path, options, params=params, write=True))
     if not is_trial:
-        _audit(access, cluster, "collection.schema_set", collection=collection, document_id=None)
+        _audit(access, cluster, "collection.schema_set", collection=collection)
     return report_of(answer.get("report"))
 
 
@@ -92,7 +120,7 @@ def collection_drop(access: Access, cluster: Cluster, *, collection: str) -> Non
     """Drop a collection with everything in it."""
     with connected(cluster) as client:
         client.collection_drop(collection)
-    _audit(access, cluster, "collection.dropped", collection=collection, document_id=None)
+    _audit(access, cluster, "collection.dropped", collection=collection)
 
 
 def index_create(access: Access, cluster: Cluster, *, collection: str, index: Index) -> None:
@@ -107,14 +135,14 @@ def index_create(access: Access, cluster: Cluster, *, collection: str, index: In
             partial=index.partial,
         )
     place = f"{collection}/{index.name}"
-    _audit(access, cluster, "index.created", collection=place, document_id=None)
+    _audit(access, cluster, "index.created", collection=place)
 
 
 def index_drop(access: Access, cluster: Cluster, *, collection: str, name: str) -> None:
     """Drop an index."""
     with connected(cluster) as client:
         client.index_drop(collection, name)
-    _audit(access, cluster, "index.dropped", collection=f"{collection}/{name}", document_id=None)
+    _audit(access, cluster, "index.dropped", collection=f"{collection}/{name}")
 
 
 def _own_fields(document: Document) -> Document:
@@ -122,15 +150,35 @@ def _own_fields(document: Document) -> Document:
     return {name: value for name, value in document.items() if name not in SYSTEM_FIELDS}
 
 
-def _audit(
-    access: Access, cluster: Cluster, action: str, *, collection: str, document_id: str | None
-) -> None:
-    """Record who did what to which document; the content stays in the cluster."""
-    place = f"{collection}/{document_id}" if document_id is not None else collection
+def _audit(access: Access, cluster: Cluster, action: str, *, collection: str) -> None:
+    """Record who did what to a collection, or to an index of it."""
     audit_record(
         access_or_actor=access,
         action=action,
-        target_type="document" if document_id is not None else "collection",
-        target_id=f"{cluster.pk}/{place}"[:200],
-        target_label=f"{cluster.name}: {place}"[:200],
+        target_type="collection",
+        target_id=cluster.pk,
+        target_label=f"{cluster.name}: {collection}",
+    )
+
+
+def _audit_document(
+    access: Access,
+    cluster: Cluster,
+    action: str,
+    place: tuple[str, str],
+    *,
+    version: Json,
+    back: Json = None,
+) -> None:
+    """Record who did what to which version of a document; the content stays in the cluster."""
+    collection, document_id = place
+    facts = {"collection": collection, "id": document_id, "version": version}
+    audit_record(
+        access_or_actor=access,
+        action=action,
+        target_type="document",
+        # Names of documents are longer than the names of targets may be.
+        target_id=cluster.pk,
+        target_label=f"{cluster.name}: {collection}/{document_id}",
+        after=facts if back is None else {**facts, "of_version": back},
     )

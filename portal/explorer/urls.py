@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from portal.explorer import import_views, index_views, schema_views, views
+from portal.explorer import history_views, import_views, index_views, schema_views, views
 
 app_name = "explorer"
 urlpatterns = [
@@ -26,6 +26,12 @@ urlpatterns = [
         "c/<slug:collection>/document/restore/",
         views.document_restore_view,
         name="document-restore",
+    ),
+    path("c/<slug:collection>/document/history/", history_views.history_page, name="history"),
+    path(
+        "c/<slug:collection>/document/history/rewind/",
+        history_views.document_rewind_view,
+        name="document-rewind",
     ),
     path("c/<slug:collection>/schema/", schema_views.schema_page, name="schema"),
     path("c/<slug:collection>/indexes/", index_views.indexes_page, name="indexes"),

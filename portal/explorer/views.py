@@ -26,7 +26,13 @@ from portal.explorer.documents import (
     verify,
 )
 from portal.explorer.errors import ClusterRefused, UnreadableQuery
-from portal.explorer.forms import read_collection, read_document, read_query
+from portal.explorer.forms import (
+    read_collection,
+    read_document,
+    read_query,
+    read_version,
+    read_version_or_none,
+)
 from portal.explorer.models import ImportJob
 from portal.explorer.services import (
     collection_create,
@@ -161,7 +167,7 @@ def document_page(
                 collection=collection,
                 document_id=document_id,
                 document=read_document(text),
-                version=_version(request.POST.get("version", "")),
+                version=read_version(request.POST.get("version", "")),
             )
         except (Invalid, ClusterRefused) as error:
             status = error.status
@@ -235,7 +241,7 @@ def document_delete_view(
         cluster,
         collection=collection,
         document_id=request.GET.get("id", ""),
-        version=_version_or_none(request.GET.get("version", "")),
+        version=read_version_or_none(request.GET.get("version", "")),
     )
     return JsonResponse({"document": document})
 
@@ -283,24 +289,6 @@ def _editable(document: Document) -> Document:
         for name, value in document.items()
         if name not in SYSTEM_FIELDS and name != "_id"
     }
-
-
-def _version(text: str) -> int:
-    """Read the version that the user saw.
-
-    Raises:
-        Invalid: The form was changed.
-    """
-    version = _version_or_none(text)
-    if version is None:
-        detail = "The form holds no version: reload the page."
-        raise Invalid(errors=[{"pointer": "/version", "detail": detail}])
-    return version
-
-
-def _version_or_none(text: str) -> int | None:
-    """Read a version, if there is one."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def _to_document(
