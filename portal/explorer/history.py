@@ -1,5 +1,6 @@
 """The history of a document as a page shows it, and what is different between two versions."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -8,8 +9,8 @@ from itertools import islice
 from typing import Any
 
 from dataplane.client.client import Client
-from dataplane.client.differences import differences, is_same, own_fields
 from dataplane.client.errors import ApiError
+from dataplane.client.field_differences import differences, is_same, own_fields
 from portal.audit.models import AuditEvent
 from portal.clusters.models import ApiKey, Cluster
 from portal.explorer.constants import HISTORY_COUNT
@@ -19,6 +20,7 @@ from portal.explorer.types import Document
 DIFFERENCES_SHOWN = 200
 CHANGES_SHOWN = 4
 EVENTS_LOOKED_AT = 500
+PLACE = re.compile(r"\d{1,18}-\d{1,9}", re.ASCII)
 CLOCKS_APART = timedelta(minutes=5)
 _NOT_FOUND = 404
 _WORDS = {
@@ -132,9 +134,9 @@ def history_shown(
 
 def version_get(client: Client, place: tuple[str, str], version_place: str) -> Version | None:
     """Return one version, None when it is forgotten, or never was."""
-    sequence, _, position = version_place.partition("-")
-    if not (sequence.isdigit() and position.isdigit() and len(version_place) < 30):
+    if PLACE.fullmatch(version_place) is None:
         return None
+    sequence, _, position = version_place.partition("-")
     page: dict[str, Any] = {"versions": []}
     with _absence_allowed():
         page = client.history_page(*place, before=f"{sequence}-{int(position) + 1}", limit=1)
