@@ -1,5 +1,6 @@
-// Checks a proof in the browser, apart from the portal and from the nodes: docs/protocol.md says what
-// is hashed and signed. Codes of failure are those of `dataplane.client.proofs`.
+// Checks a proof, apart from the portal and from the nodes: docs/protocol.md says what is hashed and
+// signed. Codes of failure are those of `dataplane.client.proofs`. The browser runs it, and so does the
+// TypeScript client, whose package takes these files as they are.
 
 import { blake3 } from "../vendor/noble-hashes/blake3.js";
 import { bytesOfBase64, bytesOfHex, concat, decodeMessagePack, EncodingError, isEqual, numberBytes, numberOf, sameBytes, utf8 } from "./encoding.js";
@@ -161,7 +162,8 @@ async function requireQuorum(anchor, payload, given, what) {
   }
 }
 
-function checkValidators(given) {
+/** Throws ProofError where members cannot be those of an epoch. */
+export function checkValidators(given) {
   const ids = given.map(({ id }) => BigInt(id));
   const isRising = ids.every((id, at) => (at === 0 ? id >= 0n : id > ids[at - 1]));
   if (ids.length === 0 || ids.length > MEMBERS_MAX || !isRising || ids.at(-1) > NUMBER_MAX) throw new ProofError("bad_change", "the members are not in rising order");

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from dataplane.client.anchors import dump_anchor
+
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = ROOT / "clients" / "typescript"
 SCRIPT = ROOT / "scripts" / "typescript"
@@ -37,19 +39,28 @@ def script(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
 
 
 def test_its_own_tests_pass_against_a_real_node(node):
-    done = script("test", AEROLITH_URLS=" ".join(node.urls), AEROLITH_TOKEN=node.api_key)
+    done = script(
+        "test",
+        AEROLITH_URLS=" ".join(node.urls),
+        AEROLITH_TOKEN=node.api_key,
+        AEROLITH_ANCHOR=dump_anchor(node.anchor).decode(),
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     counts = dict(re.findall(r"^# (\w+) (\d+)$", done.stdout, re.MULTILINE))
-    assert int(counts["pass"]) >= 20, "the tests were not found"
+    assert int(counts["pass"]) >= 28, "the tests were not found"
     assert (counts["fail"], counts["skipped"], counts["todo"]) == ("0", "0", "0")
 
 
 USE = """
-import { ApiError, Client } from "aerolith";
-const client = new Client(process.env.AEROLITH_URLS.split(" "), process.env.AEROLITH_TOKEN);
+import { ApiError, Client, loadAnchor, NotFoundError } from "aerolith";
+const anchor = loadAnchor(process.env.AEROLITH_ANCHOR);
+const urls = process.env.AEROLITH_URLS.split(" ");
+const client = new Client(urls, process.env.AEROLITH_TOKEN, { anchor });
 const { _version } = await client.put("packed", "a", { n: 1n });
-const code = await client.get("packed", "b").catch((e) => e instanceof ApiError && e.code);
-console.log(JSON.stringify([typeof _version, code]));
+const absent = (e) => e instanceof ApiError && e instanceof NotFoundError && e.code;
+const code = await client.get("packed", "b", { proof: true }).catch(absent);
+const { n } = await client.get("packed", "a", { proof: true });
+console.log(JSON.stringify([typeof _version, code, n]));
 """
 
 
@@ -65,13 +76,18 @@ def test_what_is_packed_can_be_installed_and_imported(node, tmp_path):
     said = subprocess.run(
         ["node", "use.mjs"],
         cwd=tmp_path,
-        env={**os.environ, "AEROLITH_URLS": node.urls[0], "AEROLITH_TOKEN": node.api_key},
+        env={
+            **os.environ,
+            "AEROLITH_URLS": node.urls[0],
+            "AEROLITH_TOKEN": node.api_key,
+            "AEROLITH_ANCHOR": dump_anchor(node.anchor).decode(),
+        },
         capture_output=True,
         text=True,
         check=False,
     )
     assert said.returncode == 0, said.stderr
-    assert json.loads(said.stdout) == ["number", "not_found"]
+    assert json.loads(said.stdout) == ["number", "not_found", 1]
 
 
 def test_its_types_are_those_that_its_document_generates(tmp_path):

@@ -1,12 +1,8 @@
 """The browser's own check of proofs gives the verdict of `dataplane.client`, forgery by forgery."""
 
-import base64
-import binascii
-import copy
 import itertools
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -19,6 +15,7 @@ from dataplane.client.proofs import verify_answer
 from dataplane.documents.commands import CollectionDrop, CollectionPut, Delete, Put
 from dataplane.documents.values import pack_document
 from dataplane.wire.proofs import EpochChange, epoch_change_payload
+from tests.forgeries import WORLD, forgeries
 from tests.journeys.browsers import chromium
 from tests.proving import Replicas
 
@@ -39,17 +36,6 @@ CHECK = """async (cases) => {
   }
   return verdicts;
 }"""
-WORLD = {
-    "n": 7,
-    "big": 2**63 - 1,
-    "low": -(2**63),
-    "real": -1.5e-7,
-    "whole": 1e22,
-    "list": [1, None, True, {"__proto__": "kept", "constructor": 2}],
-    "text": "Tromsø \U0001f30d \ufeff",
-    "long": "x" * 70_000,
-    "many": list(range(300)),
-}
 
 
 @pytest.fixture(scope="module")
@@ -113,45 +99,6 @@ def compare(browser, cases: list[tuple[object, TrustAnchor]]) -> list[str]:
     ]
     assert differing == []
     return verdicts
-
-
-def variants(value: object) -> Iterator[object]:
-    """Yield what a liar might put in the place of a value."""
-    match value:
-        case str():
-            yield from ("", value[:-4], value + "AAAA", None, 7)
-            try:
-                raw = base64.b64decode(value, validate=True)
-            except binascii.Error:
-                return
-            for at in {0, len(raw) // 2, len(raw) - 1} if raw else ():
-                flipped = bytearray(raw)
-                flipped[at] ^= 1
-                yield base64.b64encode(flipped).decode()
-        case int():
-            yield from (value + 1, value - 1, -1, 2**63, str(value), None)
-        case None:
-            yield from ("", "AAAA", {}, [])
-        case list():
-            yield from ([], value[:-1], value[1:], value + value[-1:], value[::-1], None)
-        case dict():
-            yield from ({**value, "stranger": 1}, {}, None, [])
-
-
-def forgeries(value: object) -> Iterator[object]:
-    """Yield the value with one thing changed, thing by thing."""
-    yield from variants(value)
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    for name, item in list(items):
-        changed: Iterator[object] = variants(item)
-        if isinstance(item, dict | list) and item:
-            changed = forgeries(item)
-        for other in changed:
-            copied = copy.copy(value)
-            copied[name] = other
-            yield copied
-        if isinstance(value, dict):
-            yield {key: kept for key, kept in value.items() if key != name}
 
 
 def test_what_is_proven_is_proven_in_the_browser(browser, replicas):

@@ -3,6 +3,7 @@
 import { type Change, changes, type ChangesOptions } from "./changes.js";
 import { ApiError, ClusterUnreachableError } from "./errors.js";
 import { type Json, stringify } from "./json.js";
+import { checkedAnchor, ProvenRead, type TrustAnchor } from "./proofs.js";
 import { type Call, Transport, type TransportOptions } from "./transport.js";
 import type {
   Aggregation,
@@ -28,6 +29,18 @@ const PAGE_LIMIT = 500;
 const BATCH_MAX = 500;
 const BATCH_CHARS_MAX = 4 * 1024 * 1024;
 
+/** How a client asks, and whom it trusts. */
+export interface ClientOptions extends TransportOptions {
+  /** The public keys of the nodes: reads with `proof` are then checked against them. */
+  readonly anchor?: TrustAnchor;
+}
+
+export interface ReadOptions {
+  readonly consistency?: Consistency;
+  /** With `_proof`; a client with an anchor checks it, and answers what was proven. */
+  readonly proof?: boolean;
+}
+
 type Open = { [name: string]: Json };
 
 /**
@@ -39,9 +52,11 @@ type Open = { [name: string]: Json };
  */
 export class Client {
   readonly #transport: Transport;
+  readonly #anchor: TrustAnchor | undefined;
 
-  constructor(urls: readonly string[], token: string, options: TransportOptions = {}) {
+  constructor(urls: readonly string[], token: string, options: ClientOptions = {}) {
     this.#transport = new Transport(urls, token, options);
+    this.#anchor = options.anchor === undefined ? undefined : checkedAnchor(options.anchor);
   }
 
   /** The newest position in the agreed log that this client has seen. */
@@ -93,21 +108,41 @@ export class Client {
     return this.#write("PATCH", path(collection, id), operators, options, { contentType });
   }
 
-  /** Reads a document, linearizably unless another consistency is named. */
-  get<F extends object = Open>(
+  /**
+   * Reads a document, linearizably unless another consistency is named.
+   *
+   * With `proof`, a client that has a trust anchor rejects with `ProofError` what the nodes cannot
+   * prove, and what they hide: that there is no document is proven as well.
+   */
+  async get<F extends object = Open>(
     collection: string,
     id: string,
-    options: { readonly consistency?: Consistency } = {},
+    options: ReadOptions = {},
   ): Promise<Document<F>> {
-    const query = { consistency: options.consistency };
-    return this.#run({ method: "GET", path: path(collection, id), query });
+    const query = {
+      consistency: options.consistency,
+      proof: options.proof === true ? "true" : undefined,
+    };
+    const call = { method: "GET", path: path(collection, id), query };
+    if (this.#anchor === undefined || options.proof !== true) return this.#run(call);
+    const mayBeOlder = options.consistency === "bounded" || options.consistency === "local";
+    const atLeast = mayBeOlder ? 0 : this.sequence;
+    const read = new ProvenRead(this.#anchor, collection, id, atLeast);
+    let answer: Json;
+    try {
+      answer = await this.#run(call);
+    } catch (error) {
+      if (error instanceof ApiError) await read.refused(error);
+      throw error;
+    }
+    return (await read.answered(answer)) as unknown as Document<F>;
   }
 
   /** Reads a document; `undefined` where there is none. */
   async find<F extends object = Open>(
     collection: string,
     id: string,
-    options: { readonly consistency?: Consistency } = {},
+    options: ReadOptions = {},
   ): Promise<Document<F> | undefined> {
     try {
       return await this.get<F>(collection, id, options);

@@ -15,6 +15,8 @@ export type Document<Fields extends object = { [name: string]: Json }> = Fields 
   readonly _version: number;
   readonly _created: string;
   readonly _updated: string;
+  /** Where a proof was asked for. */
+  readonly _proof?: Json;
 };
 
 /** Fields of a document on its way into a cluster. */

@@ -3,7 +3,7 @@
 import { createServer, type IncomingMessage, request, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { after } from "node:test";
-import { Client } from "../src/index.js";
+import { Client, loadAnchor } from "../src/index.js";
 
 function given(name: string): string {
   const value = process.env[name];
@@ -13,6 +13,7 @@ function given(name: string): string {
 
 export const URLS = given("AEROLITH_URLS").split(" ");
 export const TOKEN = given("AEROLITH_TOKEN");
+export const ANCHOR = loadAnchor(given("AEROLITH_ANCHOR"));
 
 export function connect(urls: readonly string[] = URLS): Client {
   return new Client(urls, TOKEN, { timeoutMs: 10_000 });
