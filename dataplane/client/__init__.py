@@ -16,6 +16,7 @@ from dataplane.client.errors import (
     SpecError,
 )
 from dataplane.client.evidence import Equivocation, verify_evidence
+from dataplane.client.import_calls import ImportReport, RefusedDocument
 from dataplane.client.outbox import AsyncOutbox, FlushReport, Outbox
 from dataplane.client.proofs import Proven, verify_answer, verify_proof
 from dataplane.client.refusals import (
@@ -65,6 +66,7 @@ __all__ = [
     "ForbiddenError",
     "HeadersTooLargeError",
     "IdempotencyKeyReusedError",
+    "ImportReport",
     "InternalError",
     "InvalidError",
     "MalformedError",
@@ -82,6 +84,7 @@ __all__ = [
     "ProvenAudit",
     "QuotaExceededError",
     "RateLimitedError",
+    "RefusedDocument",
     "RequestTimeoutError",
     "RestoreMismatchError",
     "RestoringError",

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, override
 
@@ -15,19 +15,18 @@ from dataplane.client.attempts import (
     PAGE_LIMIT,
     TIMEOUT_S,
     Attempts,
-    import_batches,
 )
 from dataplane.client.calls import Call, Json
 from dataplane.client.errors import ApiError, ClientError, ClusterUnreachableError
 from dataplane.client.feed import SILENCE_S, Feed
 from dataplane.client.following import learning
 from dataplane.client.history_calls import AsyncHistoryCalls
-from dataplane.client.index_calls import AsyncIndexCalls
+from dataplane.client.import_calls import AsyncImportCalls
 from dataplane.client.nodes import Nodes
 from dataplane.client.reading import ProvenRead
 
 
-class AsyncClient(AsyncIndexCalls, AsyncHistoryCalls):
+class AsyncClient(AsyncImportCalls, AsyncHistoryCalls):
     """An asyncio client; use it as an async context manager.
 
     It raises and repeats as `Client` does.
@@ -263,17 +262,6 @@ class AsyncClient(AsyncIndexCalls, AsyncHistoryCalls):
             after = page["next"]
             if after is None:
                 return
-
-    async def import_documents(
-        self, collection: str, documents: Iterable[Json]
-    ) -> AsyncIterator[dict[str, Any]]:
-        """Store any number of documents, batch by batch; yield one result for each, in order.
-
-        A document with an `_id` replaces what is there; one without gets a new id.
-        """
-        for batch in import_batches(documents):
-            for result in await self.bulk(collection, batch):
-                yield result
 
     async def changes(
         self,

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, override
 
@@ -15,19 +15,18 @@ from dataplane.client.attempts import (
     PAGE_LIMIT,
     TIMEOUT_S,
     Attempts,
-    import_batches,
 )
 from dataplane.client.calls import Call, Json
 from dataplane.client.errors import ApiError, ClientError, ClusterUnreachableError
 from dataplane.client.feed import SILENCE_S, Feed
 from dataplane.client.following import learning
 from dataplane.client.history_calls import HistoryCalls
-from dataplane.client.index_calls import IndexCalls
+from dataplane.client.import_calls import ImportCalls
 from dataplane.client.nodes import Nodes
 from dataplane.client.reading import ProvenRead
 
 
-class Client(IndexCalls, HistoryCalls):
+class Client(ImportCalls, HistoryCalls):
     """A blocking client; use it as a context manager, from one thread at a time.
 
     Every method raises `ApiError` when the cluster refuses and `ClusterUnreachableError` when no
@@ -263,16 +262,6 @@ class Client(IndexCalls, HistoryCalls):
             after = page["next"]
             if after is None:
                 return
-
-    def import_documents(
-        self, collection: str, documents: Iterable[Json]
-    ) -> Iterator[dict[str, Any]]:
-        """Store any number of documents, batch by batch; yield one result for each, in order.
-
-        A document with an `_id` replaces what is there; one without gets a new id.
-        """
-        for batch in import_batches(documents):
-            yield from self.bulk(collection, batch)
 
     def changes(
         self,

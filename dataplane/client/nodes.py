@@ -66,6 +66,8 @@ class Nodes:
         follow: bool = True,
         clock: Clock | None = None,
     ) -> None:
+        if isinstance(urls, str):
+            urls = (urls,)  # It is a sequence of texts too, and its letters are no addresses.
         if not urls:
             raise ClusterUnreachableError("a client needs the URL of at least one node")
         self.seeds = tuple(dict.fromkeys(url.rstrip("/") for url in urls))

@@ -2,7 +2,9 @@
 
 import ast
 import json
+import os
 import shutil
+import subprocess
 import sys
 import tarfile
 import tomllib
@@ -83,6 +85,70 @@ def test_the_wheel_is_typed_and_has_no_word_of_where_it_came_from(wheel):
     assert {name.split("/")[0] for name in files} == {"aerolith", "aerolith-0.1.0.dist-info"}
     assert [n for n, data in files.items() if b"import dataplane" in data] == []
     assert [n for n, data in files.items() if b"from dataplane" in data] == []
+
+
+PROGRAM = """
+import asyncio
+from aerolith import AsyncClient, Client, ImportReport, NotFoundError, TrustAnchor
+from aerolith.anchors import load_anchor
+
+def told(report: ImportReport) -> None:
+    print(report.done, report.stored, [refused.code for refused in report.refusals])
+
+def main(urls: list[str], key: str, anchor: TrustAnchor) -> int:
+    with Client(urls, key, anchor=anchor) as client:
+        stored = client.put("a", "b", {"n": 1}, if_match=None)
+        version: int = stored["_version"]
+        report = client.import_all("a", ({"n": n} for n in range(9)), progress=told)
+        try:
+            client.get("a", "c", proof=True)
+        except NotFoundError as error:
+            print(error.advice, error.retry_after_s)
+        for change in client.changes(after="0", collections=["a"]):
+            print(change["place"])
+        return version + report.stored
+
+async def others(urls: list[str], key: str) -> ImportReport:
+    async with AsyncClient(urls, key) as client:
+        async for row in client.iterate("a", filter={"n": 1}):
+            print(row["_id"])
+        return await client.import_all("a", [{"n": 1}], idempotency_key="once")
+
+main(["http://127.0.0.1:7001"], "adk_...", load_anchor(b"{}"))
+asyncio.run(others(["http://127.0.0.1:7001"], "adk_..."))
+"""
+WRONG = """
+from aerolith import Client, InvalidError
+with Client("http://127.0.0.1:7001", 7) as client:
+    client.put("a", 1, {})
+    client.delete("a", "b", if_match="1")
+    client.import_all("a", [], progress="x")
+    client.gett("a", "b")
+"""
+
+
+def test_a_users_program_is_checked_strictly_by_what_the_wheel_says(wheel, tmp_path):
+    python = fresh_environment(tmp_path / "environment", wheel)
+    (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / "wrong.py").write_text(WRONG)
+
+    def checked(name: str) -> str:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "mypy", "--strict", "--python-executable", python, name),
+                *("--cache-dir", tmp_path / "cache", "--config-file", os.devnull),
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
+    assert "Success: no issues found" in checked("program.py")
+    found = checked("wrong.py")
+    lines = {int(line.split(":")[1]) for line in found.splitlines() if line.startswith("wrong.py")}
+    assert lines == {3, 4, 5, 6, 7}, found
 
 
 def test_a_source_distribution_gives_the_same_wheel_without_the_repository(wheel, tmp_path):

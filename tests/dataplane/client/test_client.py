@@ -97,6 +97,25 @@ def test_an_import_of_any_length_gives_each_document_its_result(client):
     assert [document["n"] for document in found] == list(range(1200))
 
 
+def test_an_import_tells_how_far_it_is_and_can_be_run_again(client):
+    rows = [{"n": n} for n in range(700)] + [{"_bad": 1}, {"n": 700}]
+    seen = []
+
+    def told(report) -> None:
+        seen.append(report.done)
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        client.import_all("again", rows, progress=told, idempotency_key="import-7")
+    assert client.aggregate("again", [{"$count": "n"}])["documents"] == [{"n": 500}]
+    report = client.import_all("again", iter(rows), progress=told, idempotency_key="import-7")
+    assert seen == [500, 500, 702]
+    assert (report.stored, report.refused, report.batches) == (701, 1, 2)
+    assert [(one.number, one.code) for one in report.refusals] == [(700, "invalid")]
+    assert client.aggregate("again", [{"$count": "n"}])["documents"] == [{"n": 701}]
+
+
 def test_keys_limits_and_collections_are_managed(client):
     client.collection_put("managed", {})
     assert "managed" in [c["name"] for c in client.collections()]
@@ -119,12 +138,19 @@ async def test_the_asyncio_client_does_the_same(node):
         assert (await client.patch("aio", made["_id"], {"n": 2}))["n"] == 2
         imported = [r async for r in client.import_documents("aio", [{"n": n} for n in range(600)])]
         assert len(imported) == 600
+        report = await client.import_all("aio-all", [{"n": n} for n in range(600)])
+        assert (report.stored, report.batches) == (600, 2)
         assert len([d async for d in client.iterate("aio", filter={"n": {"$gte": 0}})]) == 601
         await client.delete("aio", made["_id"])
         with pytest.raises(ApiError):
             await client.get("aio", made["_id"])
         assert await client.ready()
         assert (await client.stats())["ready"]
+
+
+def test_one_address_may_stand_alone(node):
+    with Client(node.urls[0], node.api_key) as client:
+        assert client.ready()
 
 
 def test_both_clients_offer_the_same_calls():
