@@ -1,7 +1,7 @@
 /** Proofs: checked here, with the public keys of the cluster's nodes and nobody's word. */
 
 import type { ApiError } from "./errors.js";
-import { type Json, parse } from "./json.js";
+import { type Json, parse, stringify } from "./json.js";
 import { checkValidators, ProofError, type Verified, verifyAnswer } from "./shared/proofs/verify.js";
 
 export { ProofError };
@@ -78,7 +78,10 @@ export async function verifyProof(answer: string | Json, anchor: TrustAnchor): P
   if (found === null || typeof found !== "object" || Array.isArray(found)) {
     throw new ProofError("malformed", "not a JSON object");
   }
-  return verifyAnswer(found, checkedAnchor(anchor));
+  const proven = await verifyAnswer(found, checkedAnchor(anchor));
+  // As `parse` makes documents: what the shared code makes has no prototype.
+  const document = parse(stringify(proven.document)) as Proven["document"];
+  return { ...proven, document };
 }
 
 /** One read of one document whose answer must prove itself, and be no older than what is known. */

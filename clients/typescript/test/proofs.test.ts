@@ -87,7 +87,7 @@ test("what is no proof and no anchor is said to be none", async () => {
 
 test("documents and their absence are proven by a real node", async () => {
   const [client, name] = [trusting(), fresh("proven")];
-  const put = await client.put(name, "a", { n: 2n ** 63n - 1n, text: "Tromsø", real: -1.5e-7 });
+  const put = await client.put(name, "a", { n: 2n ** 63n - 1n, at: { real: -1.5e-7 } });
   const { _proof: proof, ...document } = await client.get(name, "a", { proof: true });
   assert.deepEqual(document, put);
   const kept = stringify({ ...document, _proof: proof });
