@@ -72,6 +72,13 @@ class RouteSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: int
 
 
+class ServerTlsSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The certificate (with its chain) and the key of a listener for clients, as PEM files."""
+
+    cert_file: str
+    key_file: str
+
+
 class UsageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where usage events go; the token is in a file of its own."""
 
@@ -142,6 +149,8 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     usage: UsageSpec | None = None
     grpc_port: int | None = None
     """Where this node speaks gRPC; None: nowhere."""
+    grpc_tls: ServerTlsSpec | None = None
+    """What it proves itself to clients of gRPC with; None: it speaks in the clear."""
     otlp_url: str | None = None
     """Where an OpenTelemetry collector takes spans (OTLP over HTTP); None: they are not told."""
     learner: MemberSpec | None = None
@@ -185,12 +194,18 @@ def check_spec(spec: NodeSpec) -> None:
         raise SpecError("genesis.admin_public_key must be 64 hex digits")
     for member in (*spec.members, *spec.genesis.members, *filter(None, (spec.learner,))):
         _check_member(member)
-    ports = [route.port for route in spec.routes] + [spec.grpc_port or 1]
-    if len(spec.routes) > MEMBERS_MAX or any(not 0 < port < 65536 for port in ports):
-        raise SpecError(f"routes are at most {MEMBERS_MAX}, and all ports are in range")
+    _check_ports(spec)
     for key in spec.genesis.keys:
         if not _is_hex(key.hash, 64):
             raise SpecError(f"genesis key {key.id} needs a SHA-256 hash of 64 hex digits")
+
+
+def _check_ports(spec: NodeSpec) -> None:
+    ports = [route.port for route in spec.routes] + [spec.grpc_port or 1]
+    if len(spec.routes) > MEMBERS_MAX or any(not 0 < port < 65536 for port in ports):
+        raise SpecError(f"routes are at most {MEMBERS_MAX}, and all ports are in range")
+    if spec.grpc_tls is not None and spec.grpc_port is None:
+        raise SpecError("grpc_tls needs a grpc_port")
 
 
 def _check_member(member: MemberSpec) -> None:

@@ -1,10 +1,12 @@
 """The gRPC gateway of a real node, by a generated client."""
 
+import datetime as dt
 import json
 import subprocess
 from pathlib import Path
 
 import grpc
+import msgspec
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
@@ -14,6 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataplane.client.local import LocalCluster
+from dataplane.client.provisioning import (
+    Authority,
+    create_authority,
+    create_node_material,
+    write_private,
+)
+from dataplane.client.spec import ServerTlsSpec, SpecError, check_spec, dump_spec, load_spec
 from dataplane.documents.types import KeyRecord
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.errors import TITLES, Problem
@@ -278,3 +287,58 @@ async def test_a_stream_is_counted_and_one_of_who_may_not_write_is_not_kept():
     with pytest.raises(Problem) as refused:
         await _bulk(_asked(other), Caller(record), sizes.append)
     assert (refused.value.code, len(sizes)) == ("forbidden", 2)
+
+
+def certified(authority: Authority, home: Path, name: str) -> ServerTlsSpec:
+    """Put a certificate for 127.0.0.1 in place, signed by an authority of clients' own."""
+    now = dt.datetime.now(dt.UTC)
+    mine = create_node_material(authority, name, 0, "127.0.0.1", now)
+    files = ServerTlsSpec(str(home / "public.pem"), str(home / "public.key"))
+    write_private(Path(files.key_file), mine.key_pem)
+    write_private(Path(files.cert_file), mine.certificate_pem)
+    return files
+
+
+def test_grpc_is_spoken_over_tls_where_a_certificate_is_configured_and_renewed(tmp_path):
+    now = dt.datetime.now(dt.UTC)
+    authority, other = (create_authority(name, now) for name in ("ab" * 16, "cd" * 16))
+    node = LocalCluster(tmp_path / "node", 1, grpc=True)
+    files = certified(authority, tmp_path, "ab" * 16)
+    spec = msgspec.structs.replace(load_spec(node.specs[0]), grpc_tls=files)
+    write_private(node.specs[0], dump_spec(spec))
+    node.start()
+    try:
+        wait_ready(node)
+        address = f"127.0.0.1:{node.grpc_ports[0]}"
+
+        def status(credentials: grpc.ChannelCredentials | None) -> str:
+            opened = (
+                grpc.insecure_channel(address)
+                if credentials is None
+                else grpc.secure_channel(address, credentials)
+            )
+            with opened as channel:
+                stub = Bound(stubs.ClusterServiceStub(channel), node.api_key)
+                try:
+                    return str(stub.Status(pb.StatusRequest()).members[0].id)
+                except grpc.RpcError as error:
+                    return error.code().name
+
+        trusted = grpc.ssl_channel_credentials(authority.certificate_pem)
+        stranger = grpc.ssl_channel_credentials(other.certificate_pem)
+        assert [status(trusted), status(stranger), status(None)] == [
+            "0",
+            "UNAVAILABLE",
+            "UNAVAILABLE",
+        ]
+        certified(other, tmp_path, "cd" * 16)
+        assert [status(stranger), status(trusted)] == ["0", "UNAVAILABLE"], "it was renewed"
+    finally:
+        node.kill()
+
+
+def test_a_certificate_without_a_port_for_it_is_no_specification(tmp_path):
+    node = LocalCluster(tmp_path / "node", 1)
+    spec = msgspec.structs.replace(load_spec(node.specs[0]), grpc_tls=ServerTlsSpec("a", "b"))
+    with pytest.raises(SpecError, match="grpc_tls needs a grpc_port"):
+        check_spec(spec)
