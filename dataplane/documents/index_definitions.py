@@ -270,15 +270,12 @@ class Looking:
                 left += held.values()
 
 
-def belongs(
-    tests: Iterable[tuple[Path, str, Meets]], document: Json, looking: Looking | None = None
-) -> bool:
+def belongs(tests: Iterable[tuple[Path, str, Meets]], document: Json, looking: Looking) -> bool:
     """Say whether a document meets all conditions, as `tests_of` returns them.
 
     Raises:
         Refusal: `invalid`: there is too much to look at.
     """
-    looking = looking or Looking("")
     return all(_is_met(test, document, looking) for test in tests)
 
 
