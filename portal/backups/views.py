@@ -126,7 +126,8 @@ def storage_view(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpRespo
 def backups_fragment(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpResponse:
     """The changing part of the page, fetched on news and by polling."""
     access = require(request, "clusters:read")
-    return render(request, "backups/_backups.html", _context(access, cluster_get(cluster_id)))
+    context = _list_context(access, cluster_get(cluster_id))
+    return render(request, "backups/_backups.html", context)
 
 
 @require_POST
@@ -190,7 +191,7 @@ def restore_page(
     except PortalError as error:
         refusal = error
     context = {
-        **_context(access, cluster),
+        **cluster_context(cluster, access, clock.now(), tab="backups"),
         "point": point,
         "preview": preview_newest(cluster, point.sequence),
         "backup": point.backup,
@@ -294,12 +295,33 @@ def certificate_view(
     )
 
 
-def _context(access: Access, cluster: Cluster) -> dict[str, Any]:
+def _list_context(access: Access, cluster: Cluster) -> dict[str, Any]:
+    """Gather what the changing part of the page shows: it is asked for each second at times."""
     now = clock.now()
     policy = policy_get(cluster)
     backups = list(backup_list(cluster)[:SHOWN_MAX])
+    drill = drill_newest(cluster)
+    return {
+        "cluster": cluster,
+        "due": next_due(cluster, policy),
+        "lines": lines_of(backups, policy),
+        "is_open": any(backup.is_open for backup in backups),
+        "stored_count": sum(1 for backup in backups if backup.is_usable),
+        "stored_bytes": sum(backup.size_bytes or 0 for backup in backups),
+        "newest": next((backup for backup in backups if backup.is_usable), None),
+        "drill": drill,
+        "is_rehearsing": drill is not None and drill.is_at_work(now),
+        "can_write": access.can("clusters:write"),
+        "can_delete": access.can("clusters:delete"),
+    }
+
+
+def _context(access: Access, cluster: Cluster) -> dict[str, Any]:
+    now = clock.now()
+    policy = policy_get(cluster)
     return {
         **cluster_context(cluster, access, now, tab="backups"),
+        **_list_context(access, cluster),
         "policy": policy,
         "policy_form": PolicyForm(initial=policy_initial(policy)),
         "storage": storage_estimate(
@@ -309,22 +331,12 @@ def _context(access: Access, cluster: Cluster) -> dict[str, Any]:
             window_days=policy.window_days,
             now=now,
         ),
-        "due": next_due(cluster, policy),
-        "lines": lines_of(backups, policy),
-        "is_open": any(backup.is_open for backup in backups),
-        "stored_count": sum(1 for backup in backups if backup.is_usable),
-        "stored_bytes": sum(backup.size_bytes or 0 for backup in backups),
-        "newest": next((backup for backup in backups if backup.is_usable), None),
         "window": window_of(cluster),
-        "drill": (drill := drill_newest(cluster)),
-        "is_rehearsing": drill is not None and drill.is_at_work(now),
         "moment_form": MomentForm(),
         "branch": branch_of(cluster),
         "branch_form": BranchForm(),
         "branches": list(branch_list(cluster)[:BRANCHES_SHOWN_MAX]),
         "restores": list(restore_list(cluster)[:RESTORES_SHOWN_MAX]),
-        "can_write": access.can("clusters:write"),
-        "can_delete": access.can("clusters:delete"),
     }
 
 

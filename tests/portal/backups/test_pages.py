@@ -88,6 +88,13 @@ def test_a_list_costs_the_same_statements_however_long(
     assert "verified" in body
 
 
+def test_what_is_polled_costs_little(page, home, stored, django_assert_max_num_queries):
+    stored(40)
+    page.get(home)
+    with django_assert_max_num_queries(9):
+        assert "12.3 kB" in page.get(f"{home}state/").content.decode()
+
+
 def test_taking_one_now_and_changing_the_schedule_are_recorded(page, home, acme):
     answer = page.post(home, {"note": "before the change", "keep_days": "30"})
     assert answer.status_code == 302
