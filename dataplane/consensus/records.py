@@ -138,6 +138,8 @@ class Recovered:
     applied: int = 0
     ends_at: int | None = None
     """The last sequence of the epoch, when the state knows it."""
+    closed: bool = False
+    """The epoch was left, with the proofs of its decisions or after a wait for them."""
     later_epoch: bool = False
     """The log goes on into a later epoch, which the state has not reached."""
     root: bytes | None = None
@@ -214,7 +216,8 @@ def _recover_record(recovered: Recovered, record: Record) -> None:
         case Accepted() | Prepared() | Decided():
             _recover_slot(recovered, record)
         case EpochClosed():
-            pass  # The state itself is in the next epoch, or comes there by executing again.
+            # The state itself is in the next epoch, or comes there by executing again.
+            recovered.closed = True
 
 
 def _recover_body(recovered: Recovered, proposal: PrePrepare) -> None:

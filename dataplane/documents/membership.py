@@ -6,6 +6,7 @@ of it, and afterwards everybody refuses to: exactly the old members decide up to
 reconfiguration, the alpha rule).
 """
 
+from dataclasses import replace
 from typing import Final
 
 from dataplane.documents import tables
@@ -16,10 +17,18 @@ from dataplane.documents.types import Configuration, Genesis
 from dataplane.security.signing import Ed25519Verifier
 from dataplane.storage.ports import KeyValueStore
 from dataplane.wire.errors import MalformedMessageError
-from dataplane.wire.membership import NextMembers, decode_next, members_fault, order_payload
+from dataplane.wire.membership import Member, NextMembers, decode_next, members_fault, order_payload
 
 EPOCH_TAIL: Final = 32
 """ALPHA: no replica's pipeline is longer."""
+
+
+def with_past(known: Configuration, base: int, members: tuple[Member, ...]) -> Configuration:
+    """Return an epoch with the one before, which began behind `base`; the first has none."""
+    if not members:
+        return known
+    past = Configuration(known.epoch - 1, base, members, known.base, known.members)
+    return replace(known, before=past)
 
 
 class Membership:
@@ -34,7 +43,11 @@ class Membership:
     def configuration(self) -> Configuration:
         """The epoch, its members, and its end once that is known."""
         row = self._row
-        return Configuration(row.epoch, row.base, row.members, row.ends_at, row.next_members)
+        return with_past(
+            Configuration(row.epoch, row.base, row.members, row.ends_at, row.next_members),
+            row.past_base,
+            row.past_members,
+        )
 
     @property
     def cluster_id(self) -> bytes:
@@ -103,6 +116,7 @@ class Membership:
         row = self._row
         if row.ends_at != sequence:
             return
+        row.past_base, row.past_members = row.base, row.members
         row.epoch, row.base, row.members = row.epoch + 1, sequence, row.next_members
         row.ends_at, row.next_members = None, ()
         batch.put(tables.MEMBERSHIP, tables.encode_row(row))

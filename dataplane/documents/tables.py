@@ -91,6 +91,9 @@ class MembershipRow(Row):
     highest_id: int = 0
     ends_at: int | None = None
     next_members: tuple[Member, ...] = ()
+    past_base: int = 0
+    past_members: tuple[Member, ...] = ()
+    """Of the epoch before: who starts at its very end may have to go back into it."""
 
 
 class CollectionRow(Row):

@@ -88,6 +88,8 @@ class Configuration:
     members: tuple[Member, ...]
     ends_at: int | None = None
     next_members: tuple[Member, ...] = ()
+    before: "Configuration | None" = None
+    """The epoch before, where the state tells of it."""
 
 
 class Classes(Protocol):

@@ -6,6 +6,7 @@ from dataplane.documents.types import Configuration, Executor
 from dataplane.replication.configuration import initial_configuration, replica_config
 from dataplane.replication.copying import begun
 from dataplane.replication.recovery import recovered_from
+from dataplane.replication.reopening import epoch_to_finish
 from dataplane.storage.wal import WriteAheadLog
 
 
@@ -19,7 +20,10 @@ class Epochs:
         self._executor = executor
         self._wal = wal
         self._amnesia = amnesia
-        self.current = initial_configuration(spec, executor.configuration)
+        known = initial_configuration(spec, executor.configuration)
+        records = (record for _, record in wal.replay())
+        past = epoch_to_finish(known, executor.applied, spec.node_id, records)
+        self.current = past or known
         """The epoch, its members, and its end once that is known."""
         self._set_config()
         self.recovered = self._recover()

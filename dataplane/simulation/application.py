@@ -23,6 +23,7 @@ from dataplane.documents.commands import (
     encode_op,
     session_id,
 )
+from dataplane.documents.membership import with_past
 from dataplane.documents.replicated import ReplicatedStore
 from dataplane.documents.state import StateMachine
 from dataplane.documents.tables import Batch, document_prefix
@@ -68,6 +69,8 @@ class MembersRow(msgspec.Struct, array_like=True):
     members: tuple[Member, ...]
     ends_at: int | None = None
     next_members: tuple[Member, ...] = ()
+    past_base: int = 0
+    past_members: tuple[Member, ...] = ()
 
 
 @dataclass(slots=True)
@@ -225,14 +228,21 @@ class MapApplication(Executor):
     def _advance(self, batch: Batch) -> None:
         row = self._members
         if row.ends_at == self._applied:
-            self._members = MembersRow(row.epoch + 1, self._applied, row.next_members)
+            self._members = MembersRow(
+                row.epoch + 1,
+                self._applied,
+                row.next_members,
+                past_base=row.base,
+                past_members=row.members,
+            )
             batch.put(EPOCH, _encode(self._members))
 
     @property
     @override
     def configuration(self) -> Configuration:
         row = self._members
-        return Configuration(row.epoch, row.base, row.members, row.ends_at, row.next_members)
+        known = Configuration(row.epoch, row.base, row.members, row.ends_at, row.next_members)
+        return with_past(known, row.past_base, row.past_members)
 
     @override
     def root(self) -> bytes:

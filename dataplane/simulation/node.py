@@ -38,6 +38,7 @@ from dataplane.replication.copying import (
 )
 from dataplane.replication.passed_over import PassedOver
 from dataplane.replication.peer_messages import IndexAnswer, IndexAsk
+from dataplane.replication.reopening import epoch_to_finish
 from dataplane.simulation.byzantine.behaviour import Behaviour
 from dataplane.simulation.checkers.checker import Executed
 from dataplane.simulation.clocks import draw_clock
@@ -143,7 +144,11 @@ class Node:
         self._reset()
         known, given = self.executor.configuration, self._specification
         # A node that joins later has an empty state, and the members to learn from as it was told.
-        self.configuration = given if given.epoch > known.epoch else known
+        known = given if given.epoch > known.epoch else known
+        past = epoch_to_finish(known, self.executor.applied, self.id, self._read_log())
+        if past is not None:
+            self.world.count("epoch_reopened")
+        self.configuration = past or known
         self.world.chain.ended(self.id, self.configuration)
         self.config = self._config()
         self._recovered = self._recover()
