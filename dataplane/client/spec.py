@@ -61,7 +61,7 @@ class GenesisSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     admin_public_key: str | None = None
     """Whose orders change the members (hex); without it nobody's do."""
     requests_per_s: int | None = None
-    """How many requests of one key a node takes in a second."""
+    """How many requests of one key all nodes together take in a second."""
 
 
 class RouteSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -48,16 +48,10 @@ class Journal:
     def record(self, sequence: int, before: Iterable[Old], into: Changes) -> None:
         """Note the rows a batch changes; `into` is the write that changes them."""
         assert self.last is None or sequence > self.last, "batches come in order"
-        number = size_bytes = 0
-        part: list[Old] = []
-        for old in before:
-            size_bytes += len(old[0]) + len(old[1] or b"")
-            if part and size_bytes > PART_BYTES:
-                into[_key(sequence, number)] = _encode(part)
-                number, part, size_bytes = number + 1, [], len(old[0]) + len(old[1] or b"")
-            part.append(old)
-        into[_key(sequence, number)] = _encode(part)
-        self._parts[sequence] = number + 1
+        parts = _parts_of(list(before))
+        for number, part in enumerate(parts):
+            into[_key(sequence, number)] = _encode(part)
+        self._parts[sequence] = len(parts)
 
     def covers(self, sequence: int) -> bool:
         """Whether the state as it was after `sequence` can be told from the state now."""
@@ -92,6 +86,22 @@ def old_of(snapshot: Snapshot, part: bytes, changed: bytes) -> bytes | None:
     row = snapshot.get(part)
     assert row is not None, "a snapshot keeps what it had"
     return next(old for key, old in _decode(row) if key == changed)
+
+
+def _parts_of(rows: list[Old]) -> list[list[Old]]:
+    """Return rows in parts of bounded size: one, unless they are very much."""
+    if sum([len(key) + len(old or b"") for key, old in rows]) <= PART_BYTES:
+        return [rows]
+    parts: list[list[Old]] = [[]]
+    size_bytes = 0
+    for key, old in rows:
+        own = len(key) + len(old or b"")
+        size_bytes += own
+        if parts[-1] and size_bytes > PART_BYTES:
+            parts.append([])
+            size_bytes = own
+        parts[-1].append((key, old))
+    return parts
 
 
 def _key(sequence: int, part: int) -> bytes:

@@ -1,7 +1,7 @@
 """What is stored of a person, over all collections: to be handed out, or to be removed."""
 
 import asyncio
-from itertools import islice
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from dataplane.documents.audit_commands import EraseBegin, EraseEnd, EraseStep
@@ -29,6 +29,7 @@ from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem, error_fields
 from dataplane.gateways.services.queries import reach
 from dataplane.query import parse_query, query_steps
+from dataplane.query.types import PAGE_BYTES_MAX
 
 PAGE: Final = 200
 STEPS_PER_CALL: Final = 20
@@ -118,20 +119,32 @@ async def _conflicts(context: Context, what: What, start: str | None) -> Part:
     start = start or prefix
     found: list[dict[str, Any]] = []
     while True:
-        rows = list(islice(context.state.view.rows(CONFLICTS, start=start), SLICE))
+        rows, is_last = _some(context.state.view.rows(CONFLICTS, start=start))
         for key, row in rows:
             if not key.startswith(prefix.encode()):
                 return Part(found, None)
             record = unpack_document(row[HEADER_BYTES:])
             if any(subject in subjects_at(record.get(side), field) for side in _SIDES):
                 found.append(record_body(decode_document_row(key.decode(), row)))
-        if len(rows) < SLICE:
+        if is_last:
             return Part(found, None)
         # No id holds the character 0: this comes straight after the last.
         start = rows[-1][0].decode() + "\0"
         if found:
             return Part(found, start)
         await asyncio.sleep(0)
+
+
+def _some(rows: Iterator[tuple[bytes, bytes]]) -> tuple[list[tuple[bytes, bytes]], bool]:
+    """Return some rows, no more than one step may look at, and whether they are the last."""
+    part: list[tuple[bytes, bytes]] = []
+    size_bytes = 0
+    for row in rows:
+        part.append(row)
+        size_bytes += len(row[1])
+        if len(part) == SLICE or size_bytes > PAGE_BYTES_MAX:
+            return part, False
+    return part, True
 
 
 async def _ordered(context: Context, op: Op) -> OpResult:

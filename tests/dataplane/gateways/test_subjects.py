@@ -5,6 +5,7 @@ import json
 import pytest
 
 from dataplane.client import AsyncClient, Client, ProofError, verify_erasure
+from dataplane.documents.erasing import STEP_BYTES_MAX
 from dataplane.gateways.services import subjects
 from tests.dataplane.gateways.conftest import problem
 
@@ -78,6 +79,24 @@ def test_kept_conflicts_are_handed_out_and_erased_however_many(api, node, stored
         assert found.count("_conflicts") == 520
         assert client.subject_erase(ada)["removed"]["_conflicts"] == 520
         assert list(client.subject_export(ada)) == []
+        assert list(client.conflicts(kept)) == []
+
+
+def test_kept_conflicts_are_erased_however_large(api, node, stored, collection):
+    """Together they are more than one step may look at."""
+    ada, kept = f"ada-{collection}", stored[0]
+    theirs = {"person": {"id": ada}, "text": "x" * 700_000}
+    assert api.put(f"/collections/{kept}/documents/large", json=theirs).status_code == 201
+    stale = [
+        {"op": "delete", "id": "large", "if_version": 99, "stamp": f"s{number}"}
+        for number in range(40)
+    ]
+    headers = {"Idempotency-Key": f"large-{collection}"}
+    answer = api.post(f"/collections/{kept}/bulk", json={"operations": stale}, headers=headers)
+    assert all(done["conflict"] for done in answer.json()["results"])
+    assert STEP_BYTES_MAX < 40 * 700_000
+    with Client(node.urls, node.api_key) as client:
+        assert client.subject_erase(ada)["removed"]["_conflicts"] == 40
         assert list(client.conflicts(kept)) == []
 
 
