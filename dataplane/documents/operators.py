@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from dataplane.documents.errors import invalid
-from dataplane.documents.ordering import equal, sort_key
+from dataplane.documents.ordering import sort_key
 from dataplane.documents.values import DEPTH_MAX, INT_MAX, INT_MIN, Json, escape_pointer
 
 PATHS_MAX: Final = 1_000
@@ -231,7 +231,9 @@ def _pull(old: Any, operand: Any, pointer: str) -> Any:
         return old
     if isinstance(operand, dict) and any(name.startswith("$") for name in operand):
         raise invalid(pointer, "conditions are not supported, only values")
-    return [item for item in _array(old, pointer) if not equal(item, operand)]
+    # Once, and not for each item: both may be as long as a document.
+    wanted = sort_key(operand)
+    return [item for item in _array(old, pointer) if sort_key(item) != wanted]
 
 
 _CHANGES: Final[dict[str, Change]] = {

@@ -44,11 +44,3 @@ def sort_key(value: Any) -> SortKey:
 def _member_key(name: str, value: Any) -> tuple[int, str, Any]:
     place, key = sort_key(value)
     return place, name, key
-
-
-def equal(left: Any, right: Any) -> bool:
-    """Compare two values: 1 equals 1.0, but true does not equal 1."""
-    kind = type(left)
-    if kind is str or kind is not type(right) or kind is dict or kind is list:
-        return rank(left) == rank(right) and sort_key(left) == sort_key(right)
-    return bool(left == right)
