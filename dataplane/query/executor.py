@@ -296,8 +296,12 @@ class _Run:
         order = "top_k" if self._direction is None else "id_order"
         if self._access.ordered is not None:
             order = "index_order"
+        told = self._access.describe(self._work.documents)
+        suited = self._trace(returned).fields
+        if told["stage"] == "collection_scan" and suited:
+            told["suited"] = dict(suited)
         return {
-            **self._access.describe(self._work.documents),
+            **told,
             "order": order,
             "documents_examined": self._work.documents,
             "returned": returned,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -24,6 +25,7 @@ class Query:
     projection: list[str] | None = None
     limit: int = 25
     after: str | None = None
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Page:
     documents: list[Document]
     after: str | None
     scanned: int
+    plan: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +88,13 @@ def query(client: Client, collection: str, asked: Query) -> Page:
         projection=asked.projection,
         limit=asked.limit,
         after=asked.after,
+        explain=asked.explain,
     )
     return Page(
-        documents=list(body["documents"]), after=body.get("next"), scanned=body.get("scanned", 0)
+        documents=list(body["documents"]),
+        after=body.get("next"),
+        scanned=body.get("scanned", 0),
+        plan=body.get("plan"),
     )
 
 

@@ -8,6 +8,7 @@ from django.http import QueryDict
 from portal.core.errors import Invalid
 from portal.explorer.constants import (
     DOCUMENT_BYTES_MAX,
+    EXPIRY_UNITS,
     PAGE_COUNT,
     PAGE_COUNT_MAX,
     QUERY_TEXT_MAX,
@@ -32,6 +33,7 @@ def read_query(form: QueryDict) -> Query:
         projection=_names(form.get("projection", "")),
         limit=_limit(form.get("limit", "")),
         after=form.get("after") or None,
+        explain=bool(form.get("explain")),
     )
 
 
@@ -85,6 +87,8 @@ def read_index(data: QueryDict) -> Index:
         UnreadableQuery: A box holds no JSON of the wanted kind.
     """
     fields = _object("fields", data.get("fields", "")) or {}
+    if not fields:
+        raise UnreadableQuery("fields", 'Name 1 to 8 fields, such as {"country": 1}.')
     order: dict[str, int] = {}
     for path, way in fields.items():
         if isinstance(way, bool) or not isinstance(way, int):
@@ -96,7 +100,23 @@ def read_index(data: QueryDict) -> Index:
         is_unique="unique" in data,
         is_sparse="sparse" in data,
         partial=_object("partial", data.get("partial", "")),
+        expire_after_s=_expiry(data, len(order)),
     )
+
+
+def _expiry(data: QueryDict, fields_count: int) -> int | None:
+    """Read after how many seconds documents expire, if they do."""
+    text, unit = data.get("expire_after", "").strip(), data.get("expire_unit", "s")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 11) or unit not in EXPIRY_UNITS:
+        raise UnreadableQuery("expire_after_s", "A whole number from 0 is needed.")
+    if fields_count != 1:
+        detail = "Documents expire by one field that holds a date: leave one field."
+        raise UnreadableQuery("expire_after_s", detail)
+    if "unique" in data:
+        raise UnreadableQuery("expire_after_s", "An index for expiry cannot be unique.")
+    return int(text) * EXPIRY_UNITS[unit]
 
 
 def read_version(text: str) -> int:

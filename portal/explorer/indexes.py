@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from dataplane.client.client import Client
+from portal.explorer.constants import EXPIRY_UNITS
 
 SHAPES_SHOWN = 20
 
@@ -75,13 +76,36 @@ def _labelled(index: dict[str, Any]) -> dict[str, Any]:
     if "partial" in index:
         kinds.append("partial")
     if "expire_after_s" in index:
-        kinds.append(f"expires after {index['expire_after_s']} s")
+        kinds.append(f"expires after {_span(index['expire_after_s'])}")
     return {
         **index,
         "order": [(path, way == -1) for path, way in index["fields"].items()],
         "kinds": kinds,
         "is_option": index["name"].startswith("_"),
     }
+
+
+def _span(seconds: int) -> str:
+    """Write a time in the largest unit in which it is whole."""
+    unit = next(name for name in reversed(EXPIRY_UNITS) if seconds % EXPIRY_UNITS[name] == 0)
+    return f"{seconds // EXPIRY_UNITS[unit]:,} {unit}"
+
+
+def index_proposed(
+    client: Client, collection: str, fields: dict[str, int], otherwise: str
+) -> Proposed | None:
+    """Answer the form of an index that suits a query, None when there is such an index already.
+
+    The reason is the node's own, once it has seen enough such queries.
+    """
+    indexes = client.indexes(collection)
+    wanted = list(fields.items())
+    if any(list(index["fields"].items())[: len(wanted)] == wanted for index in indexes):
+        return None
+    found = [item for item in client.advice(collection)["proposals"] if item["fields"] == fields]
+    reason = found[0]["reason"] if found else otherwise
+    proposal: dict[str, Any] = {"fields": fields, "reason": reason, "shapes": []}
+    return _proposed(proposal, {str(index["name"]) for index in indexes})
 
 
 def _proposed(proposal: dict[str, Any], taken: set[str]) -> Proposed:

@@ -133,6 +133,7 @@ def index_create(access: Access, cluster: Cluster, *, collection: str, index: In
             unique=index.is_unique,
             sparse=index.is_sparse,
             partial=index.partial,
+            expire_after_s=index.expire_after_s,
         )
     place = f"{collection}/{index.name}"
     _audit(access, cluster, "index.created", collection=place)

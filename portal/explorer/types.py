@@ -42,6 +42,8 @@ class Index:
     is_unique: bool
     is_sparse: bool
     partial: Document | None
+    expire_after_s: int | None
+    """Documents are removed so long after the date in the one field."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from portal.explorer.documents import (
     verify,
 )
 from portal.explorer.errors import ClusterRefused, UnreadableQuery
+from portal.explorer.explaining import explained
 from portal.explorer.forms import (
     read_collection,
     read_document,
@@ -134,6 +135,8 @@ def documents_page(
         asked = read_query(request.GET)
         with connected(cluster) as client:
             page = query(client, collection, asked)
+            if page.plan is not None:
+                context["explained"] = explained(client, collection, page.plan)
         context |= _page_context(request, page)
     except UnreadableQuery as error:
         context["field_error"] = {"field": error.field, "detail": error.detail}
@@ -261,6 +264,7 @@ def document_restore_view(
 def _page_context(request: HttpRequest, page: Page) -> dict[str, Any]:
     """Answer what the list shows of a page."""
     following = request.GET.copy()
+    following.pop("explain", None)
     following["after"] = page.after or ""
     return {
         "rows": [_listed(document) for document in page.documents],

@@ -859,6 +859,10 @@ export interface paths {
                                 returned?: number;
                                 /** @enum {string} */
                                 stage?: "id_lookup" | "id_range" | "index_scan" | "index_union" | "collection_scan";
+                                /** @description of a scan: fields of the index that would suit the query best */
+                                suited?: {
+                                    [key: string]: 1 | -1;
+                                };
                                 time_ms?: number;
                             };
                             scanned: number;
@@ -2560,6 +2564,10 @@ export interface paths {
                                 returned?: number;
                                 /** @enum {string} */
                                 stage?: "id_lookup" | "id_range" | "index_scan" | "index_union" | "collection_scan";
+                                /** @description of a scan: fields of the index that would suit the query best */
+                                suited?: {
+                                    [key: string]: 1 | -1;
+                                };
                                 time_ms?: number;
                             };
                             scanned: number;

@@ -38,6 +38,11 @@ _PLAN: Final = {
                 "properties": {"index": {"type": "string"}, "reason": {"type": "string"}},
             },
         },
+        "suited": {
+            "type": "object",
+            "description": "of a scan: fields of the index that would suit the query best",
+            "additionalProperties": {"type": "integer", "enum": [1, -1]},
+        },
         "keys_examined": {"type": "integer"},
         "documents_examined": {"type": "integer"},
         "returned": {"type": "integer"},

@@ -60,11 +60,43 @@ def test_faults_of_a_form_are_told(browser, base, stored, client):
         ({"name": "A", "fields": '{"a": 1}'}, "A name begins with a small letter"),
         ({"name": "a", "fields": "a"}, "Not valid JSON"),
         ({"name": "a", "fields": '{"a": "up"}'}, "Each field is 1 or -1."),
-        ({"name": "a", "fields": '{"a": 1}', "partial": '{"a": {"$ne": 1}}'}, "an index knows"),
+        ({"name": "a", "fields": '{"a": 1}', "partial": '{"a": {"$ne": 1}}'}, "n index knows"),
         ({"name": "a", "fields": ""}, "1 to 8 fields"),
+        ({"name": "a", "fields": '{"a": 1}', "expire_after": "soon"}, "A whole number from 0"),
+        ({"name": "a", "fields": '{"a": 1, "b": 1}', "expire_after": "1"}, "leave one field"),
+        (
+            {"name": "a", "fields": '{"a": 1}', "expire_after": "1", "unique": "on"},
+            "cannot be unique",
+        ),
+        ({"name": "a", "fields": '{"a": 1}', "expire_after": "9999999999"}, "Whole seconds, from"),
     ):
-        assert said in text(browser.post(f"{base}indexes/new/", form, follow=True))
+        answer = browser.post(f"{base}indexes/new/", form)
+        assert answer.status_code == 422
+        assert said in text(answer)
+        assert f'name="fields" value="{html.escape(form["fields"])}"' in answer.content.decode()
     assert client.indexes("towns") == []
+
+
+def test_a_name_that_is_taken_is_told_without_a_box(browser, base, stored, client):
+    client.index_put("towns", "by-size", {"size": 1})
+    answer = browser.post(f"{base}indexes/new/", {"name": "by-size", "fields": '{"country": 1}'})
+    assert answer.status_code == 409
+    assert 'class="alert alert-danger" role="alert"' in answer.content.decode()
+
+
+def test_an_index_lets_documents_expire(browser, base, stored, client):
+    form = {
+        "name": "expiry",
+        "fields": '{"ends": 1}',
+        "expire_after": "2",
+        "expire_unit": "h",
+        "sparse": "on",
+        "partial": '{"size": {"$gt": 5}}',
+    }
+    browser.post(f"{base}indexes/new/", form)
+    (index,) = client.indexes("towns")
+    assert (index["expire_after_s"], index["sparse"]) == (7_200, True)
+    assert "expires after 2 h" in text(browser.get(f"{base}indexes/"))
 
 
 def test_what_the_node_advises_is_built_with_one_click(browser, base, stored, client):
