@@ -15,9 +15,9 @@ class BackupsConfig(AppConfig):
     @override
     def ready(self) -> None:
         # Here, because models are loaded by now.
-        from portal.backups.presentation import branch_note  # noqa: PLC0415
+        from portal.backups.presentation import branch_marks, branch_note  # noqa: PLC0415
         from portal.backups.restoring import register  # noqa: PLC0415
         from portal.clusters.pages import notes_register  # noqa: PLC0415
 
         register()
-        notes_register(branch_note)
+        notes_register(branch_note, branch_marks)

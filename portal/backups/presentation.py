@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from portal.backups.models import (
     Backup,
@@ -16,7 +17,7 @@ from portal.backups.models import (
 )
 from portal.backups.pricing import StorageEstimate
 from portal.backups.retention import kept
-from portal.backups.selectors import Window, branch_of, grid_of
+from portal.backups.selectors import Window, branch_of, branches_among, grid_of
 from portal.backups.services import policy_facts
 from portal.clusters.models import Cluster
 from portal.clusters.pages import Note
@@ -187,6 +188,14 @@ def branch_note(cluster: Cluster) -> Note | None:
     """Say on the pages of a branch where it branched off, and when it ends."""
     branch = branch_of(cluster)
     return None if branch is None else Note("backups/_branch_note.html", branch)
+
+
+def branch_marks(clusters: list[Cluster]) -> dict[UUID, str]:
+    """Say in the list of clusters which of them are branches, and of what."""
+    return {
+        branch.cluster_id: f"branch of {branch.source.name} at {branch.sequence:,}"
+        for branch in branches_among(clusters)
+    }
 
 
 def event_words(event: dict[str, Any]) -> str:

@@ -179,6 +179,11 @@ def branch_of(cluster: Cluster) -> Branch | None:
     return Branch.objects.select_related("source").filter(cluster=cluster).first()
 
 
+def branches_among(clusters: list[Cluster]) -> QuerySet[Branch]:
+    """Return which of some clusters are branches."""
+    return Branch.objects.select_related("source").filter(cluster__in=clusters)
+
+
 def branch_list(source: Cluster) -> QuerySet[Branch]:
     """Return the branches of a cluster that are there, newest first."""
     rows = Branch.objects.filter(source=source, cluster__purged_at=None)

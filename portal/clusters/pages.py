@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from portal.access.types import Access
 from portal.clusters.keeping import ALGORITHMS, provider_reference
@@ -40,6 +41,8 @@ class ClusterCard:
     budget: FaultBudget
     tone: str
     ready_count: int
+    # What an app above this one says of it in lists.
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,13 @@ class OperationPanel:
     is_over: bool
 
 
-def card_of(cluster: Cluster) -> ClusterCard:
+def cards_of(clusters: list[Cluster]) -> list[ClusterCard]:
+    """Gather what the list shows (a statement for each app that marks clusters)."""
+    marks = {pk: words for make in _mark_makers for pk, words in make(clusters).items()}
+    return [card_of(cluster, mark=marks.get(cluster.pk, "")) for cluster in clusters]
+
+
+def card_of(cluster: Cluster, *, mark: str = "") -> ClusterCard:
     """Gather what the list and the header show of a cluster."""
     try:
         price = estimate(cluster.plan, cluster.size)
@@ -85,6 +94,7 @@ def card_of(cluster: Cluster) -> ClusterCard:
         budget=fault_budget(cluster.size),
         tone=TONES.get(ClusterStatus(cluster.status), "azure"),
         ready_count=sum(1 for node in cluster.members if node.state == "ready"),
+        mark=mark,
     )
 
 
@@ -160,12 +170,16 @@ class Note:
     facts: object
 
 
-_note_makers: list[Callable[[Cluster], Note | None]] = []
+type NoteMaker = Callable[[Cluster], Note | None]
+type MarkMaker = Callable[[list[Cluster]], dict[UUID, str]]
+_note_makers: list[NoteMaker] = []
+_mark_makers: list[MarkMaker] = []
 
 
-def notes_register(maker: Callable[[Cluster], Note | None]) -> None:
-    """Have a note shown on the pages of the clusters for which there is one."""
+def notes_register(maker: NoteMaker, marks: MarkMaker) -> None:
+    """Have a note on the pages of clusters for which there is one, and a mark in their list."""
     _note_makers.append(maker)
+    _mark_makers.append(marks)
 
 
 def cluster_context(cluster: Cluster, access: Access, now: datetime, *, tab: str) -> dict[str, Any]:

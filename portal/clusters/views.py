@@ -19,7 +19,7 @@ from portal.clusters.connections import node_urls
 from portal.clusters.forms import ClusterForm, KeyForm
 from portal.clusters.models import Cluster, Operation
 from portal.clusters.pages import (
-    card_of,
+    cards_of,
     cluster_context,
     encryption_context,
     panel_of,
@@ -51,7 +51,7 @@ LOG_LINES_SHOWN = 200
 def clusters_page(request: HttpRequest, slug: str) -> HttpResponse:
     """List the clusters, and what is in the recycle bin."""
     require(request, "clusters:read")
-    cards = [card_of(cluster) for cluster in cluster_list(with_deleted=True)]
+    cards = cards_of(list(cluster_list(with_deleted=True)))
     context = {
         "cards": [card for card in cards if card.cluster.deleted_at is None],
         "recycled": [card for card in cards if card.cluster.deleted_at is not None],

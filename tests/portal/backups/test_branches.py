@@ -76,6 +76,8 @@ def test_a_branch_shows_where_it_comes_from_and_when_it_ends(page, branch, sourc
     assert f"/o/acme/clusters/{source.pk}/" in body
     assert "1,000" in body
     assert f"{branch.expires_at:%H:%M} UTC" in body
+    every = page.get("/o/acme/clusters/").content.decode()
+    assert every.count("branch of Things at 1,000") == 1
     listed = page.get(f"/o/acme/clusters/{source.pk}/backups/").content.decode()
     assert "Branches of this cluster" in listed
     assert "Try it" in listed
