@@ -53,6 +53,8 @@ class Maintenance:
         self._indexes = collections.indexes
         self._writing = writing
         self._restoring = restoring
+        self.expired = 0
+        """How many documents past their time were removed here since the state was loaded."""
 
     def is_due(self, now_ms: int) -> bool:
         """Say whether a step would find something to do."""
@@ -103,6 +105,7 @@ class Maintenance:
             assert row is not None, "what expires is there"
             known = len(batch.changes)
             self._writing.remove(batch, (index.collection, document_id), row)
+            self.expired += 1
             left -= 1
             size_left -= len(row)
             rows_left -= len(batch.changes) - known

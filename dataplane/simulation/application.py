@@ -8,8 +8,11 @@ import msgspec
 from blake3 import blake3
 from nacl import bindings
 
+from dataplane.documents.audit_commands import AuditPut
+from dataplane.documents.auditing import ROW_RECORDS_MAX
 from dataplane.documents.commands import (
     Check,
+    CollectionPut,
     Create,
     IndexDrop,
     IndexPut,
@@ -20,6 +23,7 @@ from dataplane.documents.commands import (
     Reconfigure,
     Transact,
     Update,
+    attribute,
     encode_op,
     session_id,
 )
@@ -37,6 +41,7 @@ from dataplane.documents.types import (
     RequestView,
 )
 from dataplane.storage.engine import MemoryStore
+from dataplane.wire.audit import LEVELS
 from dataplane.wire.membership import (
     Member,
     NextMembers,
@@ -54,7 +59,12 @@ ANSWER = b"W"
 EPOCH = b"E"
 ORDER = b"members:"
 CSEQ_BYTES = 8
-ABOUT_INDEXES = 3
+ABOUT_STORAGE = 3
+STORAGE_TURNS = 13
+INDEX_TURNS = 6
+"""So many of them are about indexes, the others about what is kept for a while."""
+TTL_S = 1
+ACTOR = "key-of-alice"
 INDEXES = ("counts", "single", "again")
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -315,7 +325,10 @@ class Workload:
         """Return an operation on one of a few keys."""
         if not self._documents:
             return b"key-%d" % key
-        if key == ABOUT_INDEXES:
+        if key == ABOUT_STORAGE:
+            self._turn += 1
+            if self._turn % STORAGE_TURNS > INDEX_TURNS:
+                return self._about_keeping(self._turn % STORAGE_TURNS)
             return encode_op(self._about_indexes())
         place = self.place(key)
         update = Update(*place, msgspec.msgpack.encode({"$inc": {"count": 1}}))
@@ -328,7 +341,6 @@ class Workload:
 
     def _about_indexes(self) -> Op:
         """Return in turn what makes documents and indexes of them, and what removes both."""
-        self._turn += 1
         place = "things", INDEXES[self._turn % len(INDEXES)]
         match self._turn % 6:
             case 1:
@@ -342,3 +354,19 @@ class Workload:
             case _:
                 document = msgspec.msgpack.encode({"count": 0})
                 return Create("things", f"id-{self._turn % 4}", document)
+
+    def _about_keeping(self, turn: int) -> bytes:
+        """Return in turn what makes documents that expire soon, and what the audit log records."""
+        short = msgspec.msgpack.encode({"n": self._turn})
+        match turn:
+            case 7:
+                options = msgspec.msgpack.encode({"ttl": TTL_S})
+                return encode_op(CollectionPut("short", options))
+            case 8:
+                level = LEVELS[1 + self._turn % 2]
+                return attribute(encode_op(AuditPut(level, records_max=ROW_RECORDS_MAX)), ACTOR)
+            case 12:
+                return encode_op(Maintain())
+            case _:
+                put = encode_op(Put("short", f"id-{self._turn % 8}", short))
+                return attribute(put, ACTOR) if turn % 2 else put

@@ -31,6 +31,7 @@ from dataplane.consensus.messages import (
 from dataplane.consensus.outcome import Broadcast, Evidence, Send
 from dataplane.consensus.records import Accepted, Decided, MadeStable, Record, ViewEntered, ViewLeft
 from dataplane.consensus.replica import Replica
+from dataplane.documents.state import StateMachine
 from dataplane.simulation.checkers.checker import Checker, Executed
 from dataplane.simulation.options import Options
 
@@ -182,6 +183,13 @@ class Coverage(Checker):
         """Take over what the node's core counted in this life."""
         if node.replica is not None and not node.is_liar:
             self._counters.update(node.replica.marks)
+            self._count_kept(node)
+
+    def _count_kept(self, node: "Node") -> None:
+        """Count what the document state machine did beside its requests, in this life."""
+        if isinstance(node.executor, StateMachine):
+            self._counters["document_expired"] += node.executor.maintenance.expired
+            self._counters["operation_audited"] += node.executor.view.audit.ends.last
 
     def on_effect(self, node: "Node", effect: Send | Broadcast) -> None:
         """See a message leave, to one or to all."""
