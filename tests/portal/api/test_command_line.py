@@ -126,6 +126,33 @@ def test_a_log_that_others_signed_is_refused_by_the_pinned_keys(shell, cluster, 
     assert "NOT PROVEN." in shell.err
 
 
+def test_the_activity_is_listed_and_its_chain_is_checked(shell, home):
+    for name in ("one", "two"):
+        shell.ok("keys", "create", name, "--secret-file", f"{name}.key")
+    rows = json.loads(shell.ok("activity", "list", "--action", "key", "--json"))
+    assert [row["after"]["name"] for row in rows][:2] == ["two", "one"]
+    assert "alice@example.com" in shell.ok("activity", "list", "--actor", "alice")
+    told = shell.ok("activity", "verify")
+    head = told.split()[-1]
+    whole = shell.ok("activity", "export")
+    (home / "activity.json").write_text(whole)
+    assert json.loads(whole)[-1]["action"] == "audit.exported"
+    file = ("activity", "verify", "activity.json")
+    assert shell.ok(*file, "--known", head).split()[0] == str(len(json.loads(whole)))
+    assert shell(*file, "--known", "0" * 64) == exits.FAILED
+    lines = whole.splitlines(keepends=True)
+    for forged in (
+        whole.replace('"name": "two"', '"name": "six"'),
+        "".join([*lines[:2], *lines[3:]]),
+        "".join([lines[0], *lines[2:]]),
+        "[\n7\n]\n",
+    ):
+        assert forged != whole
+        (home / "activity.json").write_text(forged)
+        assert shell(*file) == exits.FAILED
+        assert "NOT PROVEN." in shell.err
+
+
 def test_nobody_is_broken_but_a_sandbox_by_its_owner(shell, cluster, home):
     (home / "password").write_text("not the password\n")
     start = ("chaos", "start", "0=crash", "--yes", "--password-file", "password")

@@ -10,6 +10,7 @@ import typer
 
 from aerolith_cli import (
     accounts,
+    activity,
     audit,
     backups,
     chaos,
@@ -46,6 +47,7 @@ clusters.add_to(app)
 nodes.add_to(app)
 operations.add_to(app)
 usage.add_to(app)
+activity.add_to(app)
 keys.add_to(app)
 collections.add_to(app)
 indexes.add_to(app)
