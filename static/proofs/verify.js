@@ -190,6 +190,23 @@ async function follow(anchor, changes) {
   return current;
 }
 
+/** Goes on to a later epoch by what a node told of changes; throws ProofError. */
+export async function followTold(anchor, changes) {
+  try {
+    return await follow(anchor, list(change)(changes));
+  } catch (error) {
+    throw error instanceof EncodingError ? malformed(error.message) : error;
+  }
+}
+
+/** Whether a validator says itself, to whoever drew the nonce, that it answers at this address. */
+export async function isMemberAt(anchor, { id, url, nonce, signature }) {
+  const validator = anchor.validators.find((known) => BigInt(known.id) === BigInt(id));
+  if (validator === undefined || !isHex(signature, 128)) return false;
+  const payload = payloadOf("IDENTITY", anchor.cluster_id, [0, id], concat(nonce, utf8(url)));
+  return isSigned(validator.public_key, payload, bytesOfHex(signature));
+}
+
 async function checkCertificate({ kind: name, sequence, root, votes: given }, anchor) {
   if (BigInt(sequence) <= 0n || BigInt(sequence) > NUMBER_MAX || root.length !== HASH_BYTES) throw malformed("the certificate has no sequence or no root");
   const payload = payloadOf(name === "seal" ? "SEAL" : "CKPT", anchor.cluster_id, [0, anchor.epoch, sequence], root);

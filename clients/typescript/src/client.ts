@@ -30,10 +30,7 @@ const BATCH_MAX = 500;
 const BATCH_CHARS_MAX = 4 * 1024 * 1024;
 
 /** How a client asks, and whom it trusts. */
-export interface ClientOptions extends TransportOptions {
-  /** The public keys of the nodes: reads with `proof` are then checked against them. */
-  readonly anchor?: TrustAnchor;
-}
+export type ClientOptions = TransportOptions;
 
 export interface ReadOptions {
   readonly consistency?: Consistency;
@@ -47,7 +44,8 @@ type Open = { [name: string]: Json };
  * A client of a cluster; it may be used by many at a time.
  *
  * Every method rejects with `ApiError` when the cluster refuses, and with
- * `ClusterUnreachableError` when no node answers. Nodes are asked in turn. Writes carry an
+ * `ClusterUnreachableError` when no node answers. Nodes are asked in turn; with a trust anchor, also
+ * members that were not named, as soon as they prove themselves. Writes carry an
  * idempotency key and are repeated by themselves without being done twice.
  */
 export class Client {
@@ -55,8 +53,8 @@ export class Client {
   readonly #anchor: TrustAnchor | undefined;
 
   constructor(urls: readonly string[], token: string, options: ClientOptions = {}) {
-    this.#transport = new Transport(urls, token, options);
     this.#anchor = options.anchor === undefined ? undefined : checkedAnchor(options.anchor);
+    this.#transport = new Transport(urls, token, options);
   }
 
   /** The newest position in the agreed log that this client has seen. */

@@ -2,6 +2,8 @@
 
 import { ApiError, ClusterUnreachableError } from "./errors.js";
 import { type Json, parse, stringify } from "./json.js";
+import { Members } from "./members.js";
+import type { TrustAnchor } from "./proofs.js";
 import { refusalOf } from "./refusals.js";
 
 export interface Call {
@@ -20,29 +22,52 @@ export interface TransportOptions {
   /** For one request to one node. */
   readonly timeoutMs?: number;
   readonly fetch?: typeof globalThis.fetch;
+  /**
+   * The public keys of the nodes. Reads with `proof` are then checked against them, and the client
+   * goes along when the members change.
+   */
+  readonly anchor?: TrustAnchor;
+  /** `false`: it stays with the addresses that it was given. */
+  readonly follow?: boolean;
 }
 
 const ROUNDS = 2;
 const TIMEOUT_MS = 10_000;
 const PAUSE_MS = 250;
 const PAUSE_MS_MAX = 2_000;
+const ASK_TIMEOUT_MS = 2_000;
+const ASK_CHARS_MAX = 2 * 1024 * 1024;
 
 export class Transport {
-  readonly #urls: readonly string[];
+  readonly #seeds: readonly string[];
   readonly #token: string;
   readonly #timeoutMs: number;
   readonly #fetch: typeof globalThis.fetch;
-  #first = 0;
+  readonly #members: Members | undefined;
+  #first: string | undefined;
   #sequence = 0;
 
   constructor(urls: readonly string[], token: string, options: TransportOptions) {
     if (urls.length === 0) {
       throw new ClusterUnreachableError("a client needs the URL of at least one node");
     }
-    this.#urls = [...new Set(urls.map((url) => url.replace(/\/+$/, "")))];
+    this.#seeds = [...new Set(urls.map((url) => url.replace(/\/+$/, "")))];
     this.#token = token;
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     this.#fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
+    // Nodes name plain addresses: who asked for TLS does not get less.
+    const isPlain = this.#seeds.every((url) => url.startsWith("http://"));
+    const mayFollow = options.anchor !== undefined && options.follow !== false && isPlain;
+    this.#members = mayFollow
+      ? new Members(options.anchor, (url, withKey) => this.#ask(url, withKey))
+      : undefined;
+  }
+
+  /** Whom to ask, in this order: members and, last, those that the caller gave. */
+  get #urls(): readonly string[] {
+    const known = [...new Set([...(this.#members?.urls ?? []), ...this.#seeds])];
+    const at = this.#first === undefined ? 0 : Math.max(known.indexOf(this.#first), 0);
+    return [...known.slice(at), ...known.slice(0, at)];
   }
 
   /** The newest position in the agreed log that an answer told: what `session` reads wait for. */
@@ -69,7 +94,8 @@ export class Transport {
 
   /** Takes that a node failed in the midst of an answer: another is asked first from now on. */
   lost(): void {
-    this.#first = (this.#first + 1) % this.#urls.length;
+    this.#members?.lost();
+    this.#first = this.#urls[1] ?? this.#urls[0];
   }
 
   async #attempt<T>(
@@ -83,15 +109,15 @@ export class Transport {
     let pauseMs = PAUSE_MS;
     for (let round = 0; round < ROUNDS; round += 1) {
       if (round > 0) await pause(pauseMs);
-      const first = this.#first;
-      for (let step = 0; step < this.#urls.length; step += 1) {
-        const at = (first + step) % this.#urls.length;
+      await this.#members?.learn(this.#urls);
+      for (const url of this.#urls) {
         try {
-          const taken = await take(await this.#send(at, call, headers, body, signalOf()));
-          this.#first = at;
+          const taken = await take(await this.#send(url, call, headers, body, signalOf()));
+          this.#first = url;
           return taken;
         } catch (error) {
           if (!mayRepeat(error)) throw error;
+          if (!(error instanceof ApiError)) this.#members?.lost();
           last = error;
           pauseMs = pauseAfter(error);
         }
@@ -101,20 +127,34 @@ export class Transport {
     throw new ClusterUnreachableError(`no node answered: ${reasonOf(last)}`, { cause: last });
   }
 
+  /** Asks where the members are, or one of them who it is. */
+  async #ask(url: string, withKey: boolean): Promise<string | undefined> {
+    const headers = withKey ? { Authorization: `Bearer ${this.#token}` } : {};
+    const signal = AbortSignal.timeout(ASK_TIMEOUT_MS);
+    try {
+      const response = await this.#fetch(url, { headers, signal, redirect: "error" });
+      const text = await response.text();
+      return response.ok && text.length <= ASK_CHARS_MAX ? text : undefined;
+    } catch {
+      return undefined; // Whatever it was: another node is asked.
+    }
+  }
+
   async #send(
-    at: number,
+    base: string,
     call: Call,
     headers: Headers,
     body: string | null,
     signal: AbortSignal,
   ): Promise<Response> {
-    const url = new URL(this.#urls[at] + call.path);
+    const url = new URL(base + call.path);
     for (const [name, value] of Object.entries(call.query ?? {})) {
       if (value !== undefined) url.searchParams.append(name, value);
     }
     // A node sends nobody elsewhere: whoever does must not get the key.
     const init: RequestInit = { method: call.method, headers, signal, redirect: "error" };
     const response = await this.#fetch(url, body === null ? init : { ...init, body });
+    this.#members?.heard(response.headers.get("aerolith-epoch"));
     const told = Number(response.headers.get("aerolith-sequence") ?? "0");
     if (Number.isSafeInteger(told)) this.#sequence = Math.max(this.#sequence, told);
     if (response.ok) return response;

@@ -67,3 +67,9 @@ export function through(passOn: (from: IncomingMessage, to: ServerResponse) => v
     incoming.pipe(onward);
   };
 }
+
+/** Passes requests on to the node, and its answers back as they are. */
+export const pass: Answer = through((from, to) => {
+  to.writeHead(from.statusCode ?? 500, from.headers);
+  from.pipe(to);
+});

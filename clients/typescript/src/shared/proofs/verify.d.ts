@@ -22,3 +22,8 @@ export interface Verified {
 export function quorumOf(n: number): number;
 export function checkValidators(given: readonly Validator[]): void;
 export function verifyAnswer(answer: object, anchor: TrustAnchor): Promise<Verified>;
+export function followTold(anchor: TrustAnchor, changes: Json): Promise<TrustAnchor>;
+export function isMemberAt(
+  anchor: TrustAnchor,
+  said: { id: number | bigint; url: string; nonce: Uint8Array; signature: string },
+): Promise<boolean>;
