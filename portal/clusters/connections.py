@@ -19,6 +19,11 @@ def node_urls(cluster: Cluster) -> list[str]:
     return [node.url for node in cluster.members if node.http_port]
 
 
+def grpc_addresses(cluster: Cluster) -> list[str]:
+    """Return where the cluster's members speak gRPC."""
+    return [node.grpc_address for node in cluster.members if node.grpc_port]
+
+
 def trust_anchor(cluster: Cluster) -> TrustAnchor | None:
     """Return whose signatures prove what the cluster holds; None before its nodes have keys."""
     keys = [(node.index, node.public_key) for node in cluster.members]

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from portal.clusters.connections import node_urls, trust_anchor
+from portal.clusters.connections import grpc_addresses, node_urls, trust_anchor
 from portal.clusters.models import SERVING, ApiKey, Cluster, Node, Operation, OperationStep
 from portal.clusters.snippets import snippets
 from portal.plans.presentation import budget_json, money
@@ -119,15 +119,15 @@ def key_json(key: ApiKey) -> dict[str, Any]:
 
 def connection_json(cluster: Cluster) -> dict[str, Any]:
     """Print how to reach a cluster."""
-    urls = node_urls(cluster)
+    urls, grpc = node_urls(cluster), grpc_addresses(cluster)
     return {
         "endpoints": urls,
-        "grpc": [node.grpc_address for node in cluster.members if node.grpc_port],
+        "grpc": grpc,
         "ready": cluster.status in SERVING,
         "status": cluster.status,
         "authentication": "Authorization: Bearer adk_…",
         "trust_anchor": msgspec.to_builtins(trust_anchor(cluster)),
-        "snippets": {found.language: found.code for found in snippets(urls)},
+        "snippets": {found.language: found.code for found in snippets(urls, grpc=grpc)},
     }
 
 

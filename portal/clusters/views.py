@@ -15,7 +15,7 @@ from portal.access.guards import require
 from portal.access.types import Access
 from portal.clusters import services
 from portal.clusters.auditing.views import compliance_context
-from portal.clusters.connections import node_urls
+from portal.clusters.connections import grpc_addresses, node_urls
 from portal.clusters.forms import ClusterForm, KeyForm
 from portal.clusters.models import Cluster, Operation
 from portal.clusters.pages import (
@@ -154,7 +154,7 @@ def _key_page(request: HttpRequest, cluster_id: UUID, *, tab: str, template: str
         "form": form,
         "secret": secret,
         "keys": list(key_list(cluster)),
-        "snippets": snippets(node_urls(cluster), secret or "adk_…"),
+        "snippets": snippets(node_urls(cluster), secret or "adk_…", grpc=grpc_addresses(cluster)),
         "can_write": access.can("keys:write"),
         "now": clock.now(),
     }

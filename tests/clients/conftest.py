@@ -15,7 +15,7 @@ SNAPSHOTS = Path(__file__).with_name("snapshots")
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory):
-    cluster = LocalCluster(tmp_path_factory.mktemp("node"), 1)
+    cluster = LocalCluster(tmp_path_factory.mktemp("node"), 1, grpc=True)
     cluster.start()
     wait_ready(cluster)
     yield cluster

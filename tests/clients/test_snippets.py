@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import tarfile
 
 import pytest
@@ -14,7 +15,8 @@ from tests.clients.test_typescript import script
 @pytest.fixture
 def paste(node, tmp_path):
     """Run a snippet with the key in its place; return what it printed."""
-    found = {one.language: one.code for one in snippets(node.urls, node.api_key)}
+    grpc = [f"127.0.0.1:{port}" for port in node.grpc_ports]
+    found = {one.language: one.code for one in snippets(node.urls, node.api_key, grpc=grpc)}
 
     def run(language: str, *program, path: str = "") -> str:
         done = subprocess.run(
@@ -50,6 +52,26 @@ def test_the_typescript_program_works_as_it_stands(paste, tmp_path):
         archive.extractall(tmp_path / "node_modules", filter="data")
     (tmp_path / "node_modules" / "package").rename(tmp_path / "node_modules" / "aerolith")
     assert paste("typescript", "node", "--input-type=module", "-").count("hello") == 3
+
+
+@pytest.mark.parametrize(
+    ("language", "program"),
+    [
+        ("graphql", ("bash", "-e")),
+        ("websocket", (sys.executable, "-I", "-")),
+        ("grpc", (sys.executable, "-I", "-")),
+    ],
+)
+def test_the_programs_for_other_protocols_work_as_they_stand(paste, language, program):
+    assert paste(language, *program).count("hello") == 3
+
+
+def test_a_cluster_that_speaks_no_grpc_has_no_program_for_it():
+    languages = {one.language for one in snippets(["https://node.example.com"])}
+    assert {"graphql", "websocket"} <= languages
+    assert "grpc" not in languages
+    (socket,) = [s.code for s in snippets(["https://n.example.com"]) if s.language == "websocket"]
+    assert 'NODE = "wss://n.example.com/api/v1/ws"' in socket
 
 
 def test_there_is_nothing_to_paste_before_there_are_addresses():

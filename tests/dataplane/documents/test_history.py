@@ -50,7 +50,9 @@ def whole(changes: Changes, place: tuple[str, str], count_max: int) -> tuple[lis
         found += page.versions
         if page.beginning is not None:
             return found, page.beginning
-        before = (found[-1].sequence, found[-1].position)
+        reached = (found[-1].sequence, found[-1].position)
+        assert reached < before, "pages go on"
+        before = reached
 
 
 def brief(found: Found) -> list[tuple[str, int]]:
