@@ -5,8 +5,7 @@ REST measures for itself: it also counts what never found a caller, or a route.
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 
 from dataplane.gateways.answers import Answer
 from dataplane.gateways.auditing import Seen
@@ -49,26 +48,43 @@ async def serve(
         traced(context, seen.action, status, seconds)
 
 
-@contextmanager
-def entered(
-    context: Context, caller: Caller, call_class: str, seen: Callable[[], Seen]
-) -> Generator[None]:
+class entered:  # noqa: N801 - used like a function
     """Let a call in and out again; that it was forbidden is recorded.
+
+    Every request passes here: a class, for a generator takes three times as long.
 
     Raises:
         Problem: It was refused; `internal` when nobody foresaw why.
     """
-    try:
-        context.admission.enter(caller, call_class)
+
+    __slots__ = ("_call_class", "_caller", "_context", "_seen")
+
+    def __init__(
+        self, context: Context, caller: Caller, call_class: str, seen: Callable[[], Seen]
+    ) -> None:
+        self._context, self._caller = context, caller
+        self._call_class, self._seen = call_class, seen
+
+    def __enter__(self) -> None:
+        """Let the call in."""
         try:
-            yield
-        finally:
-            context.admission.leave(caller)
-    except Exception as error:
+            self._context.admission.enter(self._caller, self._call_class)
+        except Exception as error:
+            raise self._refusal(error) from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        """Let it out."""
+        self._context.admission.leave(self._caller)
+        if isinstance(error, Exception):
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: Exception) -> Problem:
         problem = foreseen(error)
         if problem.code == "forbidden" and not problem.is_recorded:
-            context.reporter.note(seen(), problem.status, problem.code)
-        raise problem from error
+            self._context.reporter.note(self._seen(), problem.status, problem.code)
+        return problem
 
 
 def opened(context: Context, caller: Caller, asked: FeedRequest) -> Feed:

@@ -196,7 +196,8 @@ class HttpProtocol(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Look at what the headers promise."""
         self._in_head = False
-        size = sum(len(name) + len(value) + 4 for name, value in self._headers.items())
+        headers = self._headers
+        size = sum(map(len, headers)) + sum(map(len, headers.values())) + 4 * len(headers)
         if size + len(self._url) > HEADER_BYTES_MAX:
             self._refuse("headers_too_large", f"more than {HEADER_BYTES_MAX} bytes of headers")
             return
@@ -239,7 +240,9 @@ class HttpProtocol(asyncio.Protocol):
             return
         try:
             url = httptools.parse_url(self._url)
-            path = unquote((url.path or b"/").decode(), errors="strict")
+            path = (url.path or b"/").decode()
+            if "%" in path:
+                path = unquote(path, errors="strict")
             query_text = (url.query or b"").decode()
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
             self._refuse("malformed", "the request target is not a URL in UTF-8")

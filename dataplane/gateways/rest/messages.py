@@ -92,7 +92,7 @@ def render(response: Response, *, keep_alive: bool, head_only: bool) -> bytes:
         lines.append(f"Content-Type: {response.content_type}")
         if response.chunks is None:
             lines.append(f"Content-Length: {len(response.body)}")
-    lines.extend(f"{name}: {value}" for name, value in response.headers)
+    lines += [f"{name}: {value}" for name, value in response.headers]
     if not keep_alive:
         lines.append("Connection: close")
     head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

@@ -135,7 +135,7 @@ async def read(context: Context, caller: Caller, place: Place, reading: Reading)
     """Return a document at the consistency asked for."""
     with context.reporter.reading(Seen("document.read", *place)) as reading_of:
         answer = await _read(context, caller, place, reading)
-        reading_of.version_from(answer.facts)
+        reading_of.answered(answer.facts)
         return answer
 
 
