@@ -11,6 +11,7 @@ import django
 import pytest
 from hypothesis import HealthCheck, settings
 
+from dataplane.client import local
 from tests.services import Services, postgres_start, services_announce, valkey_start
 
 PASSWORD = "a long enough password"
@@ -49,8 +50,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def _ports_divide() -> None:
+    """Keep the nodes of parallel workers apart: a port that is free for now is often a dead node's.
+
+    One worker would take it while another's node is down, or not up yet.
+    """
+    name, count = (os.environ.get(f"PYTEST_XDIST_WORKER{part}") for part in ("", "_COUNT"))
+    if name is not None:
+        local.PORTS = local.PORTS[int(name.removeprefix("gw")) :: int(count)]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[SERVICES] = _services
+    _ports_divide()
     if not _needs_services(config):
         os.environ.pop("DJANGO_SETTINGS_MODULE", None)
         return
