@@ -188,8 +188,12 @@ class Replica:
             return
         if state.leads:
             self._proposer.propose(now_ms)
-        elif state.active and not self._is_left_behind():
-            state.send(state.primary, Forward((request,)))
+        elif not self._is_left_behind():
+            if state.active:
+                state.send(state.primary, Forward((request,)))
+        elif self._is_own(request) and not self._is_stranger():
+            # Nobody executed it yet; and there may never be another moment to say it.
+            state.broadcast(Forward((request,)))
 
     def _add(self, request: Request, now_ms: int) -> bool:
         pending = self._state.pending
@@ -207,6 +211,9 @@ class Replica:
         certified = self._checkpoints.certified
         is_behind = certified is not None and certified.sequence > self._state.executed
         return is_behind or self._state.copying or self._is_stranger()
+
+    def _is_own(self, request: Request) -> bool:
+        return self._state.config.gateway_of(request.client) == self._state.config.replica_id
 
     def _is_stranger(self) -> bool:
         return self._state.config.is_learner or self._state.precedes_epoch
@@ -395,6 +402,9 @@ class Replica:
             if self._state.ended:
                 return
             self._ordering.request_execution()
+            # What the copied state does not answer was not executed up to there. Who is always left
+            # behind passes it on now or never; once a copy, so that it drives nobody on for ever.
+            self._pass_on(now_ms, interval_ms=1)
         self._after_event(now_ms)
 
     def on_damaged(self, detail: str) -> None:
@@ -448,9 +458,11 @@ class Replica:
         A primary that censors is then known to everybody who waits for the request (consensus:
         request forwarding). What came from another replica goes to the primary only.
         """
+        if not self._is_left_behind():
+            self._pass_on(now_ms, interval_ms=interval_ms)
+
+    def _pass_on(self, now_ms: int, *, interval_ms: int) -> None:
         state = self._state
-        if self._is_left_behind():
-            return
         at_most = min(FORWARD_COUNT_MAX, state.config.limits.pending_per_client_max)
         # A new primary needs everything soon, one that has it already only a sign now and then.
         bytes_max = state.config.limits.forward_bytes_max * (1 if interval_ms else 8)
@@ -458,8 +470,7 @@ class Replica:
         own: list[Request] = []
         others: list[Request] = []
         for request in due:
-            is_own = state.config.gateway_of(request.client) == state.config.replica_id
-            (own if is_own and interval_ms else others).append(request)
+            (own if interval_ms and self._is_own(request) else others).append(request)
         if own:
             state.broadcast(Forward(tuple(own)))
         if others:

@@ -299,6 +299,27 @@ def test_own_requests_that_the_copied_state_answers_are_not_ordered_again():
     assert lab.bench[0].replica.executed == head + 1
 
 
+def test_who_is_always_left_behind_passes_its_requests_on_when_they_are_new_and_after_a_copy():
+    """Others keep the cluster busy: it may never stand where they do, and its clients wait."""
+    lab = behind()
+    lab.give(3, lab.state(0).stable_certificate, 0)
+    said = lab.bench[3].votes
+    request, others = lab.request(3, 1), lab.request(0, 99)
+    for waiting in (request, request, others):
+        lab.ask(3, waiting)
+    assert said(Forward) == [Forward((request,))]
+    lab.drop = lambda source, target, message: isinstance(message, Forward | PARTS)
+    quiet(lab, rounds=12, step_ms=LIMITS.retransmit_ms)
+    assert lab.bench[3].replica.copying == 20
+    assert len(said(Forward)) == 1
+    newer = msgspec.structs.replace(lab.state(0).stable_certificate, sequence=24)
+    lab.bench[3].replica.on_message(lab.now_ms, 0, newer)
+    lab.drop = lambda source, target, message: isinstance(message, Forward)
+    quiet(lab, rounds=30, step_ms=LIMITS.retransmit_ms)
+    assert lab.bench[3].replica.copies_completed == 1
+    assert said(Forward) == [Forward((request,))] * 2
+
+
 def test_a_laggard_without_certificates_keeps_a_bounded_number_of_batches():
     limits = replace(LIMITS, retained_batches_max=64)
     lab = Lab(4, limits=limits)
