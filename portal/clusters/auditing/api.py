@@ -25,6 +25,7 @@ OBJECT: Final = OpenApiTypes.OBJECT
 LINES: Final = {(200, LINES_TYPE): OpenApiTypes.STR}
 ACCEPTED: Final = 202
 LIMIT_MAX: Final = 200
+LIMIT_DIGITS_MAX: Final = 6
 TEXT_LENGTH_MAX: Final = 200
 FILTERS: Final = [
     OpenApiParameter("action", str, description="An action, or its first part: `key`."),
@@ -167,7 +168,8 @@ class SubjectErasureView(APIView):
 
 
 def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:6]) <= LIMIT_MAX:
+    is_number = text.isascii() and text.isdigit() and len(text) <= LIMIT_DIGITS_MAX
+    if not is_number or not 1 <= int(text) <= LIMIT_MAX:
         detail = f"limit is a number from 1 to {LIMIT_MAX}"
         raise Invalid(errors=[{"pointer": "/limit", "detail": detail}])
     return int(text)

@@ -37,7 +37,8 @@ def test_records_come_page_by_page_newest_first_with_filters(page, api, client):
     sequence = found["results"][0]["sequence"]
     only = page.get(f"{api}audit?from={sequence}&to={sequence}&collection=rack-2").json()
     assert len(only["results"]) == 1
-    for wrong in ("limit=0", "limit=x", "limit=201", "since=yesterday", "after=x"):
+    long = f"limit={'0' * 5}1{'0' * 5_000}"
+    for wrong in ("limit=0", "limit=x", "limit=201", long, "since=yesterday", "after=x"):
         refused = page.get(f"{api}audit?{wrong}")
         assert (refused.status_code, refused.json()["code"]) == (422, "invalid"), wrong
 
