@@ -38,6 +38,7 @@ from portal.backups.errors import (
 from portal.backups.fetching import Unfinished, state_at_hand
 from portal.backups.models import Preview, PreviewState
 from portal.backups.moments import Point
+from portal.backups.requests import require_restorable
 from portal.backups.taking import work_dir
 from portal.clusters.connections import admin_key, node_urls, trust_anchor
 from portal.clusters.errors import StepFailed
@@ -57,9 +58,11 @@ def preview_request(access: Access, point: Point) -> Preview:
     """Have a state compared with that of now; the same that is being compared is answered.
 
     Raises:
+        BackupNotUsable, MomentNotKept: the state could not be restored either.
         UnableToBackUp: the cluster does not serve: there is no state of now.
         PreviewRunning: another state of it is being compared.
     """
+    require_restorable(point.backup, point.to_sequence)
     cluster = point.backup.cluster
     if cluster.status not in SERVING or cluster.deleted_at is not None:
         raise UnableToBackUp(f"The cluster is {cluster.status}: nothing can be compared now.")

@@ -47,7 +47,7 @@ def restore_in_place(
         raise NameNotConfirmed(
             f"Type the name of the cluster, {cluster.name}, to replace its data."
         )
-    _require_usable(backup)
+    require_restorable(backup, to_sequence)
     if cluster.status not in {ClusterStatus.RUNNING, ClusterStatus.DEGRADED}:
         raise UnableToBackUp(f"The cluster is {cluster.status}; it is restored while it runs.")
     with transaction.atomic():
@@ -82,7 +82,7 @@ def restore_new(
         MomentNotKept: the archive does not lead from the backup to the sequence.
         Invalid, NameTaken, TooManyClusters, PlanByContract: as for any new cluster.
     """
-    _require_usable(backup)
+    require_restorable(backup, to_sequence)
     source = backup.cluster
     with transaction.atomic():
         cluster, _ = cluster_create(
@@ -108,17 +108,23 @@ def restore_new(
     return cluster, operation
 
 
-def _require_usable(backup: Backup) -> None:
+def require_restorable(backup: Backup, to_sequence: int | None) -> None:
+    """Check that a state can be told.
+
+    Raises:
+        BackupNotUsable: the backup is not stored.
+        MomentNotKept: the archive does not lead from the backup to the sequence.
+    """
     if not backup.is_usable:
         raise BackupNotUsable("This backup is not stored: it cannot be restored.")
+    if to_sequence not in {None, backup.sequence} and not leads_to(backup, to_sequence):
+        raise MomentNotKept("The archive does not lead from this backup to that sequence.")
 
 
 def _params(backup: Backup, *, replace: bool, to_sequence: int | None) -> dict[str, object]:
     if to_sequence == backup.sequence:
         # The backup itself, which the nodes signed.
         to_sequence = None
-    if to_sequence is not None and not leads_to(backup, to_sequence):
-        raise MomentNotKept("The archive does not lead from this backup to that sequence.")
     return {
         **({} if to_sequence is None else {"to_sequence": to_sequence}),
         "backup": str(backup.pk),

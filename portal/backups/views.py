@@ -227,11 +227,14 @@ def preview_view(
     point = Point(backup_get(cluster, backup_id), _number(request, "to_sequence"))
     context: dict[str, Any] = {"cluster": cluster, "access": access, "point": point}
     if request.method == "POST":
+        is_part = FRAGMENT in request.headers
         try:
             preview_request(access, point)
         except PortalError as error:
             context["preview_refusal"] = _words(error)
-        if FRAGMENT not in request.headers:
+            if not is_part:
+                messages.error(request, _words(error))
+        if not is_part:
             # Without scripts: the page shows it when it is loaded again.
             path = reverse("backups:restore", args=[slug, cluster_id, backup_id])
             asked = {} if point.to_sequence is None else {"to_sequence": point.to_sequence}

@@ -148,8 +148,15 @@ def test_a_restore_in_place_needs_the_typed_name_and_the_right(
 def test_a_stranger_finds_nothing(client_for, charlie, home, api, stored):
     (backup,) = stored()
     stranger = client_for(charlie)
-    for path in (home, f"{home}{backup.pk}/restore/", f"{api}backups", f"{api}restore"):
-        assert stranger.get(path).status_code == 404
+    pages = ("", "policy/storage/", f"{backup.pk}/restore/", f"{backup.pk}/preview/", "moment/")
+    shapes = ("backups", "restore", "branches", "branch", f"restore/preview/{backup.pk}")
+    for path in (*(home + page for page in pages), *(api + shape for shape in shapes)):
+        answer = stranger.get(path)
+        assert answer.status_code == 404, path
+        assert "branch of another" not in answer.content.decode(), "not even that it is none"
+    for path in ("backups/policy/preview", "restore/preview"):
+        answer = stranger.post(f"{api}{path}", {}, content_type="application/json")
+        assert answer.status_code == 404, path
 
 
 def test_who_may_only_look_changes_nothing(client_for, bob, home, api, stored, acme):
@@ -164,9 +171,14 @@ def test_who_may_only_look_changes_nothing(client_for, bob, home, api, stored, a
         f"{home}policy/",
         f"{home}{backup.pk}/restore/",
         f"{home}{backup.pk}/delete/",
+        f"{home}{backup.pk}/preview/",
+        f"{home}branch/",
     ):
         assert viewer.post(path).status_code == 403
-    for path in ("backups", "restore"):
+    assert viewer.get(f"{home}moment/").status_code == 403
+    assert viewer.get(f"{api}restore/preview/{backup.pk}").status_code == 403
+    assert viewer.patch(f"{api}branch", {}, content_type="application/json").status_code == 403
+    for path in ("backups", "restore", "restore/preview"):
         answer = viewer.post(f"{api}{path}", {}, content_type="application/json")
         assert answer.status_code == 403, "the right comes before what was asked"
     assert (

@@ -7,7 +7,12 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from portal.backups import previewing
 from portal.backups.archiving import archive_advance
-from portal.backups.errors import PreviewRunning, UnableToBackUp
+from portal.backups.errors import (
+    BackupNotUsable,
+    MomentNotKept,
+    PreviewRunning,
+    UnableToBackUp,
+)
 from portal.backups.models import ArchiveSegment, Preview
 from portal.backups.moments import Point, point_find
 from portal.backups.previewing import preview_request, preview_run, previews_give_up
@@ -68,6 +73,27 @@ def test_what_a_moment_between_backups_would_change_is_counted(
     assert preview.problem == ""
     assert rows(preview)["towns"] == (0, 2, 2, 0, 0)
     assert preview.sequence == moment
+
+
+def test_what_could_not_be_restored_is_not_compared_either(
+    access, cluster, client, directory_store, client_for, alice
+):
+    backup = take(access, cluster)
+    beyond = backup.sequence + 1_000
+    with pytest.raises(MomentNotKept):
+        preview_request(access, Point(backup, beyond))
+    home = f"/o/acme/clusters/{cluster.pk}/backups/{backup.pk}/"
+    with public_context():
+        page, asked = client_for(alice), {"to_sequence": beyond}
+        part = page.post(f"{home}preview/", asked, headers={"Aerolith-Fragment": "1"})
+        plain = page.post(f"{home}preview/", asked, follow=True)
+    for answer in (part, plain):
+        assert "does not lead from this backup to that sequence" in answer.content.decode()
+    backup.state = "failed"
+    backup.save()
+    with pytest.raises(BackupNotUsable):
+        preview_request(access, Point(backup))
+    assert not Preview.objects.exists()
 
 
 def test_one_is_made_at_a_time_and_one_whose_worker_died_has_failed(
