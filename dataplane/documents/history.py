@@ -3,7 +3,9 @@
 Theory of operation: no row leads from a change to the one before it, so that a write costs nothing
 for a history that nobody asks for. The rows are walked backwards instead, a slice at a time, and
 only those are decoded in which the document is named: its collection and its id stand side by side
-in a row, so looking for these bytes passes over the others at the speed of memory.
+in a row, so looking for these bytes passes over the others at the speed of memory. A page further
+back begins at the newest row all the same, to see whether there is an end above it: anybody can
+name a place from before an erasure.
 """
 
 from collections.abc import Callable, Generator
@@ -57,15 +59,16 @@ class _Walk:
     """A way back through the rows, as far as `place`: before it nothing was looked at."""
 
     def __init__(
-        self, changes: Callable[[], Changes], names: tuple[str, str], place: tuple[int, int]
+        self, changes: Callable[[], Changes], names: tuple[str, str], before: tuple[int, int]
     ) -> None:
         collection, document_id = names
-        self._changes, self._names = changes, names
-        self._needles = (
-            _encode(collection) + _encode(document_id),
-            _encode(_DROP) + _encode(collection),
-        )
-        self.place = place
+        self._changes, self._names, self._before = changes, names, before
+        named = _encode(collection) + _encode(document_id)
+        dropped = _encode(_DROP) + _encode(collection)
+        self._needles = named, dropped
+        self._needles_above = _encode(ERASED) + named, dropped
+        """Of rows that tell nothing of this page, but may end the history."""
+        self.place = NEWEST
         self.found: list[Version] = []
         self.size_bytes = 0
         self.beginning: Beginning | None = None
@@ -77,7 +80,9 @@ class _Walk:
         for sequence, first, stored in changes.back(*self.place):
             if (sequence, first) == self.place:
                 continue
-            if any(needle in stored for needle in self._needles):
+            is_above = (sequence, first) >= self._before
+            needles = self._needles_above if is_above else self._needles
+            if any(needle in stored for needle in needles):
                 self._take(sequence, first, stored)
                 if self.beginning is not None or self._is_full(count_max):
                     return True
@@ -104,10 +109,12 @@ class _Walk:
                 return
             if (collection, document_id) != self._names:
                 continue
-            groups = [group for group in row.groups if 0 <= position - group[0] < group[1]]
-            group = groups[0] if groups else None
-            self.found.append(Version(sequence, position, row.at_ms, what, version, body, group))
-            self.size_bytes += 0 if body is None else len(body) - HEADER_BYTES
+            if (sequence, position) < self._before:
+                groups = [group for group in row.groups if 0 <= position - group[0] < group[1]]
+                group = groups[0] if groups else None
+                told = (row.at_ms, what, version, body, group)
+                self.found.append(Version(sequence, position, *told))
+                self.size_bytes += 0 if body is None else len(body) - HEADER_BYTES
             if what == ERASED:
                 # What a person was erased from is told to nobody.
                 self.beginning = Beginning(sequence, WITHHELD)

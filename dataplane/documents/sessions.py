@@ -68,11 +68,10 @@ class Sessions:
     def expire(self, batch: Batch, now_ms: int) -> None:
         """Forget sessions idle for `IDLE_MS`, some a batch. Called before its requests."""
         for _ in range(min(len(self._rows), EXPIRED_PER_BATCH)):
-            # The table is kept in order of last use, so the first is the longest idle.
-            session, row = next(iter(self._rows.items()))
-            if row.last_ms + IDLE_MS > now_ms:
+            # The table is kept in order of last use, so none is idle for longer than the first.
+            if next(iter(self._rows.values())).last_ms + IDLE_MS > now_ms:
                 return
-            self._forget(batch, session)
+            self._forget(batch, self._oldest())
 
     def check(
         self, batch: Batch, sequence: int, request: RequestView

@@ -83,6 +83,9 @@ def test_nothing_is_told_from_before_the_collection_was_dropped(memory: Driver) 
     memory.do(Put("a", "x", doc(n=1)))
     memory.do(CollectionDrop("a"))
     assert ask(memory.machine.view.changes) == ([], (3, "dropped"))
+    assert ask(memory.machine.view.changes, before=(3, 0)) == ([], (3, "dropped")), (
+        "nor by its place"
+    )
     memory.do(Put("a", "x", doc(n=2)))
     found = ask(memory.machine.view.changes)
     assert (brief(found), found.beginning) == ([("insert", 2)], (3, "dropped"))
@@ -98,6 +101,9 @@ def test_nothing_is_told_from_before_a_person_was_erased(memory: Driver) -> None
     assert (brief(found), found.beginning) == ([("erase", 1)], (5, "erased"))
     memory.do(Put("a", "x", doc(who="bob")))
     assert brief(ask(memory.machine.view.changes)) == [("insert", 2), ("erase", 1)]
+    assert ask(memory.machine.view.changes, before=(5, 0)) == ([], (5, "erased")), (
+        "nor by its place"
+    )
 
 
 def test_a_transaction_is_told_with_its_versions(memory: Driver) -> None:

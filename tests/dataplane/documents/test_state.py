@@ -30,6 +30,7 @@ from dataplane.documents.commands import (
     session_id,
 )
 from dataplane.documents.merkle import MerkleTree
+from dataplane.documents.sessions import EXPIRED_PER_BATCH
 from dataplane.documents.state import StateMachine
 from dataplane.documents.types import Genesis, GenesisKey, RequestResult
 from dataplane.documents.values import pack_document, unpack_document
@@ -287,6 +288,20 @@ def test_session_expires_by_batch_time_and_nonce_reopens_it(driver: Driver) -> N
     opened = driver.order(Sent((encode_op(OpenSession(b"nonce")),), 0))[0]
     assert decode_result(opened.results[0]).id == SESSION.hex()
     assert driver.order(Sent(put, 1))[0].status == "ok"
+
+
+def test_idle_sessions_are_forgotten_in_the_same_order_after_a_restart(memory: Driver) -> None:
+    nonces = [b"%d" % number for number in range(2 * EXPIRED_PER_BATCH + 1)]
+    memory.order(*[Sent((encode_op(OpenSession(nonce)),), 0) for nonce in nonces])
+    again = MemoryStore()
+    again.write(dict(memory.store.iterate(b"")))
+    restarted = StateMachine(again, GENESIS)
+    for _ in range(3):
+        memory.now += 24 * HOUR
+        memory.order()
+        restarted.apply(restarted.applied + 1, memory.now, ())
+        assert restarted.root() == memory.machine.root()
+    assert memory.machine.view.stats().sessions == 0
 
 
 def test_long_results_repeat_by_digest_only(memory: Driver) -> None:
