@@ -6,6 +6,7 @@ about a thousand batches: should nobody ask in time there is a gap, and the arch
 """
 
 import logging
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -165,17 +166,23 @@ def sequence_at(cluster: Cluster, moment: datetime) -> int:
     return max(sequence, window.first)
 
 
-def segments_write(cluster: Cluster, after: int, sequence: int, directory: Path) -> None:
+def segments_write(
+    cluster: Cluster, after: int, sequence: int, directory: Path
+) -> Iterator[tuple[int, bool]]:
     """Write the part of the archive that leads from one sequence to another into a directory.
+
+    What is there already is not read again. Yields after each segment how far it leads, and whether
+    that is far enough, so that whoever asks may stop and go on later.
 
     Raises:
         StoreUnavailable: it cannot be read.
         ArchiveDamaged: the store changed it.
     """
     archive = ArchiveDirectory(directory)
-    rows = segment_list(cluster).filter(last__gt=after, first__lte=sequence)
+    rows = segment_list(cluster).filter(last__gt=max(after, archive.last), first__lte=sequence)
     for segment in rows.order_by("first"):
         archive.add(_read(segment))
+        yield segment.last, segment.last >= sequence
 
 
 def _read(segment: ArchiveSegment) -> Batches:

@@ -4,7 +4,6 @@ The files lie in one directory of the worker. What is whole there is not fetched
 goes on where it stopped, so that each call is short; on another machine it begins anew.
 """
 
-import shutil
 import subprocess
 import sys
 import time
@@ -74,12 +73,22 @@ def state_fetch(backup: Backup, path: Path, sequence: int | None, tell: Tell) ->
     if not base.exists():
         _whole(backup, base, tell)
     if not complete.exists():
-        shutil.rmtree(directory, ignore_errors=True)
-        segments_write(backup.cluster, backup.sequence or 0, sequence, directory)
-        directory.mkdir(exist_ok=True)
+        _gather(backup, sequence, directory, tell)
         complete.touch()
     _replay(backup, sequence, path)
     return _weighed(path)
+
+
+def _gather(backup: Backup, sequence: int, directory: Path, tell: Tell) -> None:
+    """Fetch archived batches for a while: a long archive takes longer than a worker may."""
+    ends_at = time.perf_counter() + SLICE_S
+    directory.mkdir(exist_ok=True)
+    after = backup.sequence or 0
+    for reached, is_enough in segments_write(backup.cluster, after, sequence, directory):
+        words = f"batches up to sequence {reached:,} of {sequence:,} to be fetched"
+        tell(words)
+        if not is_enough and time.perf_counter() > ends_at:
+            raise Unfinished(words)
 
 
 class _Reached(msgspec.Struct):

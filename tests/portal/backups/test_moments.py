@@ -9,6 +9,7 @@ from portal.backups import archiving, fetching, services
 from portal.backups.archiving import archive_advance, moment_find, segments_write, sequence_at
 from portal.backups.branching import restore_begin
 from portal.backups.errors import ArchiveDamaged, MomentNotKept, StoreUnavailable
+from portal.backups.keeping import read_segment
 from portal.backups.models import ArchiveSegment, Backup, Restore
 from portal.backups.moments import point_find
 from portal.backups.selectors import base_for, clusters_backed_up, window_of
@@ -55,13 +56,13 @@ def test_what_was_decided_since_the_backup_is_archived(
             moment_find(cluster, sequence=sequence)
     with pytest.raises(MomentNotKept):
         moment_find(cluster)
-    segments_write(cluster, window.first, window.last, tmp_path / "some")
+    list(segments_write(cluster, window.first, window.last, tmp_path / "some"))
     assert len(list((tmp_path / "some").iterdir())) == 2
     stored = next((directory_store / cluster.data_plane_id / "batches").iterdir())
     assert b"alice" not in stored.read_bytes()
     stored.write_bytes(stored.read_bytes()[:-1])
     with pytest.raises(ArchiveDamaged):
-        segments_write(cluster, window.first, window.last, tmp_path / "others")
+        list(segments_write(cluster, window.first, window.last, tmp_path / "others"))
 
 
 def test_a_damaged_segment_says_which_moments_are_lost(
@@ -332,6 +333,34 @@ def test_a_replay_goes_on_in_slices_and_one_that_hangs_is_not_begun_again_and_ag
     with pytest.raises(StepFailed) as failed:
         fetching.state_fetch(backup, path, last, told.append)
     assert failed.value.code == "replay_too_slow"
+
+
+def test_a_long_archive_is_fetched_in_slices_and_nothing_of_it_twice(
+    access, cluster, client, directory_store, tmp_path, monkeypatch
+):
+    backup = take(access, cluster)
+    for number in range(3):
+        client.put("people", "ida", {"n": number})
+        archive_advance(cluster.pk)
+        ArchiveSegment.objects.update(created_at=clock.now() - timedelta(minutes=2))
+    lasts = list(ArchiveSegment.objects.order_by("first").values_list("last", flat=True))
+    read: list[int] = []
+
+    def reading(segment):
+        read.append(segment.last)
+        return read_segment(segment)
+
+    monkeypatch.setattr(archiving, "read_segment", reading)
+    monkeypatch.setattr(fetching, "SLICE_S", 0)
+    path = tmp_path / "restore" / "backup"
+    for last in lasts[:-1]:
+        with pytest.raises(fetching.Unfinished, match=f"up to sequence {last:,} of"):
+            fetching.state_fetch(backup, path, lasts[-1], lambda _words: None)
+    monkeypatch.setattr(fetching, "SLICE_S", 60)
+    weighed = fetching.state_fetch(backup, path, lasts[-1], lambda _words: None)
+    assert weighed.head.certificate.sequence == lasts[-1]
+    assert read == lasts
+    assert len(lasts) == 3
 
 
 def test_a_backup_that_takes_too_long_to_fetch_is_not_begun_again_and_again(
