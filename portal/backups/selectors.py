@@ -16,6 +16,7 @@ from portal.backups.models import (
     Branch,
     Drill,
     Preview,
+    PreviewState,
     Restore,
 )
 from portal.backups.retention import Grid
@@ -172,6 +173,12 @@ def preview_get(cluster: Cluster, preview_id: UUID) -> Preview:
 def preview_newest(cluster: Cluster, sequence: int) -> Preview | None:
     """Return the last preview of a state."""
     return Preview.objects.filter(cluster=cluster, sequence=sequence).first()
+
+
+def previews_running() -> list[UUID]:
+    """Return the previews that are not over, oldest first."""
+    rows = Preview.objects.filter(state=PreviewState.RUNNING).order_by("pk")
+    return list(rows.values_list("pk", flat=True))
 
 
 def branch_of(cluster: Cluster) -> Branch | None:

@@ -8,7 +8,7 @@ from portal.backups.archiving import archive_advance
 from portal.backups.branching import branches_end_due
 from portal.backups.drilling import drill_run, drills_due
 from portal.backups.previewing import preview_run, previews_give_up
-from portal.backups.selectors import backups_open, clusters_backed_up
+from portal.backups.selectors import backups_open, clusters_backed_up, previews_running
 from portal.backups.services import backups_schedule_due, backups_thin_out, work_dir_tidy
 from portal.backups.taking import backup_advance
 from portal.core import clock
@@ -27,16 +27,21 @@ def backup_run(backup_id: str) -> None:
 
 @shared_task(name="backups.sweep")
 def backups_sweep() -> None:
-    """Begin what schedules ask for, and ask workers for every backup that is not over."""
+    """Begin what schedules ask for; ask workers for each backup and preview that is not over."""
     now = clock.now()
     for tenant in tenants():
         with tenant_context(tenant.schema_name):
             backups_schedule_due(now=now)
             previews_give_up(now=now)
-            waiting = backups_open(now)
+            waiting, compared = backups_open(now), previews_running()
         for backup_id in waiting:
             backup_run.apply_async(
                 kwargs={"schema": tenant.schema_name, "backup_id": str(backup_id)},
+                expires=MESSAGE_EXPIRES_S,
+            )
+        for preview_id in compared:
+            preview.apply_async(
+                kwargs={"schema": tenant.schema_name, "preview_id": str(preview_id)},
                 expires=MESSAGE_EXPIRES_S,
             )
 
@@ -82,7 +87,7 @@ def drill_all() -> None:
 
 @tenant_task(name="backups.preview")
 def preview(preview_id: str) -> None:
-    """Compare a state that is kept with that of now."""
+    """Compare a state that is kept with that of now; the sweep asks again while it is not over."""
     preview_run(UUID(preview_id))
 
 

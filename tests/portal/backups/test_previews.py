@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
-from portal.backups import previewing
+from portal.backups import previewing, tasks
 from portal.backups.archiving import archive_advance
 from portal.backups.errors import (
     BackupNotUsable,
@@ -115,6 +115,24 @@ def test_one_is_made_at_a_time_and_one_whose_worker_died_has_failed(
     preview_run(running.pk)
     running.refresh_from_db()
     assert running.state == "failed", "what is over is not begun again"
+
+
+def test_one_whose_message_was_lost_is_asked_for_again(
+    access, cluster, client, directory_store, acme, monkeypatch
+):
+    preview = preview_request(access, Point(take(access, cluster)))
+    asked: list[dict[str, str]] = []
+    monkeypatch.setattr(tasks.preview, "apply_async", lambda kwargs, **_: asked.append(kwargs))
+    with public_context():
+        tasks.backups_sweep()
+    assert asked == [{"schema": acme.schema_name, "preview_id": str(preview.pk)}]
+    with public_context():
+        tasks.preview(**asked[0])
+    preview.refresh_from_db()
+    assert preview.state == "done"
+    with public_context():
+        tasks.backups_sweep()
+    assert len(asked) == 1
 
 
 def test_one_that_fails_says_why(access, cluster, client, directory_store, monkeypatch):
