@@ -96,6 +96,8 @@ class Erasing:
             if self._names(name, stored, row):
                 self._writing.remove(batch, (name, document_id), stored, change=ERASED)
                 removed += 1
+            else:
+                batch.spend(len(stored))
         if removed:
             # Of other names nothing is kept: whoever sends steps could send any.
             counts = dict(row.removed)

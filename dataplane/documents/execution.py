@@ -100,7 +100,7 @@ from dataplane.documents.values import (
     pack_checked,
     unpack_document,
 )
-from dataplane.documents.writing import Writing
+from dataplane.documents.writing import Writing, counted
 
 IDEMPOTENCY_MS: Final = 24 * 3_600_000
 SUBJECT_MAX: Final = 200
@@ -149,10 +149,10 @@ class Execution:
         self._handlers: dict[type[Op], Callable[[Batch, Any], OpResult]] = {
             OpenSession: self._open_session,
             Create: self._create,
-            Put: self._put,
-            Patch: self._patch,
-            Update: self._update,
-            Delete: self._delete,
+            Put: counted(self.document_key, self._put),
+            Patch: counted(self.document_key, self._patch),
+            Update: counted(self.document_key, self._update),
+            Delete: counted(self.document_key, self._delete),
             Resolve: self._resolve,
             Get: self._get,
             Transact: self._transact,

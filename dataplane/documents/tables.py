@@ -263,7 +263,8 @@ class Batch:
     """What one batch reads and changes, in front of the store, written at once at the end.
 
     What it may change is bounded: `spent` is the bytes of documents as they were and as they
-    become, of results that are kept, and of what indexes had to look at. All replicas count alike.
+    become, of results that are kept, and of what indexes or refused writes had to look at. All
+    replicas count alike.
     """
 
     def __init__(self, store: KeyValueStore) -> None:

@@ -1,10 +1,30 @@
 """Puts and removes document rows, with all that follows from each: counts, versions, changes."""
 
+from collections.abc import Callable
+from typing import Any
+
 from dataplane.documents import tables
 from dataplane.documents.accounting import Accounting
 from dataplane.documents.collections import Collections
 from dataplane.documents.commands import OpResult
+from dataplane.documents.errors import Refusal
 from dataplane.documents.tables import Batch, CollectionRow, MetaRow
+
+type Handler = Callable[[Batch, Any], OpResult]
+
+
+def counted(key_of: Callable[[Any], bytes | None], handler: Handler) -> Handler:
+    """Return a handler that counts the row a refused write looked at: it was work all the same."""
+
+    def run(batch: Batch, operation: Any) -> OpResult:
+        try:
+            return handler(batch, operation)
+        except Refusal:
+            key = key_of(operation)
+            batch.spend(len((None if key is None else batch.get(key)) or b""))
+            raise
+
+    return run
 
 
 class Writing:

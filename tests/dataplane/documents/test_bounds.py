@@ -16,6 +16,7 @@ from dataplane.documents.commands import (
     IndexPut,
     Maintain,
     OpenSession,
+    Patch,
     Put,
     Transact,
     Update,
@@ -90,6 +91,20 @@ def test_small_changes_of_large_documents_and_what_is_read_of_them_count(driver:
     assert isinstance(driver.store, Weighed)
     assert driver.store.longest < journals.PART_BYTES + DOCUMENT_BYTES_MAX
     assert driver.store.at_once < 2 * BATCH_BYTES_MAX
+
+
+def test_what_refused_writes_and_steps_look_at_counts(driver: Driver) -> None:
+    driver.do(CollectionPut("c", doc(subject="who")))
+    fill(driver, 1)
+    steps = (Patch("c", "d000", doc(n=1), 9), Delete("c", "d000", 9))
+    refused = (*steps, Update("c", "d000", doc(**{"$inc": {"x": 1}})), Transact(steps))
+    own = b"e" * 16
+    assert driver.do(EraseBegin(own, b"s" * 32, b"t" * 16)).status == 201
+    for op in (*refused, EraseStep(own, "c", ("d000",))):
+        results = driver.bundle(*[op] * 40)
+        looked = sum(result.code != "not_ready" for result in results)
+        assert 30 < looked < 36, "as many as of what changes it"
+        assert all(result.code == "not_ready" for result in results[looked:])
 
 
 def test_an_outcome_of_a_full_batch_is_not_kept_under_the_key(driver: Driver) -> None:
