@@ -286,7 +286,7 @@ def tests_of(conditions: Iterable[Condition]) -> list[tuple[Path, str, Meets]]:
 
 def _is_met(test: tuple[Path, str, Meets], document: Json, looking: Looking) -> bool:
     path, operator, is_fit = test
-    for value in terminals(document.get(path[0], MISSING), path[1:], looking.through):
+    for value in terminals(document.get(path[0], MISSING), path[1:], looking.through, 1):
         if operator == "$exists":
             looking.at(1)
         else:

@@ -95,7 +95,7 @@ class Shape:
 
     def _values(self, path: tuple[str, ...], document: Json, looking: Looking) -> list[Any]:
         """Return what the path leads to, one more than may be at most."""
-        found = terminals(document.get(path[0], MISSING), path[1:], looking.through)
+        found = terminals(document.get(path[0], MISSING), path[1:], looking.through, 1)
         return list(islice(found, ENTRIES_MAX + 1))
 
     def _rows(self, document_id: str, found: list[list[Any]]) -> tuple[dict[bytes, bytes], int]:

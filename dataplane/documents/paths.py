@@ -12,24 +12,26 @@ LONG: Final = 64
 _INDEX_DIGITS_MAX: Final = 7
 
 
-def terminals(value: Any, path: tuple[str, ...], spend: Spend | None = None) -> Iterator[Any]:
+def terminals(
+    value: Any, path: tuple[str, ...], spend: Spend | None = None, long: int = LONG
+) -> Iterator[Any]:
     """Yield what a path leads to inside a value, `MISSING` where an object lacks the name.
 
     An array on the way leads to the element its index names and into each object it holds.
-    `spend` is told of long ones.
+    `spend` is told of those of `long` elements and more.
     """
     for depth, name in enumerate(path):
         if type(value) is dict:
             value = value.get(name, MISSING)
         elif type(value) is list:
-            if spend is not None and len(value) >= LONG:
+            if spend is not None and len(value) >= long:
                 spend(value)
             index = index_of(name)
             if index is not None and index < len(value):
-                yield from terminals(value[index], path[depth + 1 :], spend)
+                yield from terminals(value[index], path[depth + 1 :], spend, long)
             for item in value:
                 if type(item) is dict:
-                    yield from terminals(item, path[depth:], spend)
+                    yield from terminals(item, path[depth:], spend, long)
             return
         else:
             yield MISSING

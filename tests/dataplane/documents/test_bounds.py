@@ -226,6 +226,10 @@ def test_what_a_filter_of_an_index_looks_at_in_one_document_is_bounded(driver: D
     driver.do(Barrier())
     assert driver.do(Put("c", "far", doc(a=[1] * (LOOKED_AT_MAX + 1)))).code == "invalid"
     assert driver.do(Put("c", "near", doc(a=[1] * 900))).status == 201
+    many = [{"b": [1] * 50} for _ in range(LOOKED_AT_MAX // 50 + 1)]
+    driver.bundle(CollectionPut("c", doc()), indexed("short", "z.b.c"))
+    driver.do(Barrier())
+    assert driver.do(Put("c", "short", doc(z=many))).code == "invalid", "short arrays, but many"
 
 
 def test_a_document_has_a_bounded_number_of_entries_over_all_indexes(driver: Driver) -> None:
