@@ -248,11 +248,14 @@ class Indexes:
         before = None if old is None else read(document_id, old)
         after = None if new is None else read(document_id, new)
         edits: Prepared = []
+        held = 0
         for index in indexes:
             known = NONE if before is None else index.shape.entries(document_id, before)
             batch.spend(known.cost)
+            held += len(known.rows)
             edits.append(self._edit(batch, index, document_id, (known.rows, after)))
-        if sum([edit.made for edit in edits]) > DOCUMENT_ENTRIES_MAX:
+        # An index that was built later may have gone beyond it: only to add to that is refused.
+        if sum([edit.made for edit in edits]) > max(DOCUMENT_ENTRIES_MAX, held):
             detail = f"over {DOCUMENT_ENTRIES_MAX} entries of one document in all indexes"
             raise Refusal(INVALID, detail, errors=(("", detail),))
         return edits

@@ -243,6 +243,25 @@ def test_a_document_has_a_bounded_number_of_entries_over_all_indexes(driver: Dri
     assert (refused.code, refused.errors[0][1][:9]) == ("invalid", "over 4000")
 
 
+def test_a_document_that_a_later_index_took_over_the_bound_can_still_be_written(
+    driver: Driver,
+) -> None:
+    driver.do(CollectionPut("c", doc()))
+    driver.bundle(*[indexed(f"i{number}", f"f{number}") for number in range(4)])
+    for _ in range(8):
+        driver.do(Barrier())
+    fields = {f"f{number}": list(range(990)) for number in range(5)}
+    assert driver.do(Put("c", "most", doc(**fields))).status == 201
+    driver.do(indexed("later", "f4"))
+    for _ in range(8):
+        driver.do(Barrier())
+    assert driver.machine.view.indexes("c")[-1].state == "ready"
+    set_to = lambda **fields: driver.do(Update("c", "most", doc(**{"$set": fields})))  # noqa: E731
+    assert set_to(other=1).status == 200
+    assert set_to(f4=list(range(995))).code == "invalid"
+    assert set_to(f4=list(range(9))).status == 200
+
+
 def test_index_work_counts_among_what_a_batch_may_do(driver: Driver) -> None:
     driver.do(CollectionPut("c", doc()))
     driver.bundle(*[indexed(f"i{number}", f"f{number}") for number in range(4)])
