@@ -43,7 +43,8 @@ class Call:
 
 
 def _segment(text: str) -> str:
-    return quote(text, safe="")
+    # Bare dots would be taken for steps in the path: to delete `..` would drop the collection.
+    return text.replace(".", "%2E") if text in {".", ".."} else quote(text, safe="")
 
 
 def collection_path(collection: str) -> str:
