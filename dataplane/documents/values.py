@@ -22,6 +22,8 @@ SYSTEM_COLLECTIONS: Final = frozenset({"_conflicts"})
 """Collections that only the cluster writes to."""
 
 _ID = re.compile(r"[^/\x00-\x1f\x7f-\x9f]{1,128}")
+# Clients and proxies resolve them (RFC 3986, 5.2.4): to delete `..` would drop the collection.
+_DOTS: Final = (".", "..")
 _COLLECTION = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _encoder = msgspec.msgpack.Encoder(order="sorted")
 _decoder = msgspec.msgpack.Decoder(dict[str, Any])
@@ -133,6 +135,8 @@ def check_id(document_id: str) -> None:
     """Refuse an id that could not be a path segment."""
     if _ID.fullmatch(document_id) is None:
         raise invalid("/_id", "an id is 1 to 128 characters without / or control characters")
+    if document_id in _DOTS:
+        raise invalid("/_id", f"{document_id} names another place in a path, so it is no id")
 
 
 def check_collection_name(name: str) -> None:

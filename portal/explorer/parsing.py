@@ -144,7 +144,7 @@ def id_of(value: Json) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     text = str(value).strip()
-    if not 1 <= len(text) <= ID_LENGTH_MAX or _ID_FORBIDDEN.search(text):
+    if not 1 <= len(text) <= ID_LENGTH_MAX or _ID_FORBIDDEN.search(text) or text in {".", ".."}:
         return None
     return text
 

@@ -126,7 +126,7 @@ def test_encodings():
         decode_text("ä".encode("latin-1"))
 
 
-@pytest.mark.parametrize("bad", ["", "a/b", "a\nb", "x" * 129, True, None, 1.5, [], {}])
+@pytest.mark.parametrize("bad", ["", ".", "..", "a/b", "a\nb", "x" * 129, True, None, 1.5, [], {}])
 def test_what_cannot_be_an_id(bad):
     assert id_of(bad) is None
 

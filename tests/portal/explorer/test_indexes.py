@@ -1,6 +1,7 @@
 """The page of indexes over a real node: make, follow, drop, and build what the node advises."""
 
 import html
+import re
 
 import pytest
 
@@ -105,7 +106,7 @@ def test_what_the_node_advises_is_built_with_one_click(browser, base, stored, cl
     page = text(browser.get(f"{base}indexes/"))
     assert "Would help" in page
     assert "Build by-country-size" in page
-    assert "c3" not in page
+    assert re.search(r"\bc3\b", page) is None, "shapes of queries hold no values"
     form = {"name": "by-country-size", "fields": '{"country":1,"size":-1}'}
     browser.post(f"{base}indexes/new/", form)
     page = text(browser.get(f"{base}indexes/"))
