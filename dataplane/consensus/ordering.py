@@ -113,7 +113,8 @@ class Ordering:
         # and is repeated after a long outage; refusing it would block its slot for good, and
         # agreed time never falls anyway.
         if batch.ts_ms - now_ms > state.config.limits.clock_skew_max_ms:
-            state.alarm("clock_skew", f"proposal {message.sequence} has a time in the future")
+            detail = f"proposal {message.sequence} has a time in the future"
+            state.alarm("clock_skew", detail, state.primary)
             return
         self._vote_for(message, batch, now_ms)
 

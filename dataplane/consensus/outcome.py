@@ -90,6 +90,8 @@ class Alarm:
 
     code: str
     detail: str
+    replica: int | None = None
+    """Whose proposal it was that was refused; who is primary may have changed meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -317,9 +317,9 @@ class ReplicaState:
         """Count that a rule of the protocol applied, for tests that ask which ones ever do."""
         self.marks[rule] += 1
 
-    def alarm(self, code: str, detail: str) -> None:
-        """Tell the operator."""
-        self.emit(Alarm(code, detail))
+    def alarm(self, code: str, detail: str, replica: int | None = None) -> None:
+        """Tell the operator, also whose proposal was refused."""
+        self.emit(Alarm(code, detail, replica))
 
     def sign_vote(self, kind: bytes, *, view: int, sequence: int, digest: bytes) -> bytes:
         """Return this replica's signature of a vote."""

@@ -303,7 +303,7 @@ class ReplicationDriver:
             case Evidence():
                 self.accountability.on_evidence(effect, self._clock.now_ms())
             case Alarm():
-                self.notices.alarm(effect.code, effect.detail, self._replica.primary)
+                self.notices.alarm(effect.code, effect.detail, effect.replica)
             case PeerFault():
                 self.notices.reject(effect.replica, "StateTransfer", "false_part")
             case _:

@@ -36,11 +36,11 @@ class Notices:
                 "peer.message_rejected", extra={"peer": sender, "kind": kind, "reason": reason}
             )
 
-    def alarm(self, code: str, detail: str, primary: int | None = None) -> None:
+    def alarm(self, code: str, detail: str, proposer: int | None = None) -> None:
         """The protocol, or this node, has something an operator must know."""
         count = self._metrics.alarms.get(code, 0) + 1
         self._metrics.alarms[code] = count
-        if primary is not None and code in REFUSALS:
-            self.rejections.note(primary, *REFUSALS[code])
+        if proposer is not None and code in REFUSALS:
+            self.rejections.note(proposer, *REFUSALS[code])
         if count % LOG_EVERY == 1:
             log.error("node.alarm", extra={"code": code, "detail": detail, "count": count})

@@ -11,6 +11,7 @@ from dataplane.consensus.messages import (
     Prepare,
     PrePrepare,
 )
+from dataplane.consensus.outcome import Alarm
 from dataplane.simulation.scenarios.lab import LIMITS, START_MS, Lab
 from dataplane.simulation.scenarios.ordering import early_proposal_is_kept, lost_votes_are_repeated
 
@@ -200,6 +201,15 @@ def test_indy_1488_a_proposal_repeated_after_a_long_outage_is_accepted():
     lab = Lab(4)
     lab.give(1, lab.proposal(1, lab.request(0, 1), ts_ms=START_MS - 30 * 60_000))
     assert len(lab.bench[1].votes(Prepare)) == 1
+
+
+def test_the_alarm_of_a_refused_proposal_names_whose_it_was():
+    lab = Lab(4)
+    replica = lab.bench[1].replica
+    late = lab.proposal(1, lab.request(0, 1), ts_ms=START_MS + 60_000)
+    replica.on_message(lab.now_ms, 0, late)
+    refusals = [effect for effect in replica.take() if isinstance(effect, Alarm)]
+    assert [(alarm.code, alarm.replica) for alarm in refusals] == [("clock_skew", 0)]
 
 
 def test_a_proposal_from_the_future_is_refused_until_it_is_not():
