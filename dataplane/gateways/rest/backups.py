@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from itertools import islice
-from typing import Final, NamedTuple
+from types import TracebackType
+from typing import Final, NamedTuple, override
 
 import zstandard
 
@@ -71,15 +72,19 @@ async def backup(context: Context, request: Request, caller: Caller) -> Response
     if at not in {NOW, CHECKPOINT}:
         raise Problem("invalid", f"at takes {NOW} or {CHECKPOINT}")
     require_sound(context)
-    _require_place(context)
-    moment = _certified(context) if at == CHECKPOINT else await _moment(context)
+    _take_place(context)
+    try:
+        moment = _certified(context) if at == CHECKPOINT else await _moment(context)
+    except BaseException:
+        context.backups_running -= 1
+        raise
     certificate = moment.head.certificate
     where = f"{certificate.sequence} {certificate.root.hex()}"
     return Response(
         200,
         content_type=MEDIA_TYPE,
         headers=[(BACKUP_HEADER, where), *context.position(certificate.sequence)],
-        chunks=_stream(context, moment, known),
+        chunks=_Sending(context, moment, known),
     )
 
 
@@ -91,9 +96,10 @@ def _known(request: Request) -> frozenset[bytes]:
     return frozenset(body[at : at + KNOWN_BYTES] for at in range(0, len(body), KNOWN_BYTES))
 
 
-def _require_place(context: Context) -> None:
+def _take_place(context: Context) -> None:
     if context.backups_running >= RUNNING_MAX:
         raise Problem("rate_limited", "the node is sending other backups; ask another, or wait")
+    context.backups_running += 1
 
 
 async def _moment(context: Context) -> Moment:
@@ -124,24 +130,46 @@ def _head(context: Context, epoch: int, certificate: Certificate, at_ms: int) ->
     return Head(FORMAT, context.spec.cluster_id, epoch, certificate, changes, at_ms)
 
 
-async def _stream(
-    context: Context, moment: Moment, known: Collection[bytes]
-) -> AsyncGenerator[bytes]:
+class _Sending(AsyncGenerator[bytes]):
+    """A backup on its way; closing it gives back its state and its place, begun or not."""
+
+    def __init__(self, context: Context, moment: Moment, known: Collection[bytes]) -> None:
+        self._context = context
+        self._moment: Moment | None = moment
+        self._parts = _parts(moment, known)
+
+    @override
+    async def asend(self, value: None) -> bytes:
+        return await self._parts.asend(value)
+
+    @override
+    async def athrow(
+        self,
+        typ: type[BaseException] | BaseException,
+        val: object = None,
+        tb: TracebackType | None = None,
+    ) -> bytes:
+        return await self._parts.athrow(typ)
+
+    @override
+    async def aclose(self) -> None:
+        await self._parts.aclose()
+        if self._moment is not None:
+            self._context.backups_running -= 1
+            self._moment.let_go()
+            self._moment = None
+
+
+async def _parts(moment: Moment, known: Collection[bytes]) -> AsyncGenerator[bytes]:
     """Yield the file, a slice in each turn of the loop: the node serves others meanwhile."""
-    _require_place(context)
-    context.backups_running += 1
     compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj()
     records = backup_records(moment.snapshot.get, known)
-    try:
-        yield MAGIC + compressor.compress(encode_records([moment.head]))
-        while part := _slice(records):
-            data = compressor.compress(encode_records(part))
-            yield data + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
-            await asyncio.sleep(0)
-        yield compressor.flush()
-    finally:
-        context.backups_running -= 1
-        moment.let_go()
+    yield MAGIC + compressor.compress(encode_records([moment.head]))
+    while part := _slice(records):
+        data = compressor.compress(encode_records(part))
+        yield data + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        await asyncio.sleep(0)
+    yield compressor.flush()
 
 
 def _slice(records: Iterator[AnyRecord]) -> list[AnyRecord]:

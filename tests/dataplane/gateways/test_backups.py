@@ -27,6 +27,15 @@ def test_a_backup_holds_everything_acknowledged_before_it(api, node, documents):
     assert answer.headers["aerolith-backup"].endswith(verified.contents.root.hex())
 
 
+@pytest.mark.parametrize("at", ["now", "checkpoint"])
+def test_a_backup_that_is_never_sent_gives_back_its_state_and_its_place(api, documents, at):
+    for n in range(130):
+        api.put(f"{documents}/d{n}", json={})
+    for _ in range(3):
+        assert api.head(f"/backup?at={at}").status_code == 200
+    assert api.get(f"/backup?at={at}").status_code == 200
+
+
 def test_an_increment_has_only_what_changed(api, node, documents):
     for number in range(3):
         operations = [
