@@ -90,6 +90,8 @@ def test_keys_are_made_shown_rotated_and_revoked(shell, nodes, cluster, acme, ho
         made = ApiKey.objects.exclude(key_id=old).get(name="app")
     assert made.scopes == ["documents:read"]
     assert made.expires_at is not None
+    assert shell("keys", "rotate", made.key_id, "--secret-file", "third.key") == exits.USAGE
+    assert "--days" in shell.err
     for file, works in (("old.key", False), ("new.key", True)):
         with Client(nodes.urls, (home / file).read_text().strip()) as one:
             if works:
@@ -145,6 +147,9 @@ def test_the_activity_is_listed_and_its_chain_is_checked(shell, home):
         whole.replace('"name": "two"', '"name": "six"'),
         "".join([*lines[:2], *lines[3:]]),
         "".join([lines[0], *lines[2:]]),
+        "".join(lines[:-2]),
+        "[\n]\n",
+        "",
         "[\n7\n]\n",
     ):
         assert forged != whole

@@ -104,10 +104,11 @@ def _lines(session: Session) -> Iterator[Iterator[bytes]]:
 
 
 def _checked(lines: Iterable[bytes], known: str | None) -> tuple[int, str]:
-    count, head, has_known = 0, "", known is None
+    count, head, has_known, is_whole = 0, "", known is None, False
     for line in lines:
         text = line.strip().rstrip(b",")
         if text in {b"", b"[", b"]"}:
+            is_whole = is_whole or text == b"]"
             continue
         try:
             event = json.loads(text[:LINE_BYTES_MAX])
@@ -119,6 +120,8 @@ def _checked(lines: Iterable[bytes], known: str | None) -> tuple[int, str]:
             raise CommandError(f"NOT PROVEN. This event does not follow the one before: {told}")
         count, head = count + 1, found
         has_known = has_known or found == known
+    if not is_whole or count == 0:
+        raise CommandError("NOT PROVEN. It is cut off: an export ends with ] and holds events.")
     if not has_known:
         raise CommandError("NOT PROVEN. The event with the known hash is not in it.")
     return count, head

@@ -137,6 +137,10 @@ def rotate(
         cluster = session.find_cluster(portal)
         path = f"{session.org(portal)}/clusters/{cluster['id']}/keys"
         old = portal.get(f"{path}/{key}")
+        if old["expires"] is not None and days is None:
+            # A rotation must not make of a key that ends one that never does.
+            text = f"{key} expires at {old['expires']}; say with --days when the new one does"
+            raise CommandError(text, code=USAGE)
         body = {name: old[name] for name in ("name", "scopes", "collections")}
         made = portal.write("POST", path, {**body, "expires": _expires(days)})
     _hand_over(made, secret_file, as_json=as_json)
