@@ -14,8 +14,6 @@ from dataplane.documents.view import StateView
 from dataplane.gateways.errors import Problem
 
 REPORT_S: Final = 1.0
-SPAN_MAX_MS: Final = 10_000
-"""A report is of so long at most: a key that was silent before it is not told to be slow."""
 CALL_CLASSES: Final = ("read", "write", "query", "admin")
 
 type Submit = Callable[[bytes], Awaitable[None]]
@@ -70,14 +68,20 @@ class CallMeter:
         )
 
     def take_report(self, now_ms: int) -> bytes | None:
-        """Return the command that reports what was counted, None when there is nothing."""
-        if not self._unreported or self._in_report:
+        """Return the command that reports what was counted, None when there is nothing.
+
+        Ask at least every few seconds: rates are those since the last time this was asked. Calls
+        that cost nothing are no reason for a report, which a quiet cluster would order for ever.
+        """
+        if self._in_report:
+            return None
+        by_key, self._by_key = self._by_key, {}
+        span_ms, self._since_ms = max(1_000, now_ms - self._since_ms), now_ms
+        if not self._unreported:
             return None
         counts, self._unreported = self._unreported, {}
         self._in_report = sum(counts.values())
-        span_ms = max(1_000, min(now_ms - self._since_ms, SPAN_MAX_MS))
-        rates = {name: -(-count * 1_000 // span_ms) for name, count in self._by_key.items()}
-        self._by_key, self._since_ms = {}, now_ms
+        rates = {name: -(-count * 1_000 // span_ms) for name, count in by_key.items()}
         return encode_op(ReportCalls(self._node_id, counts, rates))
 
     def reported(self) -> None:

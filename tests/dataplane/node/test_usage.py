@@ -160,7 +160,14 @@ def test_a_report_says_rates_a_second_however_long_it_was_in_coming(world):
         meter.reported()
         told.append(report.rates)
     assert told == [{"a": 1}, {"a": 4}, {"a": 3}]
+    for now_ms in range(104_000, 164_000, 1_000):
+        meter.count_key("a")
+        assert meter.take_report(now_ms) is None, "calls that cost nothing are not ordered"
+    meter.count("write")
+    meter.count_key("a")
+    assert decode_op(meter.take_report(164_000)).rates == {"a": 1}, "and do not pile up"
+    meter.reported()
     for number in range(RATES_MAX + 9):
         meter.count_key(f"k{number}")
     meter.count("read")
-    assert len(decode_op(meter.take_report(104_000)).rates) == RATES_MAX
+    assert len(decode_op(meter.take_report(165_000)).rates) == RATES_MAX
