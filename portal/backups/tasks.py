@@ -12,7 +12,7 @@ from portal.backups.selectors import backups_open, clusters_backed_up, previews_
 from portal.backups.services import backups_schedule_due, backups_thin_out, work_dir_tidy
 from portal.backups.taking import backup_advance
 from portal.core import clock
-from portal.core.tenancy import tenant_context, tenant_task, tenants
+from portal.core.tenancy import current_schema, tenant_task, tenants_each
 
 MESSAGE_EXPIRES_S = 20
 ARCHIVE_EXPIRES_S = 5
@@ -28,22 +28,21 @@ def backup_run(backup_id: str) -> None:
 @shared_task(name="backups.sweep")
 def backups_sweep() -> None:
     """Begin what schedules ask for; ask workers for each backup and preview that is not over."""
-    now = clock.now()
-    for tenant in tenants():
-        with tenant_context(tenant.schema_name):
-            backups_schedule_due(now=now)
-            previews_give_up(now=now)
-            waiting, compared = backups_open(now), previews_running()
-        for backup_id in waiting:
-            backup_run.apply_async(
-                kwargs={"schema": tenant.schema_name, "backup_id": str(backup_id)},
-                expires=MESSAGE_EXPIRES_S,
-            )
-        for preview_id in compared:
-            preview.apply_async(
-                kwargs={"schema": tenant.schema_name, "preview_id": str(preview_id)},
-                expires=MESSAGE_EXPIRES_S,
-            )
+    tenants_each(_sweep)
+
+
+def _sweep() -> None:
+    now, schema = clock.now(), current_schema()
+    backups_schedule_due(now=now)
+    previews_give_up(now=now)
+    for backup_id in backups_open(now):
+        backup_run.apply_async(
+            kwargs={"schema": schema, "backup_id": str(backup_id)}, expires=MESSAGE_EXPIRES_S
+        )
+    for preview_id in previews_running():
+        preview.apply_async(
+            kwargs={"schema": schema, "preview_id": str(preview_id)}, expires=MESSAGE_EXPIRES_S
+        )
 
 
 @tenant_task(name="backups.archive")
@@ -55,14 +54,15 @@ def archive_run(cluster_id: str) -> None:
 @shared_task(name="backups.archive_all")
 def archive_all() -> None:
     """Ask workers to archive what clusters in use decided."""
-    for tenant in tenants():
-        with tenant_context(tenant.schema_name):
-            found = list(clusters_backed_up())
-        for cluster_id in found:
-            archive_run.apply_async(
-                kwargs={"schema": tenant.schema_name, "cluster_id": str(cluster_id)},
-                expires=ARCHIVE_EXPIRES_S,
-            )
+    tenants_each(_archive)
+
+
+def _archive() -> None:
+    schema = current_schema()
+    for cluster_id in list(clusters_backed_up()):
+        archive_run.apply_async(
+            kwargs={"schema": schema, "cluster_id": str(cluster_id)}, expires=ARCHIVE_EXPIRES_S
+        )
 
 
 @tenant_task(name="backups.drill")
@@ -74,15 +74,15 @@ def drill(cluster_id: str) -> None:
 @shared_task(name="backups.drill_all")
 def drill_all() -> None:
     """Ask a worker for one rehearsal that is due: they are no hurry, and take a machine's time."""
-    now = clock.now()
-    for tenant in tenants():
-        with tenant_context(tenant.schema_name):
-            due = drills_due(now=now)[:1]
-        for cluster_id in due:
-            drill.apply_async(
-                kwargs={"schema": tenant.schema_name, "cluster_id": str(cluster_id)},
-                expires=DRILL_EXPIRES_S,
-            )
+    tenants_each(_rehearse)
+
+
+def _rehearse() -> None:
+    schema = current_schema()
+    for cluster_id in drills_due(now=clock.now())[:1]:
+        drill.apply_async(
+            kwargs={"schema": schema, "cluster_id": str(cluster_id)}, expires=DRILL_EXPIRES_S
+        )
 
 
 @tenant_task(name="backups.preview")
@@ -95,16 +95,12 @@ def preview(preview_id: str) -> None:
 def branches_end() -> None:
     """Tell people of branches that end soon, and end those whose time is over."""
     now = clock.now()
-    for tenant in tenants():
-        with tenant_context(tenant.schema_name):
-            branches_end_due(now=now)
+    tenants_each(lambda: branches_end_due(now=now))
 
 
 @shared_task(name="backups.thin_out")
 def backups_thin() -> None:
     """Delete what no policy keeps."""
     now = clock.now()
-    for tenant in tenants():
-        with tenant_context(tenant.schema_name):
-            backups_thin_out(now=now)
     work_dir_tidy(now=now)
+    tenants_each(lambda: backups_thin_out(now=now))

@@ -1,15 +1,19 @@
 """Entering and leaving an organization's schema and role; the only door to django-tenants."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Concatenate, Protocol, cast, runtime_checkable
 
 from celery import Task, shared_task
+from celery.exceptions import SoftTimeLimitExceeded
 from django.apps import apps
 from django.conf import settings
 from django.db import connection, models
 from django_tenants.utils import get_public_schema_name
+
+logger = logging.getLogger(__name__)
 
 
 class TenantRequired(Exception):  # noqa: N818 - reads as what is wrong
@@ -94,6 +98,26 @@ def tenants() -> Iterator[Tenant]:
         found = list(model._default_manager.order_by("pk"))  # noqa: SLF001 - Django's documented name.
     for tenant in found:
         yield cast("Tenant", tenant)
+
+
+def tenants_each(work: Callable[[], object]) -> None:
+    """Do something in every organization: where it fails keeps it from no other.
+
+    Raises:
+        ExceptionGroup: it failed somewhere, and is done everywhere else.
+    """
+    failures: list[Exception] = []
+    for tenant in tenants():
+        try:
+            with tenant_context(tenant.schema_name):
+                work()
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception as error:
+            logger.exception("tenant.failed", extra={"schema": tenant.schema_name})
+            failures.append(error)
+    if failures:
+        raise ExceptionGroup("it failed in some organizations", failures)
 
 
 def tenant_task[**P, R](

@@ -1,7 +1,8 @@
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError, connection, transaction
 
-from portal.core.tenancy import current_schema, is_public, tenant_context
+from portal.core.tenancy import current_schema, is_public, tenant_context, tenants_each
 
 pytestmark = pytest.mark.django_db
 
@@ -61,3 +62,30 @@ def test_tenant_role_cannot_create_tables(acme):
     with tenant_context(acme.schema_name):
         refused("CREATE TABLE mine (id int)")
         refused("CREATE TABLE public.mine (id int)")
+
+
+def test_what_fails_in_one_organization_is_done_in_the_others_and_then_told(acme, globex):
+    done = []
+
+    def work():
+        if current_schema() == acme.schema_name:
+            raise ValueError("no good")
+        done.append(current_schema())
+
+    with pytest.raises(ExceptionGroup) as told:
+        tenants_each(work)
+    assert [str(error) for error in told.value.exceptions] == ["no good"]
+    assert done == [globex.schema_name]
+    assert is_public()
+
+
+def test_a_pass_ends_when_its_time_is_over(acme, globex):
+    begun = []
+
+    def work():
+        begun.append(current_schema())
+        raise SoftTimeLimitExceeded
+
+    with pytest.raises(SoftTimeLimitExceeded):
+        tenants_each(work)
+    assert len(begun) == 1
