@@ -26,6 +26,7 @@ from portal.clusters.operations.opening import (
     cluster_locked,
     cluster_record,
     operation_begin,
+    operation_unfinished,
 )
 from portal.core import clock
 from portal.core.errors import Forbidden, Invalid
@@ -127,12 +128,19 @@ def branch_expire_set(access: Access, cluster: Cluster, *, expires_at: datetime 
         NotABranch: the cluster is none.
         Invalid: it would end too soon or too late.
         Forbidden: it would end sooner, and the caller may not delete clusters.
+        UnableToChangeCluster: it is on its way to the recycle bin already.
     """
     expires_at = _checked(expires_at)
     with transaction.atomic():
-        branch = Branch.objects.select_for_update().filter(cluster=cluster).first()
+        locked = cluster_locked(cluster)
+        branch = Branch.objects.select_for_update().filter(cluster=locked).first()
         if branch is None:
             raise NotABranch("This cluster is not a branch of another one.")
+        if (ending := operation_unfinished(locked, OperationKind.DELETE)) is not None:
+            raise UnableToChangeCluster(
+                "The branch is on its way to the recycle bin: cancel that, or take it out again.",
+                operation=str(ending.pk),
+            )
         is_sooner = expires_at is not None and (
             branch.expires_at is None or expires_at < branch.expires_at
         )
@@ -141,7 +149,7 @@ def branch_expire_set(access: Access, cluster: Cluster, *, expires_at: datetime 
         before = _facts(branch)
         branch.expires_at, branch.noticed_at, branch.ended_at = expires_at, None, None
         branch.save(update_fields=["expires_at", "noticed_at", "ended_at"])
-        cluster_record(access, "branch.end_changed", cluster, before=before, after=_facts(branch))
+        cluster_record(access, "branch.end_changed", locked, before=before, after=_facts(branch))
     return branch
 
 

@@ -9,6 +9,7 @@ from portal.audit.models import AuditEvent
 from portal.backups.branching import branch_expire_set, branches_end_due
 from portal.backups.errors import NotABranch
 from portal.backups.models import Backup, Branch, Restore
+from portal.clusters.errors import UnableToChangeCluster
 from portal.clusters.models import Cluster, Operation
 from portal.core import clock
 from portal.core.errors import Invalid
@@ -181,6 +182,21 @@ def test_what_was_taken_out_of_the_bin_is_kept(branch, acme):
         assert branches_end_due(now=branch.expires_at) == 1
         Operation.objects.update(state="succeeded")
         assert branches_end_due(now=branch.expires_at + timedelta(days=1)) == 0
+
+
+def test_the_end_is_not_changed_of_one_that_is_on_its_way_to_the_bin(
+    page, branch, access_of, alice, acme
+):
+    with tenant_context(acme.schema_name):
+        Branch.objects.update(noticed_at=branch.created_at)
+        assert branches_end_due(now=branch.expires_at) == 1
+        with pytest.raises(UnableToChangeCluster, match="recycle bin"):
+            branch_expire_set(access_of(alice), branch.cluster, expires_at=None)
+        assert Branch.objects.get().ended_at is not None
+    path = f"/o/acme/clusters/{branch.cluster_id}/backups/branch/"
+    told = page.post(path, {"life": "30"}, follow=True).content.decode()
+    assert "on its way to the recycle bin" in told
+    assert "The end of this branch is changed" not in told
 
 
 def test_only_branches_have_an_end(source, access_of, alice, branch, acme):
