@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -150,9 +151,12 @@ def _compare(preview: Preview, directory: Path) -> None:
     ):
         now = chained([BackupReader(base), BackupReader(other)])
         found = differences(BackupReader(one).records(), now)
-    preview.now_sequence = taken.head.certificate.sequence
-    preview.collections = msgspec.to_builtins(found)
-    _end(preview, PreviewState.DONE)
+    _end(
+        preview,
+        PreviewState.DONE,
+        now_sequence=taken.head.certificate.sequence,
+        collections=msgspec.to_builtins(found),
+    )
 
 
 def _fetched(preview: Preview, path: Path, tell: Callable[[str], None]) -> Verified:
@@ -181,9 +185,10 @@ def _teller(preview: Preview) -> Callable[[str], None]:
     return tell
 
 
-def _end(preview: Preview, state: PreviewState, *, problem: str = "") -> None:
+def _end(preview: Preview, state: PreviewState, *, problem: str = "", **found: Any) -> None:
     if problem:
         logger.warning("preview.failed", extra={"preview": str(preview.pk), "problem": problem})
-    preview.state, preview.problem, preview.stage = state, problem[:500], ""
-    preview.finished_at = clock.now()
-    preview.save()
+    # By its key: saved whole it would come back after its backup was deleted.
+    Preview.objects.filter(pk=preview.pk).update(
+        state=state, problem=problem[:500], stage="", finished_at=clock.now(), **found
+    )

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
+from dataplane.client.errors import ClientError
 from portal.backups import previewing, tasks
 from portal.backups.archiving import archive_advance
 from portal.backups.errors import (
@@ -154,6 +155,20 @@ def test_one_that_fails_says_why(access, cluster, client, directory_store, monke
     Cluster.objects.update(status="needs_operator")
     with pytest.raises(UnableToBackUp):
         preview_request(access, Point(take_again(backup)))
+
+
+def test_one_whose_backup_is_deleted_meanwhile_is_gone_with_it(
+    access, cluster, client, directory_store, monkeypatch
+):
+    preview = preview_request(access, Point(take(access, cluster)))
+
+    def goes(*_given, **_options):
+        preview.backup.delete()
+        raise ClientError("no matter")
+
+    monkeypatch.setattr(previewing, "take_backup", goes)
+    preview_run(preview.pk)
+    assert not Preview.objects.exists()
 
 
 def take_again(backup):
