@@ -35,6 +35,7 @@ from portal.backups.models import (
     BackupState,
     BackupTrigger,
     BackupVault,
+    Restore,
 )
 from portal.backups.requests import restore_in_place, restore_new
 from portal.backups.retention import kept
@@ -284,6 +285,8 @@ def _shorten_archive(cluster: Cluster, now: datetime) -> None:
         if base is None:
             return
         rows = rows.filter(last__lte=base.sequence)
+    if (begin := _replayed_from(cluster)) is not None:
+        rows = rows.filter(last__lte=begin)
     # The oldest first: should the store fail on the way, what is left has no hole.
     for segment in rows.order_by("first"):
         try:
@@ -292,6 +295,14 @@ def _shorten_archive(cluster: Cluster, now: datetime) -> None:
             logger.warning("archive.not_deleted", extra={"segment": segment.pk})
             return
         segment.delete()
+
+
+def _replayed_from(cluster: Cluster) -> int | None:
+    """Return the sequence from which on restores at work execute the archive."""
+    rows = Restore.objects.filter(backup__cluster=cluster).exclude(to_sequence=None)
+    at_work = rows.exclude(operation__state__in=FINAL)
+    begin: int | None = at_work.aggregate(begin=models.Min("backup__sequence"))["begin"]
+    return begin
 
 
 def _delete_expired() -> int:

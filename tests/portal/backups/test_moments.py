@@ -250,6 +250,28 @@ def test_the_archive_is_deleted_from_its_beginning(
     assert newest.sequence >= firsts[-1]
 
 
+def test_a_restore_at_work_keeps_the_archive_that_it_executes(
+    access, cluster, client, directory_store
+):
+    first = take(access, cluster)
+    client.put("people", "gus", {"n": 1})
+    sequence = client.stats()["sequence"]
+    archive_advance(cluster.pk)
+    second = take(access, cluster)
+    _, operation = services.restore_in_place(
+        access, cluster, first, confirm=cluster.name, to_sequence=sequence
+    )
+    now = clock.now()
+    old = now - timedelta(days=3)
+    Backup.objects.filter(pk__in=[first.pk, second.pk]).update(state_at=old)
+    services.backups_thin_out(now=now)
+    assert ArchiveSegment.objects.exists()
+    operation.state = "succeeded"
+    operation.save(update_fields=["state"])
+    services.backups_thin_out(now=now)
+    assert not ArchiveSegment.objects.exists()
+
+
 @pytest.mark.parametrize("code", ["gap", "other_epoch"])
 def test_after_a_gap_the_window_begins_with_the_next_backup(
     access, cluster, client, directory_store, monkeypatch, code
