@@ -16,7 +16,13 @@ from portal.clusters.provisioners.process import driver
 from portal.clusters.selectors import operations_unfinished
 from portal.clusters.services import clusters_purge_due
 from portal.core import clock
-from portal.core.tenancy import current_schema, tenant_context, tenant_task, tenants
+from portal.core.tenancy import (
+    current_schema,
+    tenant_context,
+    tenant_task,
+    tenants,
+    tenants_each,
+)
 
 OBSERVED_STATUSES = (ClusterStatus.RUNNING, ClusterStatus.DEGRADED)
 OBSERVE_AGE_MIN = timedelta(seconds=2)
@@ -108,14 +114,10 @@ def observe_all() -> None:
 @shared_task(name="clusters.experiments_revert_due")
 def experiments_revert_due() -> None:
     """End experiments whose time is over, whoever started them and whatever died since."""
-    for tenant in tenants():
-        with tenant_context(tenant.schema_name):
-            revert_due(now=clock.now())
+    tenants_each(lambda: revert_due(now=clock.now()))
 
 
 @shared_task(name="clusters.purge_due")
 def purge_due() -> None:
     """Begin to delete what has been in the recycle bin for its time."""
-    for tenant in tenants():
-        with tenant_context(tenant.schema_name):
-            clusters_purge_due(now=clock.now())
+    tenants_each(lambda: clusters_purge_due(now=clock.now()))

@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from portal.core import clock
-from portal.core.tenancy import tenant_context, tenants
+from portal.core.tenancy import tenants_each
 from portal.metering.services import usage_purge
 
 
@@ -11,6 +11,4 @@ from portal.metering.services import usage_purge
 def purge() -> None:
     """Delete events that are past their retention, in every organization."""
     now = clock.now()
-    for tenant in tenants():
-        with tenant_context(tenant.schema_name):
-            usage_purge(now=now)
+    tenants_each(lambda: usage_purge(now=now))
