@@ -1,24 +1,17 @@
 """The history page over a real node: timeline, comparison, putting a version back, who may."""
 
-import html
 import re
 
 import pytest
 
-from portal.core.tenancy import public_context
 from portal.explorer.history import version_get
 from portal.organizations.models import Membership, Role
+from tests.portal.explorer.conftest import text
 
 
 @pytest.fixture
-def base(alice, client_for, cluster):
-    with public_context():
-        yield f"/o/acme/clusters/{cluster.pk}/data/c/towns/document/"
-
-
-@pytest.fixture
-def browser(alice, client_for):
-    return client_for(alice)
+def base(base):
+    return f"{base}document/"
 
 
 LONG = "0190c0de-0000-7000-8000-000000000001"
@@ -32,10 +25,6 @@ def stored(client):
     client.patch("towns", LONG, {"size": 8})
     yield first["_version"]
     client.collection_drop("towns")
-
-
-def text(response) -> str:
-    return html.unescape(response.content.decode())
 
 
 def places(page: str) -> list[str]:

@@ -5,18 +5,7 @@ import re
 
 import pytest
 
-from portal.core.tenancy import public_context
-
-
-@pytest.fixture
-def base(alice, client_for, cluster):
-    with public_context():
-        yield f"/o/acme/clusters/{cluster.pk}/data/c/towns/"
-
-
-@pytest.fixture
-def browser(alice, client_for):
-    return client_for(alice)
+from tests.portal.explorer.conftest import text
 
 
 @pytest.fixture
@@ -28,10 +17,6 @@ def stored(client):
     client.bulk("towns", operations)
     yield
     client.collection_drop("towns")
-
-
-def text(response) -> str:
-    return html.unescape(response.content.decode())
 
 
 def test_an_index_is_made_listed_and_dropped_by_its_name(browser, base, stored, client):

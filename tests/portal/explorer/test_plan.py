@@ -1,22 +1,9 @@
 """How a query was answered, on the page of documents: over a real node."""
 
-import html
-
 import pytest
 
-from portal.core.tenancy import public_context
 from portal.explorer.explaining import Explained
-
-
-@pytest.fixture
-def base(alice, client_for, cluster):
-    with public_context():
-        yield f"/o/acme/clusters/{cluster.pk}/data/c/towns/"
-
-
-@pytest.fixture
-def browser(alice, client_for):
-    return client_for(alice)
+from tests.portal.explorer.conftest import text
 
 
 @pytest.fixture
@@ -31,10 +18,6 @@ def stored(client):
 
 
 ASKED = {"filter": '{"country": "c3"}', "sort": '{"size": -1}', "explain": "1"}
-
-
-def text(response) -> str:
-    return html.unescape(response.content.decode())
 
 
 def test_a_scan_shows_what_it_cost_and_the_index_that_would_help(browser, base, stored):
