@@ -169,7 +169,7 @@ def test_a_person_is_erased_when_the_name_of_the_cluster_is_typed(page, home, pe
     assert list(persons.subject_export("ada")) == []
     with tenant_context(acme.schema_name):
         (event,) = AuditEvent.objects.filter(action="cluster.subject_erased")
-    assert "ada" not in json.dumps(event.after)
+    assert not re.search(r"\bada\b", json.dumps(event.after))
 
 
 def test_an_erasure_that_is_not_over_goes_on_with_its_id(page, home, persons, acme, monkeypatch):
@@ -181,7 +181,9 @@ def test_an_erasure_that_is_not_over_goes_on_with_its_id(page, home, persons, ac
     assert "Not over yet" in body
     with tenant_context(acme.schema_name):
         (event,) = AuditEvent.objects.filter(action="cluster.subject_erasure_begun")
-    assert "ada" not in json.dumps(event.after), "what is gone is recorded before all is"
+    assert not re.search(r"\bada\b", json.dumps(event.after)), (
+        "what is gone is recorded before all is"
+    )
     erasure = re.search(r'name="erasure" value="([0-9a-f]{32})"', body).group(1)
     body = page.post(f"{home}subjects/", {**asked, "erasure": erasure}).content.decode()
     assert "<strong>4102</strong> documents of orders" in body
