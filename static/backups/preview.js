@@ -10,6 +10,8 @@ async function show(request) {
   } catch {
     // The portal is away for a moment: the next look will tell.
   }
+  // Not answered, or refused: it can be asked for again.
+  root.querySelector("[data-preview-form] button")?.removeAttribute("disabled");
   if (isOpen()) setTimeout(() => show(fetch(root.dataset.url, { credentials: "same-origin" })), POLL_MS);
 }
 
