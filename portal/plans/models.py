@@ -18,7 +18,7 @@ class Plan(models.Model):
     # None: unlimited.
     storage_bytes = models.BigIntegerField(null=True, blank=True)
     calls_per_month = models.BigIntegerField(null=True, blank=True)
-    # Of every key, at every node; None: unlimited.
+    # Of every key, over all nodes; None: unlimited.
     requests_per_s = models.PositiveIntegerField(null=True, blank=True)
     # US dollars for a gigabyte of stored backups in a month; None: by contract.
     backup_gb_price = models.DecimalField(max_digits=10, decimal_places=4, null=True, blank=True)
