@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -11,12 +10,13 @@ from typing import Annotated, Any, Final
 import typer
 
 from aerolith_cli import output
-from aerolith_cli.exits import USAGE, CommandError
+from aerolith_cli.exits import CommandError
+from aerolith_cli.inputs import opened
 from aerolith_cli.options import JsonFlag, LimitOption, examples
 from aerolith_cli.session import Session, session_of
+from dataplane.client.audit import lines_of
 
 commands = typer.Typer(no_args_is_help=True, help="Who did what in the portal.")
-LINE_BYTES_MAX: Final = 1024 * 1024
 _COLUMNS: Final[list[output.Column]] = [
     ("AT", lambda row: row["at"]),
     ("ACTOR", lambda row: row["actor"]["label"]),
@@ -83,13 +83,8 @@ def verify(
     with contextlib.ExitStack() as stack:
         if file is None:
             lines: Iterable[bytes] = stack.enter_context(_lines(session_of(context)))
-        elif str(file) == "-":
-            lines = sys.stdin.buffer
         else:
-            try:
-                lines = stack.enter_context(file.open("rb"))
-            except OSError as error:
-                raise CommandError(f"cannot read {file}: {error.strerror}", code=USAGE) from error
+            lines = lines_of(stack.enter_context(opened(file)))
         count, head = _checked(lines, known)
     output.line(f"{count} events follow each other. The last has the hash {head}")
 
@@ -111,11 +106,11 @@ def _checked(lines: Iterable[bytes], known: str | None) -> tuple[int, str]:
             is_whole = is_whole or text == b"]"
             continue
         try:
-            event = json.loads(text[:LINE_BYTES_MAX])
-            found = _hash(event)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            event = json.loads(text)
+            found, claimed = _hash(event), event["hash"]
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise CommandError(f"NOT PROVEN. Line {count + 2} is no event: {error}") from error
-        if event["prev_hash"] != head or event["hash"] != found:
+        if event["prev_hash"] != head or claimed != found:
             told = f"{event['at']} {event['action']} ({event['id']})"
             raise CommandError(f"NOT PROVEN. This event does not follow the one before: {told}")
         count, head = count + 1, found

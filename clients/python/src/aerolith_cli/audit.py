@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -12,10 +11,11 @@ import typer
 
 from aerolith_cli import output
 from aerolith_cli.exits import USAGE, CommandError
+from aerolith_cli.inputs import opened
 from aerolith_cli.options import JsonFlag, LimitOption, examples
 from aerolith_cli.session import Session, session_of
 from dataplane.client.anchors import TrustAnchor, load_anchor_file
-from dataplane.client.audit import ProvenAudit, lines_of, verify_audit
+from dataplane.client.audit import lines_of, verify_audit
 from dataplane.client.client import Client
 
 commands = typer.Typer(no_args_is_help=True, help="The audit log of the cluster in use.")
@@ -126,7 +126,8 @@ def verify(
     session = session_of(context)
     trusted = _trusted(session, anchor)
     if file is not None:
-        proven = _verified_file(file, trusted)
+        with opened(file) as held:
+            proven = verify_audit(lines_of(held), trusted)
     else:
         with _lines(session, None) as lines:
             proven = verify_audit(lines, trusted)
@@ -141,16 +142,6 @@ def _trusted(session: Session, anchor: Path | None) -> TrustAnchor:
         hint = "Name the trust anchor: --anchor. `aerolith anchor` prints the portal's word."
         raise CommandError("whose signatures count?", code=USAGE, hint=hint)
     return found
-
-
-def _verified_file(file: Path, trusted: TrustAnchor) -> ProvenAudit:
-    if str(file) == "-":
-        return verify_audit(lines_of(sys.stdin.buffer), trusted)
-    try:
-        with file.open("rb") as opened:
-            return verify_audit(lines_of(opened), trusted)
-    except OSError as error:
-        raise CommandError(f"cannot read {file}: {error.strerror}", code=USAGE) from error
 
 
 @contextlib.contextmanager

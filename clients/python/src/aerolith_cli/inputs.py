@@ -1,14 +1,33 @@
-"""JSON that is typed on the command line, named as a file, or sent to standard input."""
+"""What is typed on the command line, named as a file, or sent to standard input."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import msgspec
 
 from aerolith_cli.exits import USAGE, CommandError
 
 INPUT_BYTES_MAX: Final = 16 * 1024 * 1024
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to read; `-` is standard input.
+
+    Raises:
+        CommandError: It cannot be read.
+    """
+    try:
+        if str(path) == "-":
+            yield sys.stdin.buffer
+            return
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise CommandError(f"cannot read {path}: {error.strerror}", code=USAGE) from error
 
 
 def read_json(what: str, text: str) -> Any:

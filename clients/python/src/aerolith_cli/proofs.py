@@ -1,6 +1,5 @@
 """Proofs, checked without any connection."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,7 @@ import msgspec
 import typer
 
 from aerolith_cli import output
-from aerolith_cli.exits import USAGE, CommandError
+from aerolith_cli.inputs import opened
 from aerolith_cli.options import AnchorFile, examples
 from aerolith_cli.session import session_of
 from dataplane.client.anchors import TrustAnchor, dump_anchor, load_anchor_file
@@ -20,13 +19,8 @@ ProofFile = Annotated[Path, typer.Argument(metavar="FILE", help="- reads standar
 
 
 def _read(path: Path, bytes_max: int) -> bytes:
-    try:
-        if str(path) == "-":
-            return sys.stdin.buffer.read(bytes_max + 1)
-        with path.open("rb") as file:
-            return file.read(bytes_max + 1)
-    except OSError as error:
-        raise CommandError(f"cannot read {path}: {error.strerror}", code=USAGE) from error
+    with opened(path) as file:
+        return file.read(bytes_max + 1)
 
 
 def verify(file: ProofFile, *, anchor: AnchorFile) -> None:
