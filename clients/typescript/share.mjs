@@ -2,10 +2,11 @@
 
 import { cpSync, mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 
 const out = join(process.argv[2], "shared");
-const shared = new URL("../../static/", import.meta.url).pathname;
-const types = new URL("src/shared/", import.meta.url).pathname;
+const shared = fileURLToPath(new URL("../../static/", import.meta.url));
+const types = fileURLToPath(new URL("src/shared/", import.meta.url));
 
 function take(folder, names) {
   mkdirSync(join(out, folder), { recursive: true });

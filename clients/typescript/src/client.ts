@@ -65,7 +65,7 @@ export class Client {
   // --- Documents ---------------------------------------------------------------------------------
 
   /** Creates a document under its `_id`, or a new one. */
-  create<F extends object = Open>(
+  async create<F extends object = Open>(
     collection: string,
     document: Fields,
     options: Pick<WriteOptions, "idempotencyKey"> = {},
@@ -74,7 +74,7 @@ export class Client {
   }
 
   /** Creates or replaces a document; with `absent`, only creates. */
-  put<F extends object = Open>(
+  async put<F extends object = Open>(
     collection: string,
     id: string,
     document: Fields,
@@ -85,7 +85,7 @@ export class Client {
   }
 
   /** Merges a change into a document (RFC 7396). */
-  patch<F extends object = Open>(
+  async patch<F extends object = Open>(
     collection: string,
     id: string,
     change: Fields,
@@ -96,7 +96,7 @@ export class Client {
   }
 
   /** Applies update operators to a document: `{ $inc: { n: 1 } }`. */
-  update<F extends object = Open>(
+  async update<F extends object = Open>(
     collection: string,
     id: string,
     operators: Fields,
@@ -200,7 +200,7 @@ export class Client {
   // --- Questions ---------------------------------------------------------------------------------
 
   /** Returns one page. */
-  query<F extends object = Open>(collection: string, query: Query = {}): Promise<Page<F>> {
+  async query<F extends object = Open>(collection: string, query: Query = {}): Promise<Page<F>> {
     return this.#run({ method: "POST", path: `${path(collection)}/query`, body: query });
   }
 
@@ -222,7 +222,7 @@ export class Client {
   }
 
   /** Runs a pipeline of stages. */
-  aggregate(
+  async aggregate(
     collection: string,
     pipeline: readonly object[],
     options: { readonly consistency?: Consistency; readonly explain?: boolean } = {},
@@ -253,7 +253,7 @@ export class Client {
   }
 
   /** Creates a collection, or changes its options. */
-  putCollection(collection: string, options: Fields = {}): Promise<Collection> {
+  async putCollection(collection: string, options: Fields = {}): Promise<Collection> {
     return this.#write("PUT", path(collection), options, {});
   }
 
@@ -270,7 +270,7 @@ export class Client {
   }
 
   /** Returns recent versions of a document, newest first; `next` is the `before` of the next page. */
-  history(
+  async history(
     collection: string,
     id: string,
     options: { readonly before?: string; readonly limit?: number } = {},
@@ -280,7 +280,7 @@ export class Client {
   }
 
   /** Makes an index on fields, in their order; it is built in the background. */
-  putIndex(collection: string, name: string, definition: IndexDefinition): Promise<Index> {
+  async putIndex(collection: string, name: string, definition: IndexDefinition): Promise<Index> {
     return this.#write("PUT", `${path(collection)}/indexes/${segment(name)}`, definition, {});
   }
 

@@ -40,7 +40,17 @@ test("an id may have any characters, but cannot lead elsewhere", async () => {
   const id = "a b?c#d%2Fé:@…";
   await client.put(name, id, { n: 1 });
   assert.equal((await client.get(name, id))._id, id);
-  await assert.rejects(async () => client.get(name, ".."), RangeError);
+  // What a method cannot do it rejects with: it throws nothing before there is a promise.
+  await assert.rejects(client.get(name, ".."), RangeError);
+  await assert.rejects(client.history(name, ".."), RangeError);
+  await assert.rejects(client.put(name, "..", {}), RangeError);
+  await assert.rejects(client.patch(name, "..", {}), RangeError);
+  await assert.rejects(client.update(name, "..", {}), RangeError);
+  await assert.rejects(client.create("..", {}), RangeError);
+  await assert.rejects(client.query(".."), RangeError);
+  await assert.rejects(client.aggregate("..", []), RangeError);
+  await assert.rejects(client.putCollection(".."), RangeError);
+  await assert.rejects(client.putIndex(name, "..", { fields: { n: 1 } }), RangeError);
   await assert.rejects(client.get(name, "../keys"), ApiError);
 });
 
