@@ -147,6 +147,16 @@ def test_the_token_stays_with_the_portal_that_was_chosen(portal):
     assert portal.seen[1][0] == "/api/v1/orgs?cursor=abc"
 
 
+@pytest.mark.parametrize("key", ["..", ".", "", "../backups/1", "a?b=c", "a#b"])
+def test_an_id_cannot_lead_to_another_thing_of_the_portal(portal, key):
+    with Portal(portal.url, SECRET) as client:
+        for ask in (client.get, lambda path: client.write("DELETE", path)):
+            with pytest.raises(CommandError) as refused:
+                ask(f"orgs/acme/clusters/1/keys/{key}")
+            assert refused.value.code == exits.USAGE
+    assert portal.seen == []
+
+
 def test_a_write_is_repeated_under_one_key_and_given_up_in_words(portal, monkeypatch):
     monkeypatch.setattr("aerolith_cli.portal.time.sleep", lambda seconds: None)
     portal.answers = [(503, {"code": "unavailable", "detail": "The database is away."})] * 3

@@ -1,6 +1,7 @@
 """The portal's API: one request at a time, repeated where that is safe."""
 
 import contextlib
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 PAGES_MAX: Final = 500
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 _REPEATABLE: Final = {429, 502, 503, 504}
+_is_name: Final = re.compile(r"[A-Za-z0-9_.-]+").fullmatch
 
 
 def portal_url(text: str, *, insecure: bool = False) -> str:
@@ -102,7 +104,7 @@ class Portal:
             CommandError: The portal refuses or does not answer.
         """
         try:
-            with self._http.stream("GET", path) as response:
+            with self._http.stream("GET", _checked(path)) as response:
                 if not response.is_success:
                     response.read()
                     self._body(response)
@@ -129,7 +131,7 @@ class Portal:
             is_last = attempt == ATTEMPTS - 1
             try:
                 response = self._http.request(
-                    method, path, params=params, content=content, headers=headers
+                    method, _checked(path), params=params, content=content, headers=headers
                 )
             except httpx.TransportError as error:
                 if is_last:
@@ -156,6 +158,18 @@ class Portal:
         if response.is_success:
             return body
         raise PortalRefusedError(response.status_code, body if isinstance(body, dict) else {})
+
+
+def _checked(path: str) -> str:
+    """Return a path whose parts are names and ids: with `..` as an id it would be of another thing.
+
+    Raises:
+        CommandError: A part is neither.
+    """
+    for part in path.split("/"):
+        if part in {".", ".."} or not _is_name(part):
+            raise CommandError(f"{part!r} is no name and no id", code=USAGE)
+    return path
 
 
 def _pause_s(response: httpx.Response) -> float:
