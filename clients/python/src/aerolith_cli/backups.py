@@ -5,7 +5,6 @@ import importlib.util
 import secrets
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final
 
@@ -21,6 +20,7 @@ from aerolith_cli.options import (
     WaitFlag,
     YesFlag,
     confirm,
+    days_from_now,
     examples,
 )
 from aerolith_cli.portal import Portal
@@ -164,7 +164,8 @@ def restore(
         cluster = session.find_cluster(portal)
         body: dict[str, Any] = {**point, "where": "new", "name": new, "nodes": nodes}
         if branch is not None:
-            body |= {"where": "branch", "name": branch, "expires": _days_from_now(days)}
+            ends = None if days is None else days_from_now(days)
+            body |= {"where": "branch", "name": branch, "expires": ends}
         if in_place:
             confirm(f"Replace all that {cluster['name']} holds now?", yes=yes)
             body = {**point, "where": "in_place", "confirm": cluster["name"]}
@@ -215,13 +216,6 @@ def _point(
         words = "name a BACKUP, or --to-sequence, or --to-time, or --before-event"
         raise CommandError(words, code=USAGE)
     return named
-
-
-def _days_from_now(days: int | None) -> str | None:
-    if days is None:
-        return None
-    ends = datetime.now(UTC) + timedelta(days=days)  # noqa: TID251 - a branch's life
-    return ends.isoformat()
 
 
 # --- Files of one's own -----------------------------------------------------------------------

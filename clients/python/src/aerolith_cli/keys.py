@@ -1,6 +1,5 @@
 """API keys of a cluster."""
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -8,7 +7,7 @@ import typer
 
 from aerolith_cli import output, profiles
 from aerolith_cli.exits import USAGE, CommandError
-from aerolith_cli.options import JsonFlag, LimitOption, examples
+from aerolith_cli.options import JsonFlag, LimitOption, days_from_now, examples
 from aerolith_cli.session import session_of
 
 commands = typer.Typer(no_args_is_help=True, help="API keys of the cluster in use.")
@@ -83,10 +82,7 @@ def _require_new(secret_file: Path | None) -> None:
 
 
 def _expires(days: int | None) -> str | None:
-    if days is None:
-        return None
-    until = datetime.now(UTC) + timedelta(days=days)  # noqa: TID251 - a key's life
-    return until.isoformat(timespec="seconds")
+    return None if days is None else days_from_now(days)
 
 
 def _hand_over(made: dict[str, Any], secret_file: Path | None, *, as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """Options and questions that many commands share."""
 
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +46,12 @@ def confirm(question: str, *, yes: bool) -> None:
         hint = "--yes answers beforehand."
         raise CommandError("there is no terminal to ask", code=USAGE, hint=hint)
     typer.confirm(question, abort=True, err=True)
+
+
+def days_from_now(days: int) -> str:
+    """Return a moment as the portal takes it."""
+    until = datetime.now(UTC) + timedelta(days=days)  # noqa: TID251 - somebody's own clock
+    return until.isoformat(timespec="seconds")
 
 
 def examples(*lines: str) -> str:

@@ -5,7 +5,6 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -22,6 +21,7 @@ from aerolith_cli.exits import (
     CommandError,
     PortalRefusedError,
 )
+from aerolith_cli.options import days_from_now
 from aerolith_cli.portal import Portal
 from aerolith_cli.profiles import Profile, StoredKey
 from dataplane.client.anchors import TrustAnchor
@@ -183,10 +183,9 @@ class Session:
         self, portal: Portal, path: str, cluster: dict[str, Any], anchor: TrustAnchor | None
     ) -> StoredKey:
         """Make a key for this machine and remember it, with the public keys of the nodes."""
-        expires = datetime.now(UTC) + timedelta(days=KEY_DAYS)  # noqa: TID251 - a key's life
         body = {
             "name": f"aerolith on {socket.gethostname()}"[:64],
-            "expires": expires.isoformat(timespec="seconds"),
+            "expires": days_from_now(KEY_DAYS),
         }
         try:
             made = portal.write("POST", f"{path}/keys", body)
