@@ -120,11 +120,12 @@ def test_the_python_client_gives_every_verdict(vectors):
 
 def test_states_of_today_are_judged_as_those_that_were_written_down(vectors):
     """What rows hold changes roots and paths, not which lies there are and what becomes of them."""
-    today = {case.name: case.verdict for case in cases()}
+    found = list(cases())
+    today = {case.name: case.verdict for case in found}
     then = {row["name"]: row["verdict"] for row in vectors["cases"]}
     assert named(today) == named(then), "if it is meant: pytest tests/clients --rewrite"
-    again = json.loads(written(list(cases())))
-    for case, row in zip(cases(), again["cases"], strict=True):
+    again = json.loads(written(found))
+    for case, row in zip(found, again["cases"], strict=True):
         answer = changed(again["answers"][row["answer"]], row["changes"])
         assert json.dumps(answer, sort_keys=True) == json.dumps(case.answer, sort_keys=True)
         assert again["anchors"][row["anchor"]] == builtin(case.anchor)
