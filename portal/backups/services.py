@@ -1,4 +1,4 @@
-"""Everything that takes, keeps, deletes and restores backups."""
+"""Everything that takes, keeps and deletes backups."""
 
 import logging
 import shutil
@@ -37,7 +37,6 @@ from portal.backups.models import (
     BackupVault,
     Restore,
 )
-from portal.backups.requests import restore_in_place, restore_new
 from portal.backups.retention import kept
 from portal.backups.selectors import grid_of, next_due, policy_get
 from portal.backups.taking import announce, work_dir
@@ -56,19 +55,6 @@ from portal.clusters.operations.opening import (
 from portal.core import clock
 from portal.core.errors import Invalid
 from portal.core.tenancy import current_schema
-
-__all__ = [
-    "backup_delete",
-    "backup_enqueue",
-    "backup_request",
-    "backups_schedule_due",
-    "backups_thin_out",
-    "policy_facts",
-    "policy_set",
-    "restore_in_place",
-    "restore_new",
-    "work_dir_tidy",
-]
 
 logger = logging.getLogger(__name__)
 

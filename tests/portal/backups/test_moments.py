@@ -12,6 +12,7 @@ from portal.backups.errors import ArchiveDamaged, MomentNotKept, StoreUnavailabl
 from portal.backups.keeping import read_segment
 from portal.backups.models import ArchiveSegment, Backup, Restore
 from portal.backups.moments import point_find
+from portal.backups.requests import restore_in_place
 from portal.backups.selectors import base_for, clusters_backed_up, window_of
 from portal.clusters.errors import StepFailed
 from portal.clusters.models import Operation
@@ -258,7 +259,7 @@ def test_a_restore_at_work_keeps_the_archive_that_it_executes(
     sequence = client.stats()["sequence"]
     archive_advance(cluster.pk)
     second = take(access, cluster)
-    _, operation = services.restore_in_place(
+    _, operation = restore_in_place(
         access, cluster, first, confirm=cluster.name, to_sequence=sequence
     )
     now = clock.now()

@@ -12,6 +12,7 @@ from portal.backups.branching import restore_begin
 from portal.backups.errors import MomentNotKept
 from portal.backups.models import Backup, Restore
 from portal.backups.moments import point_find
+from portal.backups.requests import restore_in_place, restore_new
 from portal.backups.taking import backup_advance
 from portal.clusters import services as clusters
 from portal.clusters.connections import admin_client, node_urls
@@ -69,10 +70,8 @@ def test_a_backup_becomes_a_new_cluster_that_proves_what_it_holds(
         backup = backed_up(access, source)
         assert backup.base is not None
         before = documents(source, secret)
-        target, operation = services.restore_new(
-            access, backup, name="Copy", nodes=3, form_token="t" * 32
-        )
-        again = services.restore_new(access, backup, name="Copy", nodes=3, form_token="t" * 32)
+        target, operation = restore_new(access, backup, name="Copy", nodes=3, form_token="t" * 32)
+        again = restore_new(access, backup, name="Copy", nodes=3, form_token="t" * 32)
         assert again == (target, operation)
         for waiting in Operation.objects.filter(cluster=target).order_by("pk"):
             finish(waiting)
@@ -103,8 +102,6 @@ def test_a_backup_becomes_a_new_cluster_that_proves_what_it_holds(
 def test_a_restore_in_place_survives_a_worker_killed_after_each_of_its_steps(
     acme, alice, access_of, tidy_nodes, services, tmp_path
 ):
-    from portal.backups import services as backups
-
     access, log = access_of(alice), tmp_path / "worker.log"
     with tenant_context(acme.schema_name):
         cluster, secret = made(access)
@@ -113,8 +110,8 @@ def test_a_restore_in_place_survives_a_worker_killed_after_each_of_its_steps(
             client.put("orders", "o-1", {"n": "changed"})
             client.put("others", "x", {})
         with pytest.raises(NameNotConfirmed):
-            backups.restore_in_place(access, cluster, backup, confirm="Ordres")
-        _, operation = backups.restore_in_place(access, cluster, backup, confirm="Orders")
+            restore_in_place(access, cluster, backup, confirm="Ordres")
+        _, operation = restore_in_place(access, cluster, backup, confirm="Orders")
         survive_every_death(services, log, operation, STEPS)
         operation.refresh_from_db()
         assert operation.state == "succeeded"
@@ -124,7 +121,7 @@ def test_a_restore_in_place_survives_a_worker_killed_after_each_of_its_steps(
         safety = Backup.objects.get(pk=operation.params["safety"])
         assert (safety.trigger, safety.state) == ("safety", "stored")
         # And back again, from the backup that was taken before.
-        _, operation = backups.restore_in_place(access, cluster, safety, confirm="Orders")
+        _, operation = restore_in_place(access, cluster, safety, confirm="Orders")
         finish(operation)
         with Client(node_urls(cluster), secret) as client:
             assert client.get("orders", "o-1")["n"] == "changed"
@@ -140,7 +137,7 @@ def test_a_damaged_backup_is_not_restored_and_the_cluster_goes_on(
         before, backup = documents(cluster, secret), backed_up(access, cluster)
         path = directory_store / cluster.data_plane_id / f"{backup.pk}.state"
         path.write_bytes(path.read_bytes()[:-10])
-        _, operation = services.restore_in_place(access, cluster, backup, confirm="Orders")
+        _, operation = restore_in_place(access, cluster, backup, confirm="Orders")
         finish(operation, state="needs_operator")
         assert operation.error_code == "backup_damaged"
         clusters.operation_cancel(access, operation)
@@ -171,7 +168,7 @@ def test_the_moment_before_an_audit_event_becomes_a_branch(
         base, sequence = point.backup, point.sequence
         assert (base, sequence) == (backup, dropped["sequence"] - 1)
         with pytest.raises(MomentNotKept):
-            services.restore_new(access, base, name="Copy", nodes=3, to_sequence=10**6)
+            restore_new(access, base, name="Copy", nodes=3, to_sequence=10**6)
         target, operation = restore_begin(
             access, point, where="branch", name="Copy", nodes=3, expires_at=None
         )
@@ -190,7 +187,7 @@ def test_the_moment_before_an_audit_event_becomes_a_branch(
         segment = min((directory_store / source.data_plane_id / "batches").iterdir())
         whole = segment.read_bytes()
         segment.write_bytes(whole[:-1])
-        _, operation = services.restore_in_place(
+        _, operation = restore_in_place(
             access, source, base, confirm="Orders", to_sequence=sequence
         )
         finish(operation, state="needs_operator")

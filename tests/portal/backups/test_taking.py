@@ -10,6 +10,7 @@ from portal.backups import services, taking
 from portal.backups.errors import BackupInUse, BackupRunning, StoreUnavailable, UnableToBackUp
 from portal.backups.keeping import STATE, fetch
 from portal.backups.models import Backup, BackupVault
+from portal.backups.requests import restore_in_place
 from portal.backups.restoring import safety
 from portal.backups.selectors import next_due, policy_get
 from portal.backups.taking import backup_advance, read_back
@@ -175,7 +176,7 @@ def test_backups_go_with_a_cluster_that_is_deleted_for_good(
 
 def test_a_backup_that_a_restore_needs_stays(access, cluster, client, directory_store):
     backup, other = take(access, cluster), take(access, cluster)
-    _, operation = services.restore_in_place(access, cluster, backup, confirm="Things")
+    _, operation = restore_in_place(access, cluster, backup, confirm="Things")
     with pytest.raises(BackupInUse):
         services.backup_delete(access, backup)
     operation.params["safety"] = str(other.pk)
@@ -189,7 +190,7 @@ def test_a_backup_that_a_restore_needs_stays(access, cluster, client, directory_
 def test_before_a_restore_a_backup_of_its_own_is_taken(access, cluster, client, directory_store):
     backup = take(access, cluster)
     other = services.backup_request(access, cluster, keep_days=1)
-    _, operation = services.restore_in_place(access, cluster, backup, confirm="Things")
+    _, operation = restore_in_place(access, cluster, backup, confirm="Things")
     context = Context(operation, operation.cluster, driver())
     waiting = safety(context)
     assert waiting is not None
