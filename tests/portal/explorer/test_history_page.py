@@ -89,6 +89,7 @@ def test_a_deleted_document_is_brought_back_unless_it_is_there_again(browser, ba
     assert "This document was deleted" in page
     assert 'name="present" value="none"' in page
     assert "Deleted" in page
+    assert page.count("by alice@example.com") == 1, "who deleted it, and nothing else"
     form = {"place": places(page)[-1], "present": "none"}
     done = browser.post(f"{base}history/rewind/?id={LONG}", form, follow=True)
     assert f"Version {stored} is back" in text(done)
