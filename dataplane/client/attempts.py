@@ -1,11 +1,10 @@
 """What both clients share: what to send, and when to ask again, at which node."""
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 import httpx
-import msgspec
 
 from dataplane.client import calls
 from dataplane.client.calls import Call
@@ -20,11 +19,6 @@ PAUSE_S: Final = 0.25
 PAUSE_S_MAX: Final = 2.0
 AUDIT_PAGE: Final = 1_000
 PAGE_LIMIT: Final = 500
-IMPORT_BATCH: Final = 500
-IMPORT_BYTES: Final = 8 * 1024 * 1024
-"""Half of what a node takes as one body: a batch must not be refused for its size."""
-OPERATION_BYTES: Final = 256
-"""What an operation takes beside its document: its name, and an id in the longest encoding."""
 
 
 class Attempts:
@@ -125,24 +119,3 @@ class Attempts:
         if isinstance(self._last, ApiError):
             return self._last
         return ClusterUnreachableError(f"no node answered: {self._last}")
-
-
-def import_batches(documents: Iterable[calls.Json]) -> Iterator[list[dict[str, Any]]]:
-    """Yield bulk operations that store documents, in batches that fit into one request.
-
-    Each document is encoded once, here, so that the size of a batch is known.
-    """
-    batch: list[dict[str, Any]] = []
-    size = 0
-    for document in documents:
-        encoded = msgspec.json.encode(document)
-        if batch and (len(batch) == IMPORT_BATCH or size + len(encoded) > IMPORT_BYTES):
-            yield batch
-            batch, size = [], 0
-        operation = {"op": "create", "document": msgspec.Raw(encoded)}
-        if "_id" in document:
-            operation |= {"op": "put", "id": document["_id"]}
-        batch.append(operation)
-        size += len(encoded) + OPERATION_BYTES
-    if batch:
-        yield batch

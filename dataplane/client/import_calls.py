@@ -4,11 +4,17 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from dataplane.client import calls
-from dataplane.client.attempts import import_batches
 from dataplane.client.calls import Json
 from dataplane.client.index_calls import AsyncIndexCalls, IndexCalls
 
+IMPORT_BATCH: Final = 500
+IMPORT_BYTES: Final = 8 * 1024 * 1024
+"""Half of what a node takes as one body: a batch must not be refused for its size."""
+OPERATION_BYTES: Final = 256
+"""What an operation takes beside its document: its name, and an id in the longest encoding."""
 REFUSED_MAX: Final = 1_000
 """So many refused documents are told of; all are counted."""
 
@@ -47,6 +53,27 @@ class ImportReport:
                 told = (str(result.get("code", "unknown")), str(result.get("detail", "")))
                 self.refusals.append(RefusedDocument(number, *told))
         self.batches += 1
+
+
+def import_batches(documents: Iterable[Json]) -> Iterator[list[dict[str, Any]]]:
+    """Yield bulk operations that store documents, in batches that fit into one request.
+
+    Each document is encoded once, here, so that the size of a batch is known.
+    """
+    batch: list[dict[str, Any]] = []
+    size = 0
+    for document in documents:
+        encoded = msgspec.json.encode(document)
+        if batch and (len(batch) == IMPORT_BATCH or size + len(encoded) > IMPORT_BYTES):
+            yield batch
+            batch, size = [], 0
+        operation = {"op": "create", "document": msgspec.Raw(encoded)}
+        if "_id" in document:
+            operation |= {"op": "put", "id": document["_id"]}
+        batch.append(operation)
+        size += len(encoded) + OPERATION_BYTES
+    if batch:
+        yield batch
 
 
 type Progress = Callable[[ImportReport], None]

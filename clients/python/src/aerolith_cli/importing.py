@@ -20,8 +20,8 @@ from blake3 import blake3
 from aerolith_cli.exits import CommandError
 from aerolith_cli.profiles import write_private
 from aerolith_cli.rows import Row
-from dataplane.client.attempts import IMPORT_BATCH, IMPORT_BYTES, OPERATION_BYTES
 from dataplane.client.client import Client
+from dataplane.client.import_calls import IMPORT_BATCH, IMPORT_BYTES, OPERATION_BYTES
 
 RESUMED_MAX: Final = 1_000
 """Notes of unfinished imports that are kept; the oldest goes first."""
