@@ -74,8 +74,7 @@ def list_(
 
 def _told(session: Session, wanted: dict[str, str], limit: int) -> Iterator[dict[str, Any]]:
     with session.portal() as portal:
-        cluster = session.find_cluster(portal)
-        path = f"{session.org(portal)}/clusters/{cluster['id']}/audit"
+        path = f"{session.place(portal)}/audit"
         yield from portal.pages(path, limit=limit, params=wanted)
 
 
@@ -152,8 +151,7 @@ def _lines(session: Session, since: str | None) -> Iterator[Iterator[bytes]]:
             yield _exported(client, since)
         return
     with session.portal() as portal:
-        cluster = session.find_cluster(portal)
-        path = f"{session.org(portal)}/clusters/{cluster['id']}/audit.ndjson"
+        path = f"{session.place(portal)}/audit.ndjson"
         with portal.lines(path) as lines:
             yield lines
 

@@ -23,7 +23,6 @@ from aerolith_cli.options import (
     days_from_now,
     examples,
 )
-from aerolith_cli.portal import Portal
 from aerolith_cli.session import Session, session_of
 from dataplane.client.anchors import TrustAnchor, load_anchor_file
 from dataplane.client.client import Client
@@ -67,11 +66,6 @@ Files = Annotated[
 ]
 
 
-def _place(session: Session, portal: Portal) -> str:
-    cluster = session.find_cluster(portal)
-    return f"{session.org(portal)}/clusters/{cluster['id']}"
-
-
 # --- Those that the portal keeps --------------------------------------------------------------
 
 
@@ -80,7 +74,7 @@ def list_(context: typer.Context, *, limit: LimitOption = 50, as_json: JsonFlag 
     """List the backups of the cluster in use, newest first."""
     session = session_of(context)
     with session.portal() as portal:
-        rows = list(portal.pages(f"{_place(session, portal)}/backups", limit=limit))
+        rows = list(portal.pages(f"{session.place(portal)}/backups", limit=limit))
     output.listing(rows, _COLUMNS, as_json=as_json)
 
 
@@ -100,7 +94,7 @@ def create(
     """Have the portal take a backup now, and check it."""
     session = session_of(context)
     with session.portal() as portal:
-        place = f"{_place(session, portal)}/backups"
+        place = f"{session.place(portal)}/backups"
         found = portal.write("POST", place, {"note": note, "keep_days": keep_days})
         while wait and found["status"] not in OVER:
             time.sleep(POLL_S)
@@ -118,7 +112,7 @@ def delete(context: typer.Context, backup: BackupId, *, yes: YesFlag = False) ->
     """Delete a backup that the portal keeps."""
     session = session_of(context)
     with session.portal() as portal:
-        place = _place(session, portal)
+        place = session.place(portal)
         confirm(f"Delete the backup {backup}?", yes=yes)
         portal.write("DELETE", f"{place}/backups/{backup}")
     output.note(f"deleted {backup}")
@@ -169,7 +163,7 @@ def restore(
         if in_place:
             confirm(f"Replace all that {cluster['name']} holds now?", yes=yes)
             body = {**point, "where": "in_place", "confirm": cluster["name"]}
-        path = f"{session.org(portal)}/clusters/{cluster['id']}/restore"
+        path = f"{session.place(portal, cluster)}/restore"
         accepted(session, portal, portal.write("POST", path, body), wait=wait, as_json=as_json)
 
 
@@ -187,7 +181,7 @@ def preview(
     point = _point(backup, to_sequence, to_time, before_event)
     session = session_of(context)
     with session.portal() as portal:
-        place = f"{_place(session, portal)}/restore/preview"
+        place = f"{session.place(portal)}/restore/preview"
         found = portal.write("POST", place, point)
         while found["status"] == "running":
             time.sleep(POLL_S)

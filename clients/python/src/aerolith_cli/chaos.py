@@ -11,7 +11,7 @@ from aerolith_cli.exits import NOT_FOUND, USAGE, CommandError
 from aerolith_cli.operations import accepted
 from aerolith_cli.options import JsonFlag, LimitOption, WaitFlag, YesFlag, confirm, examples
 from aerolith_cli.portal import Portal
-from aerolith_cli.session import Session, read_secret, session_of
+from aerolith_cli.session import read_secret, session_of
 
 commands = typer.Typer(no_args_is_help=True, help="Break nodes of a sandbox on purpose.")
 FAULTS: Final = (
@@ -45,10 +45,6 @@ _EVENTS: Final[list[output.Column]] = [
 
 def _words(faults: list[dict[str, Any]]) -> str:
     return ", ".join(f"{fault['node']}={fault['behaviour']}" for fault in faults)
-
-
-def _place(session: Session, portal: Portal, cluster: dict[str, Any]) -> str:
-    return f"{session.org(portal)}/clusters/{cluster['id']}/chaos"
 
 
 def _completed(incomplete: str) -> list[str]:
@@ -109,7 +105,7 @@ def start(
             "confirm": cluster["name"],
             "password": _password(password_file),
         }
-        answer = portal.write("POST", _place(session, portal, cluster), body)
+        answer = portal.write("POST", f"{session.place(portal, cluster)}/chaos", body)
         accepted(session, portal, answer, wait=wait, as_json=as_json)
 
 
@@ -126,7 +122,7 @@ def stop(
     """Put every node back now."""
     session = session_of(context)
     with session.portal() as portal:
-        place = _place(session, portal, session.find_cluster(portal))
+        place = f"{session.place(portal)}/chaos"
         found = _one(portal, place, experiment)
         answer = portal.write("POST", f"{place}/{found['id']}/revert")
         accepted(session, portal, answer, wait=wait, as_json=as_json)
@@ -142,7 +138,7 @@ def status(
     """Show an experiment: what is broken, until when, what the others did about it."""
     session = session_of(context)
     with session.portal() as portal:
-        place = _place(session, portal, session.find_cluster(portal))
+        place = f"{session.place(portal)}/chaos"
         found = _one(portal, place, experiment)
         records = _records(portal, f"{place}/{found['id']}/timeline")
     if as_json:
@@ -165,7 +161,7 @@ def list_(context: typer.Context, *, limit: LimitOption = 20, as_json: JsonFlag 
     """List experiments of the cluster, newest first."""
     session = session_of(context)
     with session.portal() as portal:
-        place = _place(session, portal, session.find_cluster(portal))
+        place = f"{session.place(portal)}/chaos"
         rows = list(portal.pages(place, limit=limit))
     output.listing(rows, _COLUMNS, as_json=as_json)
 
@@ -183,7 +179,7 @@ def sandbox(
         cluster = session.find_cluster(portal)
         if on:
             confirm(f"Let {cluster['name']} be broken on purpose?", yes=yes)
-        path = f"{session.org(portal)}/clusters/{cluster['id']}/sandbox"
+        path = f"{session.place(portal, cluster)}/sandbox"
         portal.write("PUT", path, {"sandbox": on})
     output.note(f"{cluster['name']} is {'a' if on else 'no'} sandbox")
 

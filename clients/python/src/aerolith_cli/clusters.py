@@ -64,7 +64,7 @@ def show(context: typer.Context, cluster: ClusterName = None, *, as_json: JsonFl
     session = session_of(context)
     with session.portal() as portal:
         found = session.find_cluster(portal, cluster)
-        nodes = portal.get(f"{session.org(portal)}/clusters/{found['id']}/nodes")["results"]
+        nodes = portal.get(f"{session.place(portal, found)}/nodes")["results"]
     if as_json:
         output.json_value({**found, "nodes": nodes})
         return
@@ -151,7 +151,7 @@ def scale(
     session = session_of(context)
     with session.portal() as portal:
         found = session.find_cluster(portal, cluster)
-        path = f"{session.org(portal)}/clusters/{found['id']}"
+        path = session.place(portal, found)
         _tell_price(portal.write("POST", f"{path}/estimate", {"nodes": nodes}))
         confirm(f"Change {found['name']} from {found['desired']['nodes']} to {nodes}?", yes=yes)
         answer = portal.write("POST", f"{path}/scale", {"nodes": nodes})
@@ -183,7 +183,7 @@ def delete(
         confirm(f"{what} {found['name']} ({found['id']})?", yes=yes)
         answer = portal.write(
             "DELETE",
-            f"{session.org(portal)}/clusters/{found['id']}",
+            session.place(portal, found),
             {"confirm": found["name"], "permanent": permanent},
         )
         accepted(session, portal, answer, wait=wait, as_json=as_json)
@@ -201,7 +201,7 @@ def undelete(
     session = session_of(context)
     with session.portal() as portal:
         found = _find(session, portal, cluster, deleted=True)
-        path = f"{session.org(portal)}/clusters/{found['id']}/undelete"
+        path = f"{session.place(portal, found)}/undelete"
         accepted(session, portal, portal.write("POST", path), wait=wait, as_json=as_json)
 
 

@@ -77,7 +77,7 @@ def rotate(
         cluster = session.find_cluster(portal)
         confirm(f"Change the keys of {cluster['name']} ({cluster['encryption']})?", yes=yes)
         body = {} if algorithm is None else {"algorithm": algorithm}
-        path = f"{session.org(portal)}/clusters/{cluster['id']}/rotate-keys"
+        path = f"{session.place(portal, cluster)}/rotate-keys"
         answer = portal.write("POST", path, body)
         accepted(session, portal, answer, wait=wait, as_json=as_json)
 

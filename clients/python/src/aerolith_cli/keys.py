@@ -34,8 +34,7 @@ def list_(context: typer.Context, *, limit: LimitOption = 200, as_json: JsonFlag
     """List keys, newest first; nobody can read their secrets again."""
     session = session_of(context)
     with session.portal() as portal:
-        cluster = session.find_cluster(portal)
-        path = f"{session.org(portal)}/clusters/{cluster['id']}/keys"
+        path = f"{session.place(portal)}/keys"
         rows = list(portal.pages(path, limit=limit))
     output.listing(rows, _COLUMNS, as_json=as_json)
 
@@ -70,8 +69,7 @@ def create(
         body["collections"] = collection
     session = session_of(context)
     with session.portal() as portal:
-        cluster = session.find_cluster(portal)
-        path = f"{session.org(portal)}/clusters/{cluster['id']}/keys"
+        path = f"{session.place(portal)}/keys"
         made = portal.write("POST", path, body)
     _hand_over(made, secret_file, as_json=as_json)
 
@@ -101,8 +99,7 @@ def show(context: typer.Context, key: KeyId, *, as_json: JsonFlag = False) -> No
     """Show a key: what it may do, until when, who made it."""
     session = session_of(context)
     with session.portal() as portal:
-        cluster = session.find_cluster(portal)
-        found = portal.get(f"{session.org(portal)}/clusters/{cluster['id']}/keys/{key}")
+        found = portal.get(f"{session.place(portal)}/keys/{key}")
     if as_json:
         output.json_value(found)
     else:
@@ -130,8 +127,7 @@ def rotate(
     _require_new(secret_file)
     session = session_of(context)
     with session.portal() as portal:
-        cluster = session.find_cluster(portal)
-        path = f"{session.org(portal)}/clusters/{cluster['id']}/keys"
+        path = f"{session.place(portal)}/keys"
         old = portal.get(f"{path}/{key}")
         if old["expires"] is not None and days is None:
             # A rotation must not make of a key that ends one that never does.
@@ -150,7 +146,7 @@ def revoke(context: typer.Context, key: KeyId) -> None:
     session = session_of(context)
     with session.portal() as portal:
         cluster = session.find_cluster(portal)
-        path = f"{session.org(portal)}/clusters/{cluster['id']}/keys/{key}"
+        path = f"{session.place(portal, cluster)}/keys/{key}"
         portal.write("DELETE", path)
     stored = session.profile().keys.get(cluster["id"])
     if stored is not None and stored.id == key:

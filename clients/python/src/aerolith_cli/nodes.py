@@ -1,6 +1,6 @@
 """Nodes of the cluster in use: look at them, have more or fewer, replace or restart one."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -8,16 +8,11 @@ from aerolith_cli import output
 from aerolith_cli.clusters import NODE_COLUMNS, scale
 from aerolith_cli.operations import accepted
 from aerolith_cli.options import JsonFlag, WaitFlag, YesFlag, confirm, examples
-from aerolith_cli.portal import Portal
-from aerolith_cli.session import Session, session_of
+from aerolith_cli.session import session_of
 
 commands = typer.Typer(no_args_is_help=True, help="Nodes of the cluster in use.")
 LINES_MAX = 1_000
 NodeId = Annotated[int, typer.Argument(metavar="NODE", min=0, help="Its number.")]
-
-
-def _path(session: Session, portal: Portal, cluster: dict[str, Any]) -> str:
-    return f"{session.org(portal)}/clusters/{cluster['id']}"
 
 
 @commands.command("list")
@@ -25,7 +20,7 @@ def list_(context: typer.Context, *, as_json: JsonFlag = False) -> None:
     """List the nodes as the portal last saw them; `aerolith status` asks them."""
     session = session_of(context)
     with session.portal() as portal:
-        path = _path(session, portal, session.find_cluster(portal))
+        path = session.place(portal)
         rows = portal.get(f"{path}/nodes")["results"]
     output.listing(rows, NODE_COLUMNS, as_json=as_json)
 
@@ -59,7 +54,7 @@ def replace(
     with session.portal() as portal:
         cluster = session.find_cluster(portal)
         confirm(f"Replace node {node} of {cluster['name']}?", yes=yes)
-        answer = portal.write("POST", f"{_path(session, portal, cluster)}/nodes/{node}/replace")
+        answer = portal.write("POST", f"{session.place(portal, cluster)}/nodes/{node}/replace")
         accepted(session, portal, answer, wait=wait, as_json=as_json)
 
 
@@ -81,7 +76,7 @@ def restart(
         cluster = session.find_cluster(portal)
         confirm(f"Restart node {node} of {cluster['name']}?", yes=yes)
         body = {"node": node, "force": force}
-        answer = portal.write("POST", f"{_path(session, portal, cluster)}/restart", body)
+        answer = portal.write("POST", f"{session.place(portal, cluster)}/restart", body)
         accepted(session, portal, answer, wait=wait, as_json=as_json)
 
 
@@ -95,7 +90,7 @@ def log(
     """Print what a node logged."""
     session = session_of(context)
     with session.portal() as portal:
-        path = _path(session, portal, session.find_cluster(portal))
+        path = session.place(portal)
         found = portal.get(f"{path}/nodes/{node}/log", {"lines": str(lines)})
     for text in found["lines"]:
         output.line(text)

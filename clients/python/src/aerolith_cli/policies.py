@@ -16,8 +16,7 @@ Kept = Annotated[int | None, typer.Option(min=0, help="So many are kept; otherwi
 
 
 def _path(session: Session, portal: Portal) -> str:
-    cluster = session.find_cluster(portal)
-    return f"{session.org(portal)}/clusters/{cluster['id']}/backups/policy"
+    return f"{session.place(portal)}/backups/policy"
 
 
 def _show(found: dict[str, Any], *, as_json: bool) -> None:

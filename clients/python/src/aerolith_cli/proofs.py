@@ -53,8 +53,7 @@ def anchor(
         return
     session = session_of(context)
     with session.portal() as portal:
-        cluster = session.find_cluster(portal)
-        told = portal.get(f"{session.org(portal)}/clusters/{cluster['id']}/connection/anchor")
+        told = portal.get(f"{session.place(portal)}/connection/anchor")
     found = msgspec.convert(told, TrustAnchor)
     output.line(dump_anchor(found).decode().rstrip())
 

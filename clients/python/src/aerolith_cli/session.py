@@ -118,6 +118,15 @@ class Session:
         hint = f"Choose by --cluster or `aerolith clusters use`: {names}"
         raise CommandError("which cluster?", code=USAGE, hint=hint)
 
+    def place(self, portal: Portal, cluster: dict[str, Any] | None = None) -> str:
+        """Return the path of a cluster, or of the one in use.
+
+        Raises:
+            CommandError: There is none, or it is not clear which.
+        """
+        found = self.find_cluster(portal) if cluster is None else cluster
+        return f"{self.org(portal)}/clusters/{found['id']}"
+
     # --- Documents ------------------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -165,7 +174,7 @@ class Session:
         """Return the addresses of the cluster in use, and a key for it."""
         with self.portal() as portal:
             cluster = self.find_cluster(portal)
-            path = f"{self.org(portal)}/clusters/{cluster['id']}"
+            path = self.place(portal, cluster)
             connection = portal.get(f"{path}/connection")
             urls = tuple(connection["endpoints"])
             if not urls:
