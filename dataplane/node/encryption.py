@@ -185,13 +185,17 @@ class Encryption(Classes):
         if self._keyring is None:
             return
         known = self._keyring.classes
-        self._unsettled = self._keyring.keep_classes({*known, *prefixes}, self._clock.now_ms())
-        if self._unsettled:
+        unsettled = self._keyring.keep_classes({*known, *prefixes}, self._clock.now_ms())
+        # Of those that wait for the end of another change of keys every row was taken in already.
+        behind = [prefix for prefix in unsettled if prefix not in self._unsettled]
+        self._unsettled = unsettled
+        if behind:
             sealed = _sealed(self._store.store)
             assert sealed is not None, "a node with keys has an encrypted store"
             # A copied or restored state brings rows that no key of a class was there for, and a
             # crash may have come between the key and their being taken under it.
-            self._are_rows_behind = sum(map(sealed.rewrite, self._unsettled)) > 0
+            if sum(map(sealed.rewrite, behind)):
+                self._are_rows_behind = True
             self._settle_classes()
 
     def _settle_classes(self) -> None:
@@ -216,6 +220,7 @@ class Encryption(Classes):
             # The rows must be gone for good before the key is.
             self._store.store.flush()
             self._keyring.keep_classes(prefixes, self._clock.now_ms())
+            self._unsettled = [prefix for prefix in self._unsettled if prefix in prefixes]
 
     # --- A change of keys -----------------------------------------------------------------------
 
@@ -284,7 +289,7 @@ class Encryption(Classes):
                 await asyncio.sleep(PAUSE_S)
             self.progress = None
             log.info("encryption.done", extra={"key": self._key_number})
-            if self._unsettled:
+            if self._are_rows_behind:
                 self._settle_classes()
 
     @property

@@ -172,7 +172,7 @@ async def test_a_change_is_refused_while_one_is_under_way_or_without_a_section(c
     disk.close()
 
 
-CLASS = b"Dorde"
+CLASS, EMPTY = b"Dorde", b"Dnone"
 
 
 @pytest.mark.parametrize("killed_at", ["key made", "half taken in", "taken in", "changing keys"])
@@ -228,20 +228,28 @@ def test_a_class_that_begins_empty_changes_no_other_key(cluster):
     disk.close()
 
 
-def test_a_change_of_keys_under_way_is_followed_by_another(cluster):
+def test_a_change_of_keys_under_way_is_followed_by_another(cluster, monkeypatch):
     cluster.encrypt("aes-256-gcm")
     spec = load_spec(cluster.specs[0])
     filled(spec)
     disk = Disk(spec)
     disk.keyring.add("aes-256-gcm", 1)
     disk.encryption._begin()
+    taken_in, rewrite = [], encrypted.EncryptedStore.rewrite
+    monkeypatch.setattr(
+        encrypted.EncryptedStore,
+        "rewrite",
+        lambda self, prefix: taken_in.append(prefix) or rewrite(self, prefix),
+    )
     disk.encryption.open({CLASS})
+    disk.encryption.open({CLASS, EMPTY})
+    assert taken_in == [CLASS, EMPTY], "each only once"
     second = disk.keyring.current.number
     list(disk.encryption.steps())
     disk.encryption.progress = None
     disk.encryption._settle_classes()
     assert disk.keyring.current.number == second + 1
     list(disk.encryption.steps())
-    assert disk.keyring.keep_classes([CLASS], 1) == []
+    assert disk.keyring.keep_classes([CLASS, EMPTY], 1) == []
     disk.check()
     disk.close()
