@@ -152,6 +152,31 @@ def test_a_time_means_after_its_last_batch(cluster):
         assert replay.root() == cluster.roots[expected]
 
 
+def test_an_interrupted_run_is_gone_on_with_and_comes_to_its_end_however_long_reading_takes(
+    cluster,
+):
+    file = packed(records_of(cluster))
+    cluster.live(4, 5)
+    last = cluster.machine.applied
+    replay = replay_of(cluster, file)
+
+    def run(target: Target) -> tuple[int, bool]:
+        done = replay.run(cluster.segments(), target, is_time_up=lambda: True)
+        return done.sequence, done.is_over
+
+    assert run(Target(sequence=last - 3)) == (last - 4, False)
+    assert run(Target(sequence=last - 3)) == (last - 3, True)
+    assert [run(Target()) for _ in range(4)] == [
+        (last - 2, False),
+        (last - 1, False),
+        (last, False),
+        (last, True),
+    ]
+    with pytest.raises(BackupError) as caught:
+        run(Target(sequence=last + 1))
+    assert caught.value.code == "beyond_archive"
+
+
 def test_what_happened_since_is_counted(cluster):
     file = packed(records_of(cluster))
     replay = replay_of(cluster, file)
