@@ -145,13 +145,15 @@ class Admission:
         Raises:
             Problem: `rate_limited`.
         """
-        name, used = caller.key.id, self._streams[caller.key.id]
-        of_node = self._streams.total() >= self._requests_max // 2
-        if used >= STREAMS_PER_KEY_MAX or of_node:
-            whose = "this node has" if of_node else "this key has at this node"
-            resets = timestamp_ms(self._clock.now_ms())
-            fields = {"limit": STREAMS_PER_KEY_MAX, "used": used, "resets": resets}
-            raise Problem("rate_limited", f"{whose} all the streams that may be open", fields)
+        name = caller.key.id
+        for whose, used, limit in (
+            ("this node has", self._streams.total(), self._requests_max // 2),
+            ("this key has at this node", self._streams[name], STREAMS_PER_KEY_MAX),
+        ):
+            if used >= limit:
+                resets = timestamp_ms(self._clock.now_ms())
+                fields = {"limit": limit, "used": used, "resets": resets}
+                raise Problem("rate_limited", f"{whose} all the streams that may be open", fields)
         self._streams[name] += 1
         try:
             yield

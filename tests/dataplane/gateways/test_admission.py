@@ -129,10 +129,13 @@ def test_streams_of_a_key_and_of_a_node_are_bounded():
         with pytest.raises(Problem) as caught, admission.stream(key("a")):
             pass
         assert caught.value.code == "rate_limited"
+        assert caught.value.fields["limit"] == STREAMS_PER_KEY_MAX
         for _ in range(STREAMS_PER_KEY_MAX - 10):
             held.enter_context(admission.stream(key("b")))
-        with pytest.raises(Problem, match="this node"), admission.stream(key("c")):
+        with pytest.raises(Problem, match="this node") as caught, admission.stream(key("c")):
             pass
+        both = 2 * STREAMS_PER_KEY_MAX - 10
+        assert (caught.value.fields["limit"], caught.value.fields["used"]) == (both, both)
     with admission.stream(key("a")):
         assert admission._streams == {"a": 1}
     assert not admission._streams
