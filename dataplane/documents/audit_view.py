@@ -105,10 +105,11 @@ class AuditLog:
     def at(self, sequence: int) -> Iterator[AuditRecord]:
         """Yield what was recorded with one batch."""
         low = self._first(lambda record: record.sequence >= sequence)
-        for linked in self._walk(low, self.ends.last, AuditQuestion(1)):
-            if linked.record.sequence != sequence:
-                return
-            yield linked.record
+        for row in self._rows(low, self.ends.last):
+            for record in row.records[max(0, low - row.records[0].index) :]:
+                if record.sequence != sequence:
+                    return
+                yield record
 
     def _range(self, question: AuditQuestion) -> tuple[int, int]:
         """Return the first and the last index that the question is about."""
@@ -157,20 +158,21 @@ class AuditLog:
         return None
 
     def _walk(self, low: int, high: int, question: AuditQuestion) -> Iterator[Linked]:
+        for row in self._rows(low, high, reverse=question.is_newest_first):
+            linked = [item for item in _linked(row) if low <= item.record.index <= high]
+            yield from reversed(linked) if question.is_newest_first else linked
+
+    def _rows(self, low: int, high: int, *, reverse: bool = False) -> Iterator[AuditRow]:
+        """Yield the rows that hold some records, and others beside them."""
         row = self._row_with(low) if low <= high else None
         if row is None:
             return
         start = number_key(AUDIT, row.records[0].index)
-        rows = self._store.scan(
-            start, number_key(AUDIT, high + 1), reverse=question.is_newest_first
-        )
-        for _, value in rows:
-            linked = [item for item in _linked(value) if low <= item.record.index <= high]
-            yield from reversed(linked) if question.is_newest_first else linked
+        for _, value in self._store.scan(start, number_key(AUDIT, high + 1), reverse=reverse):
+            yield decode_audit(value)
 
 
-def _linked(value: bytes) -> list[Linked]:
-    row = decode_audit(value)
+def _linked(row: AuditRow) -> list[Linked]:
     hashes = row.hashes()
     before = [row.previous, *hashes[:-1]]
     return [Linked(*item) for item in zip(row.records, before, hashes, strict=True)]
