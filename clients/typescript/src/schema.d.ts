@@ -144,10 +144,13 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The state of now, or at=checkpoint, as a stream that proves itself */
+        /** The state of now, or of the last checkpoint, as a stream that proves itself */
         get: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description checkpoint: the last state that a quorum signed anyway, which needs no other node; what was written after it is not in it */
+                    at?: "now" | "checkpoint";
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;
@@ -212,7 +215,10 @@ export interface paths {
         /** The same without the subtrees whose digests are sent */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description checkpoint: the last state that a quorum signed anyway, which needs no other node; what was written after it is not in it */
+                    at?: "now" | "checkpoint";
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;

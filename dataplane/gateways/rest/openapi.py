@@ -6,6 +6,7 @@ import msgspec
 
 from dataplane.documents.errors import COMPLIANCE_CODES
 from dataplane.gateways.errors import TITLES
+from dataplane.gateways.rest.backups import CHECKPOINT, NOW
 from dataplane.gateways.rest.history import HISTORY_ANSWER, HISTORY_PARAMETERS, HISTORY_PATH
 from dataplane.gateways.rest.questions import INDEX_BODY, QUESTIONS, json_content
 from dataplane.gateways.rest.transactions import TRANSACTION_ANSWER, TRANSACTION_BODY
@@ -34,6 +35,15 @@ READ_PARAMETERS: Final = [
         "in": "header",
         "description": "the newest sequence that the client has seen",
         "schema": {"type": "integer", "minimum": 0},
+    },
+]
+BACKUP_PARAMETERS: Final = [
+    {
+        "name": "at",
+        "in": "query",
+        "description": "checkpoint: the last state that a quorum signed anyway, which needs no "
+        "other node; what was written after it is not in it",
+        "schema": {"type": "string", "enum": [NOW, CHECKPOINT], "default": NOW},
     },
 ]
 READ_ANSWER: Final = {
@@ -336,7 +346,7 @@ OPERATIONS: tuple[Operation, ...] = (
     (
         "get",
         "/api/v1/backup",
-        "The state of now, or at=checkpoint, as a stream that proves itself",
+        "The state of now, or of the last checkpoint, as a stream that proves itself",
         (200,),
         (*READ_ERRORS, "invalid", "rate_limited", "no_quorum", "not_ready", "restoring"),
     ),
@@ -398,6 +408,8 @@ def openapi_document(server_url: str) -> dict[str, Any]:
     read = paths[DOCUMENT_PATH]["get"]
     read["parameters"] += READ_PARAMETERS
     read["responses"]["200"] |= READ_ANSWER
+    for operation in paths["/api/v1/backup"].values():
+        operation["parameters"] = BACKUP_PARAMETERS
     history = paths[HISTORY_PATH]["get"]
     history["parameters"] += HISTORY_PARAMETERS
     history["responses"]["200"]["content"] = json_content(HISTORY_ANSWER)
