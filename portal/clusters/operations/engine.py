@@ -117,7 +117,11 @@ def _turn(operation_id: UUID, driver: Driver) -> str:
 
 
 def _start(operation: Operation) -> bool:
-    """Make a queued operation the cluster's active one, unless another one is."""
+    """Make a queued operation the cluster's active one, unless another one is or comes first."""
+    # The later one may wait for the earlier, as a restore does for its cluster to be made.
+    queued = Operation.objects.filter(cluster=operation.cluster_id, state=OperationState.QUEUED)
+    if queued.filter(pk__lt=operation.pk).exists():
+        return False
     steps = STEPS[OperationKind(operation.kind)]
     try:
         with transaction.atomic():

@@ -163,6 +163,23 @@ def test_another_operation_waits_for_the_one_at_work(made, lonely):
     assert second.state == "queued"
 
 
+def test_operations_of_a_cluster_begin_in_the_order_in_which_they_were_asked_for(made, lonely):
+    _, cluster, first = made
+    second = Operation.objects.create(
+        cluster=cluster,
+        kind="restore_backup",
+        deadline_at=clock.now() + timedelta(hours=1),
+        created_at=clock.now(),
+        requested_by="x",
+    )
+    assert engine.operation_advance(second.pk, driver=lonely) is True
+    second.refresh_from_db()
+    assert second.state == "queued", "a worker that died may have had the first one's message"
+    engine.operation_advance(first.pk, driver=lonely)
+    first.refresh_from_db()
+    assert first.state == "running"
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_worker_leaves_alone_what_another_process_works_on(acme, alice, access_of, lonely):
     with tenant_context(acme.schema_name):
