@@ -2,7 +2,7 @@
 
 The small letters are each replica's own: `j` the journal, `t` the tree, `h` its index, `e` how far
 it is folded, `f` the parts of a copy under way, `z` that a copy is being put in place, `c` and `d`
-the recent changes of documents (see `changes.py`).
+the recent changes of documents (see `changes.py`), `g` its fragments of segments.
 """
 
 from collections.abc import Callable, Iterator
