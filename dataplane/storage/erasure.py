@@ -26,10 +26,11 @@ def digest(data: bytes) -> bytes:
 def needed(n: int) -> int:
     """Return of how many fragments any give the segment back, in a cluster of `n` members.
 
-    A quorum may have moved it while f members were away, and f of that quorum may lie.
+    A quorum may have moved it while f members were away, and f of that quorum may lie. Where none
+    may (two or three members), one lost disk must not lose it either.
     """
     assert n >= 1
-    return n - 2 * ((n - 1) // 3)
+    return max(1, min(n - 2 * ((n - 1) // 3), n - 1))
 
 
 def fragment_bytes(size: int, k: int) -> int:
