@@ -158,6 +158,18 @@ class BackupReader:
         return b"".join(parts)
 
 
+def whole_rows(record: Rows) -> list[Row]:
+    """Return the rows of a record, those of cold documents with their bodies.
+
+    Raises:
+        BackupError: `malformed`: a body is missing, or is another.
+    """
+    try:
+        return list(record.whole())
+    except MalformedMessageError as error:
+        raise BackupError("malformed", str(error)) from error
+
+
 def _exactly(source: Readable, size: int) -> bytes:
     data = b""
     while len(data) < size:
@@ -221,13 +233,16 @@ class Weighing:
         leaf = self._leaf
         if leaf is None:
             raise BackupError("malformed", "rows of no leaf")
-        for key, value in rows.rows:
+        for (key, value), (_, whole) in zip(rows.rows, whole_rows(rows), strict=True):
             key_hash = blake3(key).digest(KEY_HASH_BYTES)
             entry = blake3(key_hash + value).digest()
             if self._bucket and self._bucket[-1][:KEY_HASH_BYTES] >= key_hash:
                 raise BackupError("malformed", "the rows of a leaf are not in order")
             self._bucket.append(key_hash + entry)
-            self._content.add(key, entry)
+            # A restore brings cold documents back with their bodies.
+            is_cold = whole is not value
+            restored = blake3(key_hash + whole).digest() if is_cold else entry
+            self._content.add(key, restored)
             if key == _META:
                 self._meta = value
             elif key.startswith(COLLECTION):

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 from blake3 import blake3
 
+from dataplane.client.backups import whole_rows
 from dataplane.client.errors import BackupError
 from dataplane.wire.backups import COLLECTION, AnyRecord, Row, Rows
 from dataplane.wire.proofs import KEY_HASH_BYTES
@@ -78,7 +79,7 @@ class _Side:
 
     def _documents(self, records: Iterator[AnyRecord]) -> Iterator[_Hashed]:
         for record in records:
-            for row in record.rows if isinstance(record, Rows) else ():
+            for row in whole_rows(record) if isinstance(record, Rows) else ():
                 if row[0].startswith(DOCUMENT):
                     yield blake3(row[0]).digest(KEY_HASH_BYTES), *row
                 elif row[0].startswith(COLLECTION):

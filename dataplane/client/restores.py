@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from dataplane.client.anchors import TrustAnchor, follow
-from dataplane.client.backups import Contents, Verified
+from dataplane.client.backups import Contents, Verified, whole_rows
 from dataplane.client.calls import Call
 from dataplane.client.errors import BackupError
 from dataplane.client.proofs import check_certificate, prove_row
@@ -83,7 +83,7 @@ def announcement(head: Head, contents: Contents) -> Announcement:
 def parts_of(contents: Contents, records: Iterator[AnyRecord]) -> Iterator[Part]:
     """Yield what a restore sends, always cut alike: collections first, then the rest."""
     yield from _cut(iter(contents.collections))
-    rows = (row for record in records if isinstance(record, Rows) for row in record.rows)
+    rows = (row for record in records if isinstance(record, Rows) for row in whole_rows(record))
     yield from _cut(row for row in rows if row[0][:1] in _OTHERS)
 
 

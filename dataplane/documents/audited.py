@@ -49,7 +49,9 @@ from dataplane.documents.commands import (
     Step,
     Transact,
     Update,
+    Warm,
 )
+from dataplane.documents.conflicts import CONFLICTS
 from dataplane.documents.errors import Refusal
 from dataplane.documents.transactions import decode_outcome
 from dataplane.documents.values import check_document, unpack_document
@@ -236,11 +238,12 @@ WRITES: Final[dict[type[Op], str]] = {
 """Recorded at `full` and above."""
 
 UNRECORDED: Final[frozenset[type[Op]]] = frozenset(
-    {OpenSession, Get, Barrier, Seal, Maintain, ReportCalls, ReportAudit, RestoreRows}
+    {OpenSession, Get, Barrier, Seal, Maintain, ReportCalls, ReportAudit, RestoreRows, Warm}
 )
 """Of the gateways themselves; that a document was read is recorded when its gateway reports it.
 
-The rows of a restore are what its beginning announced. Maintenance does what was ordered earlier.
+The rows of a restore are what its beginning announced. Maintenance does what was ordered
+earlier. That a body changes its tier changes no document.
 """
 
 VERSIONED: Final = ("document.", "conflict.")
@@ -276,6 +279,17 @@ def places_of(operation: Op) -> list[Place]:
     if isinstance(operation, Create | Put | Patch | Update | Delete):
         return [(operation.collection, operation.id)]
     return []
+
+
+def touched(operation: Op) -> list[Place]:
+    """Return which documents an operation is about, as a write or to read."""
+    if isinstance(operation, Get):
+        return [(operation.collection, operation.id)]
+    if isinstance(operation, Resolve):
+        return [(CONFLICTS, operation.conflict)]
+    if isinstance(operation, EraseStep):
+        return [(operation.collection, document_id) for document_id in operation.ids]
+    return places_of(operation)
 
 
 def accounts_of(operation: Op, result: OpResult, *, is_forensic: bool) -> Iterator[Account]:

@@ -4,7 +4,7 @@ The tree gives the order, and what a reader holds already is passed over without
 single rows of the snapshot are asked for, so the state goes on changing meanwhile.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 
 from dataplane.consensus.tree import (
     EMPTY,
@@ -19,6 +19,7 @@ from dataplane.consensus.tree import (
     node_digest,
 )
 from dataplane.documents.merkle import index_key, node_key
+from dataplane.documents.tables import DOCUMENT
 from dataplane.wire.backups import (
     KNOWN_BYTES,
     ROWS_BYTES,
@@ -29,9 +30,13 @@ from dataplane.wire.backups import (
     Rows,
     Same,
 )
+from dataplane.wire.stubs import fits, is_stub, stub_of
 
 type Read = Callable[[bytes], bytes | None]
 """Reads rows of a consistent state whose tree has no pending changes."""
+
+
+type FetchBody = Callable[[bytes, bytes], Awaitable[bytes]]
 
 
 class DamagedStateError(Exception):
@@ -65,6 +70,39 @@ def backup_records(read: Read, known: Collection[bytes] = frozenset()) -> Iterat
             yield Leaf(path, node.entries)
             yield from _rows(read, stored)
     yield End(rows, same)
+
+
+async def with_bodies(record: Rows, body_of: FetchBody) -> AsyncIterator[Rows]:
+    """Yield the rows of a record with the bodies of the cold documents among them.
+
+    `body_of` returns the body of a document by its key and row.
+
+    Raises:
+        DamagedStateError: A body is not what its stub stands for.
+    """
+    part: list[Row] = []
+    bodies: list[bytes] = []
+    size_bytes = 0
+    for key, value in record.rows:
+        stub = stub_of(value) if key.startswith(DOCUMENT) else None
+        body = b"" if stub is None else await body_of(key, value)
+        if stub is not None and not fits(stub, body):
+            raise DamagedStateError(f"the body of a cold document of segment {stub.segment}")
+        if part and size_bytes + len(key) + len(value) + len(body) > ROWS_BYTES:
+            yield Rows(tuple(part), tuple(bodies))
+            part, bodies, size_bytes = [], [], 0
+        part.append((key, value))
+        size_bytes += len(key) + len(value) + len(body)
+        if stub is not None:
+            bodies.append(body)
+    yield Rows(tuple(part), tuple(bodies))
+
+
+def has_stubs(record: AnyRecord) -> bool:
+    """Whether a record brings rows of cold documents, without their bodies so far."""
+    if not isinstance(record, Rows):
+        return False
+    return any(key.startswith(DOCUMENT) and is_stub(value) for key, value in record.rows)
 
 
 def _root(read: Read) -> Node:

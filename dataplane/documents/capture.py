@@ -1,34 +1,73 @@
 """The documents as they were at one moment, for reads that take longer than one turn."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from itertools import chain, islice
 from typing import Final
 
 from dataplane.documents.collections import Collections
 from dataplane.documents.indexes import READY
+from dataplane.documents.stubs import cut
+from dataplane.documents.tables import HEADER_BYTES
 from dataplane.documents.types import IndexRecord
 from dataplane.storage.ports import KeyValueStore
+from dataplane.wire.stubs import stub_of
 
+MISSING_MAX: Final = 16
+"""Segments that are asked for at once."""
+_AHEAD_ROWS: Final = 128
 _LAST_CHARACTER: Final = b"\xff"
 """Follows whatever UTF-8 begins with."""
+
+
+class MissingSegmentsError(Exception):
+    """Bodies are needed of segments that are not here."""
+
+    def __init__(self, numbers: list[int]) -> None:
+        super().__init__(f"segments {numbers}")
+        self.numbers = numbers
 
 
 class Capture:
     """Reads single documents of its moment until it is released.
 
+    `segments` are where the bodies of cold documents are taken from.
+
     Whole collections are listed only before the state next changes; the listing may then be used
     for longer.
     """
 
-    def __init__(self, store: KeyValueStore, collections: Collections) -> None:
+    def __init__(
+        self,
+        store: KeyValueStore,
+        collections: Collections,
+        *,
+        cold: AbstractSet[str],
+        segments: Mapping[int, bytes],
+    ) -> None:
         self._store = store
         self._collections = collections
         self._prefixes = dict(collections.prefixes)
         self._snapshot = store.snapshot()
+        self._cold = cold
+        """The collections that hold stubs."""
+        self._segments = segments
 
     def row(self, collection: str, document_id: str) -> bytes | None:
-        """Return a document row as stored, or None when it or its collection is absent."""
+        """Return a document row with its body, or None when it or its collection is absent.
+
+        Raises:
+            MissingSegmentsError: The body is in a segment that is not here.
+        """
         prefix = self._prefixes.get(collection)
-        return None if prefix is None else self._snapshot.get(prefix + document_id.encode())
+        row = None if prefix is None else self._snapshot.get(prefix + document_id.encode())
+        stub = stub_of(row) if row is not None and collection in self._cold else None
+        if row is None or stub is None:
+            return row
+        whole = self._whole(row)
+        if whole is None:
+            raise MissingSegmentsError([stub.segment])
+        return whole
 
     def rows(
         self,
@@ -38,14 +77,38 @@ class Capture:
         high: str | None = None,
         reverse: bool = False,
     ) -> Iterator[tuple[bytes, bytes]]:
-        """Return the rows with their keys, from id `low` to id `high`, both inclusive."""
+        """Return the rows with their keys, from id `low` to id `high`, both inclusive.
+
+        Reading them raises `MissingSegmentsError` where a body is in a segment that is not here.
+        """
         prefix = self._prefixes.get(collection)
         if prefix is None:
             return iter(())
         first = prefix if low is None else prefix + low.encode()
         # No id holds the character 0, so with it a key comes straight after the id.
         last = prefix + (_LAST_CHARACTER if high is None else high.encode() + b"\0")
-        return self._store.scan(first, max(first, last), reverse=reverse)
+        rows = self._store.scan(first, max(first, last), reverse=reverse)
+        return self._warmed(rows) if collection in self._cold else rows
+
+    def _warmed(self, rows: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+        for key, row in rows:
+            whole = self._whole(row)
+            if whole is None:
+                ahead = islice(chain([(key, row)], rows), _AHEAD_ROWS)
+                stubs = [stub for _, stored in ahead if (stub := stub_of(stored)) is not None]
+                missing = dict.fromkeys([stub.segment for stub in stubs])
+                wanted = [number for number in missing if number not in self._segments]
+                raise MissingSegmentsError(wanted[:MISSING_MAX])
+            yield key, whole
+
+    def _whole(self, row: bytes) -> bytes | None:
+        """Return a row with its body, None when that is not here."""
+        stub = stub_of(row)
+        if stub is None:
+            return row
+        segment = self._segments.get(stub.segment)
+        body = None if segment is None else cut(segment, stub)
+        return None if body is None else row[:HEADER_BYTES] + body
 
     def entries(
         self, low: bytes, high: bytes, *, reverse: bool = False

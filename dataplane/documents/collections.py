@@ -9,8 +9,9 @@ from dataplane.documents.commands import CollectionDrop, CollectionPut
 from dataplane.documents.conflicts import SHREDDABLE_OPTION, is_shreddable
 from dataplane.documents.errors import INVALID, NOT_FOUND, Refusal, invalid
 from dataplane.documents.index_definitions import Definition
-from dataplane.documents.indexes import TTL_NAME, Indexes, Saved
+from dataplane.documents.indexes import TIER_NAME, TTL_NAME, Indexes, Saved
 from dataplane.documents.settings import Settings, settings_of
+from dataplane.documents.stubs import thaw
 from dataplane.documents.tables import (
     COLLECTION,
     DROPPED,
@@ -33,6 +34,7 @@ from dataplane.documents.values import (
     check_collection_name,
     check_document,
 )
+from dataplane.storage.fragments import fragment_prefix
 from dataplane.storage.ports import KeyValueStore
 
 COLLECTIONS_MAX: Final = 1_000
@@ -68,13 +70,10 @@ class Collections:
         names = {row.id: name for name, row in self.rows.items()}
         self.indexes = Indexes(store, meta, names)
         self._tombstone_count = sum(1 for _ in store.iterate(TOMBSTONE))
-        self.classes = {
-            self.prefixes[name] for name, row in self.rows.items() if is_shreddable(row.options)
-        }
-        """Where documents are, or still lie, that have a key of their own."""
-        self.classes.update(
-            _prefix_of(key) for key, tombstone in self._dropped.items() if tombstone
-        )
+        shreddable = [row.id for row in self.rows.values() if is_shreddable(row.options)]
+        shreddable += [_number_of(key) for key, tombstone in self._dropped.items() if tombstone]
+        self.classes = {prefix for number in shreddable for prefix in _classes_of(number)}
+        """Where documents and fragments are, or still lie, that have a key of their own."""
 
     def touch(self, name: str, now_us: int) -> CollectionRow:
         """Return a collection that is about to change, creating it when it is new.
@@ -112,26 +111,27 @@ class Collections:
         if len(operation.options) > OPTIONS_BYTES_MAX:
             raise invalid("/", f"options are over {OPTIONS_BYTES_MAX} bytes")
         options = check_document(operation.options, reserved=False)
-        seconds = settings_of(options).ttl_s
+        settings = settings_of(options)
         check_collection_name(operation.name)
         new = operation.name not in self.rows
         self._check_class(operation.name, options)
         row = self.touch(operation.name, now_us)
-        self._expire_after(batch, operation.name, seconds)
+        self._expire_after(batch, (operation.name, TTL_NAME), settings.ttl_s)
+        self._expire_after(batch, (operation.name, TIER_NAME), settings.cold_after_s)
         if is_shreddable(options):
-            self.classes.add(self.prefixes[operation.name])
+            self.classes.update(_classes_of(row.id))
         row.options = options
         row.updated_us = now_us
         return new
 
-    def _expire_after(self, batch: Batch, name: str, seconds: int | None) -> None:
-        """Let documents expire so long after they were last written, or no more."""
+    def _expire_after(self, batch: Batch, place: tuple[str, str], seconds: int | None) -> None:
+        """Let documents expire, or leave, so long after they were last written, or no more."""
         wanted = None if seconds is None else Definition((), expire_after_s=seconds)
-        known = self.indexes.find(name, TTL_NAME)
+        known = self.indexes.find(*place)
         if known is not None and known.definition != wanted:
-            self.indexes.drop(batch, name, TTL_NAME)
+            self.indexes.drop(batch, *place)
         if wanted is not None:
-            self.create_index(name, TTL_NAME, wanted)
+            self.create_index(*place, wanted)
 
     def create_index(self, collection: str, name: str, asked: Definition) -> bool:
         """Make an index; say whether it is new.
@@ -252,13 +252,14 @@ class Collections:
         while self._dropped and budget > 0:
             # Not in the order of dropping, which a replica that began anew does not know.
             dropped = min(self._dropped)
-            prefix = _prefix_of(dropped)
+            prefix = document_prefix(_number_of(dropped))
             finished = True
             for key, row in self._store.iterate(prefix):
                 if budget == 0 or size_left <= 0:
                     finished = False
                     break
                 batch.delete(key)
+                thaw(batch, row)
                 budget -= 1
                 size_left -= len(row)
             if not finished:
@@ -273,7 +274,7 @@ class Collections:
         row = decode_tombstone(note)
         meta = self._meta
         row.erased_at, row.at_ms = meta.applied, meta.now_ms
-        self.classes.discard(document_prefix(row.number))
+        self.classes.difference_update(_classes_of(row.number))
         if batch.get(tombstone_key(row.number)) is not None:
             # A restore brought the number back: what it stood for before stays proven.
             row.number, meta.next_collection = meta.next_collection, meta.next_collection + 1
@@ -309,5 +310,9 @@ def _rows_of(store: KeyValueStore) -> dict[str, CollectionRow]:
     return {key[1:].decode(): decode_collection(row) for key, row in rows}
 
 
-def _prefix_of(dropped: bytes) -> bytes:
-    return document_prefix(int.from_bytes(dropped[1:], "big"))
+def _number_of(dropped: bytes) -> int:
+    return int.from_bytes(dropped[len(DROPPED) :], "big")
+
+
+def _classes_of(number: int) -> tuple[bytes, bytes]:
+    return document_prefix(number), fragment_prefix(number)

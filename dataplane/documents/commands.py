@@ -203,6 +203,20 @@ class Maintain(Operation, frozen=True):
     """Do a larger step of what is left to be done (`maintenance.py`), before this batch."""
 
 
+class Warm(Operation, frozen=True):
+    """Put the body of a cold document back, if its stub is still of this version.
+
+    Whoever sends it, every replica compares the body with the stub. `rests`: nobody asked for the
+    document, so it need not stay for long.
+    """
+
+    collection: str
+    id: str
+    version: int
+    document: bytes
+    rests: bool = False
+
+
 class ClusterErase(Operation, frozen=True):
     """Note that the cluster is about to be erased by destroying the key that `subject` names.
 
@@ -341,6 +355,7 @@ type Op = (
     | IndexPut
     | IndexDrop
     | Maintain
+    | Warm
     | ClusterErase
     | KeyPut
     | KeyRevoke

@@ -22,6 +22,7 @@ from dataplane.documents.errors import (
 )
 from dataplane.documents.merging import Field, merge_documents, pack_fields, unpack_fields
 from dataplane.documents.operators import apply_update
+from dataplane.documents.stubs import body_of
 from dataplane.documents.subjects import check_subject_option
 from dataplane.documents.values import (
     DOCUMENT_BYTES_MAX,
@@ -99,7 +100,7 @@ def judge(operation: Conditional, row: bytes | None, policy: str) -> Verdict:
         raise Refusal(PRECONDITION_FAILED, detail, version=version)
     base = unpack_document(operation.base)
     mine = apply_own(operation, base)
-    theirs = None if row is None else unpack_document(row[tables.HEADER_BYTES :])
+    theirs = None if row is None else unpack_document(body_of(row))
     if mine is None or theirs is None:
         merged, fields = _merge_absence(base, mine, theirs)
     else:
@@ -201,7 +202,7 @@ def record_body(operation: Write, refusal: Refusal, row: bytes | None) -> bytes:
         "base": None if base is None else unpack_document(base),
         "mine": None if mine is None else unpack_document(check_document(mine, reserved=False)),
         "their_version": 0 if row is None else tables.decode_document_header(row)[0],
-        "theirs": None if row is None else unpack_document(row[tables.HEADER_BYTES :]),
+        "theirs": None if row is None else unpack_document(body_of(row)),
         "fields": [field["pointer"] for field in fields],
     }
     body = pack_document(record)

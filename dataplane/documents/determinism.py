@@ -56,12 +56,13 @@ from dataplane.documents.commands import (
 )
 from dataplane.documents.conflicts import POLICIES, POLICY_OPTION, SHREDDABLE_OPTION
 from dataplane.documents.restoring import content_digest
-from dataplane.documents.settings import TTL_OPTION
+from dataplane.documents.settings import COLD_AFTER, TIERING_OPTION, TTL_OPTION
 from dataplane.documents.state import StateMachine
 from dataplane.documents.subjects import SUBJECT_OPTION, subject_hash
 from dataplane.documents.tables import META, decode_meta
 from dataplane.documents.types import Genesis
 from dataplane.documents.values import pack_document
+from dataplane.documents.whole_rows import whole_row
 from dataplane.storage.engine import MemoryStore
 from dataplane.storage.ports import KeyValueStore
 from dataplane.wire.audit import LEVELS
@@ -151,7 +152,11 @@ class LogMaker:
         return self._object([(self._draw.pick(NAMES), self._value(depth)) for _ in range(size)])
 
     def _packed(self) -> bytes:
-        return pack_document(self._document())
+        document = self._document()
+        if self._draw.below(2):
+            # Longer than a stub, so that it can become cold.
+            document = self._object([*document.items(), ("long", "x" * 60)])
+        return pack_document(document)
 
     def _operators(self) -> bytes:
         names = [self._draw.pick(OPERATORS) for _ in range(1 + self._draw.below(2))]
@@ -243,10 +248,13 @@ class LogMaker:
 
     def _collection(self, name: str) -> Op:
         ttl = self._draw.pick((None, None, 300))
+        cold = self._draw.pick((None, 20, 60))
         options: list[tuple[str, Any]] = [
             (POLICY_OPTION, self._draw.pick(POLICIES)),
             (SUBJECT_OPTION, "n"),
         ]
+        if cold is not None:
+            options.append((TIERING_OPTION, {COLD_AFTER: cold}))
         # Refused when a write made it: its key must be there from the first.
         options += [(SHREDDABLE_OPTION, True)] if name == "four" else [(TTL_OPTION, ttl)]
         return CollectionPut(name, pack_document(self._object(options)))
@@ -281,6 +289,8 @@ class LogMaker:
         """Return the operations of one request."""
         count = 1 + self._draw.below(6)
         ops = [self._other() if self._draw.below(5) == 0 else self._write() for _ in range(count)]
+        if self._draw.below(4) == 0:
+            ops.append(Maintain())
         encoded = map(encode_op, ops)
         return tuple([attribute(op, "key") if self._draw.below(2) else op for op in encoded])
 
@@ -293,7 +303,9 @@ def restore_of(store: KeyValueStore, number: int, draw: Stream) -> list[Op]:
     rows: list[tuple[bytes, bytes]] = []
     chains: dict[str, bytes] = {}
     for kind in CONTENT:
-        found = sorted(store.iterate(kind), key=lambda row: hash_key(row[0]))
+        stored_rows = sorted(store.iterate(kind), key=lambda row: hash_key(row[0]))
+        # What is cold comes back with its body, as from a backup.
+        found = [(key, whole_row(store.get, value)) for key, value in stored_rows]
         chain = bytes(32)
         for key, value in found:
             chain = blake3(chain + hash_entry(hash_key(key), value)).digest()
@@ -322,7 +334,7 @@ class Run:
         self.machine = StateMachine(self.store, GENESIS)
         self.maker, self._times = LogMaker(seed, order), Stream(b"time%d" % seed)
         self._now_ms = START_MS
-        self.number = 0
+        self.number = self.sealed = 0
         self.results, self.statuses = blake3(), dict[str, int]()
         self.request((encode_op(OpenSession(b"nonce")),))
 
@@ -338,6 +350,7 @@ class Run:
             self.statuses[str(result.status)] = self.statuses.get(str(result.status), 0) + 1
             if result.conflict is not None:
                 self.maker.conflicts.append(result.conflict)
+        self.sealed += self.machine.tiers.segment(self.number) is not None
         self.maker.revision = self.machine.view.compliance.row.revision
 
 
@@ -368,6 +381,7 @@ def run_log(seed: int, batches: int, order: int) -> dict[str, Any]:
         "restored": restored,
         "shredded": len(list(run.machine.view.tombstones())),
         "revision": run.maker.revision,
+        "sealed": run.sealed,
     }
 
 

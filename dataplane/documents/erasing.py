@@ -18,6 +18,7 @@ from dataplane.documents.commands import (
 )
 from dataplane.documents.conflicts import CONFLICTS
 from dataplane.documents.errors import CONFLICT, NOT_FOUND, TOO_LARGE, Refusal, invalid
+from dataplane.documents.stubs import body_of
 from dataplane.documents.subjects import SALT_BYTES, names, subject_field
 from dataplane.documents.tables import ERASURE, Batch, ErasureRow, MetaRow
 from dataplane.documents.values import SYSTEM_COLLECTIONS, unpack_document
@@ -86,6 +87,7 @@ class Erasing:
 
         Raises:
             Refusal: `invalid`, `not_found`, `conflict` or `too_large`.
+            ColdError: A document is not there to be looked at.
         """
         row = self._open(operation.id)
         name = operation.collection
@@ -114,6 +116,7 @@ class Erasing:
         for document_id in dict.fromkeys(ids):
             stored = None if prefix is None else batch.get(prefix + document_id.encode())
             if stored is not None:
+                body_of(stored)  # It says whether it is about the person: look before any goes.
                 found.append((document_id, stored))
                 size_bytes += len(stored)
             if size_bytes > STEP_BYTES_MAX:
@@ -121,7 +124,7 @@ class Erasing:
         return found
 
     def _names(self, collection: str, stored: bytes, row: ErasureRow) -> bool:
-        document = unpack_document(stored[tables.HEADER_BYTES :])
+        document = unpack_document(body_of(stored))
         if collection == CONFLICTS:
             field = self.field_of(document["collection"])
             sides: list[Any] = [document.get(side) for side in _SIDES]

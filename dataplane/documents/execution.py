@@ -16,7 +16,7 @@ from dataplane.documents.audit_commands import (
     EraseStep,
     ReportAudit,
 )
-from dataplane.documents.audited import places_of
+from dataplane.documents.audited import Place, places_of, touched
 from dataplane.documents.auditing import FULL_DETAIL, Audit, Digests
 from dataplane.documents.collections import Collections
 from dataplane.documents.commands import (
@@ -53,20 +53,17 @@ from dataplane.documents.commands import (
     Step,
     Transact,
     Update,
+    Warm,
     encode_op,
     encode_result,
 )
 from dataplane.documents.compliance import Compliance
 from dataplane.documents.conflicts import (
-    CONFLICTS,
     Verdict,
     Write,
     check_basis,
     is_recorded,
     judge,
-    own_operation,
-    record_body,
-    record_id,
 )
 from dataplane.documents.erasing import Erasing
 from dataplane.documents.errors import (
@@ -87,7 +84,9 @@ from dataplane.documents.index_definitions import check_index_name, definition_o
 from dataplane.documents.keys import Keys
 from dataplane.documents.membership import Membership
 from dataplane.documents.operators import apply_update
+from dataplane.documents.resolving import Conflicts
 from dataplane.documents.restoring import Restoring
+from dataplane.documents.stubs import COLD_RESULT, ColdError, body_digest, body_of
 from dataplane.documents.tables import Batch, IdempotencyRow, MetaRow
 from dataplane.documents.transactions import Transactions, as_sent
 from dataplane.documents.values import (
@@ -101,11 +100,14 @@ from dataplane.documents.values import (
     unpack_document,
 )
 from dataplane.documents.writing import Writing, counted
+from dataplane.wire.stubs import fits, stub_of
 
 IDEMPOTENCY_MS: Final = 24 * 3_600_000
 SUBJECT_MAX: Final = 200
 _IDEMPOTENCY_BYTES: Final = 32
-_BOUNDED: Final = frozenset({Create, Put, Patch, Update, Delete, Get, Resolve, Transact, EraseStep})
+_BOUNDED: Final = frozenset(
+    {Create, Put, Patch, Update, Delete, Get, Resolve, Transact, EraseStep, Warm}
+)
 """What may be large in one batch, however small it is sent."""
 NOT_DONE: Final = encode_result(
     OpResult(
@@ -115,7 +117,7 @@ NOT_DONE: Final = encode_result(
     )
 )
 """The result of an operation that found its batch full: to be ordered again."""
-_DOCUMENT_OPERATIONS: Final = (Put, Create, Patch, Update, Delete, Get, Check)
+_DOCUMENT_OPERATIONS: Final = (Put, Create, Patch, Update, Delete, Get, Check, Warm)
 
 
 class Execution:
@@ -146,6 +148,8 @@ class Execution:
         self._membership = membership
         self._restoring = restoring
         self.idempotency_used: list[bytes] = []
+        self._cold: set[Place] = set()
+        """What operations of the request at hand could not be done about."""
         self._handlers: dict[type[Op], Callable[[Batch, Any], OpResult]] = {
             OpenSession: self._open_session,
             Create: self._create,
@@ -153,7 +157,6 @@ class Execution:
             Patch: counted(self.document_key, self._patch),
             Update: counted(self.document_key, self._update),
             Delete: counted(self.document_key, self._delete),
-            Resolve: self._resolve,
             Get: self._get,
             Transact: self._transact,
             Barrier: self._barrier,
@@ -163,24 +166,26 @@ class Execution:
             IndexPut: self._index_put,
             IndexDrop: self._index_drop,
             Maintain: self._barrier,
+            Warm: self._warm,
             ClusterErase: self._cluster_erase,
             KeyPut: self._key_put,
             KeyRevoke: self._key_revoke,
             QuotaPut: self._quota_put,
             ReportCalls: self._report_calls,
             Reconfigure: self._reconfigure,
-            RestoreBegin: restoring.begin,
-            RestoreRows: restoring.load,
-            RestoreEnd: restoring.finish,
             RestoreDiscard: self._restore_discard,
             AuditPut: self._audit_put,
             ReportAudit: self._report_audit,
             CompliancePut: compliance.put,
-            EraseBegin: self.erasing.begin,
-            EraseStep: self.erasing.step,
-            EraseEnd: self.erasing.end,
+            **_handlers_of(restoring, self.erasing),
         }
         self._transactions = Transactions(collections, self._handlers)
+        self._conflicts = Conflicts(collections, self._writing, self._handlers)
+        self._handlers[Resolve] = self._conflicts.resolve
+
+    def begin_request(self) -> None:
+        """Learn that the next operations are another request's."""
+        self._cold.clear()
 
     def run(self, batch: Batch, operation: Op | Attributed | MalformedOperationError) -> bytes:
         """Execute one operation and return its encoded result."""
@@ -237,6 +242,9 @@ class Execution:
         return result
 
     def _outcome(self, batch: Batch, operation: Op) -> OpResult:
+        # What comes behind an operation that is to be repeated must not overtake it.
+        if self._cold and not self._cold.isdisjoint(touched(operation)):
+            return self._is_cold(operation)
         audit = self._audit
         if type(operation) not in audit.watched:
             return self._executed(batch, operation)
@@ -244,6 +252,8 @@ class Execution:
             return OpResult(STATUS[AUDIT_FULL], AUDIT_FULL, detail=FULL_DETAIL)
         before = self._digests(batch, operation)
         result = self._executed(batch, operation)
+        if result is COLD_RESULT:
+            return result
         audit.note(operation, result, before, self._digests(batch, operation))
         return result
 
@@ -253,13 +263,23 @@ class Execution:
         for place in places_of(operation) if self._audit.is_forensic else ():
             key = self.document_key(Get(*place))
             row = None if key is None else batch.get(key)
-            found[place] = None if row is None else blake3(row[tables.HEADER_BYTES :]).digest()
+            found[place] = None if row is None else body_digest(row)
         return found
 
     def _executed(self, batch: Batch, operation: Op) -> OpResult:
         if self._restoring.is_active and not isinstance(operation, WHILE_RESTORING):
             detail = "the cluster is being restored; nothing can be read or written until then"
             return OpResult(STATUS[RESTORING], RESTORING, detail=detail)
+        try:
+            return self._decided(batch, operation)
+        except ColdError:
+            return self._is_cold(operation)
+
+    def _is_cold(self, operation: Op) -> OpResult:
+        self._cold.update(touched(operation))
+        return COLD_RESULT
+
+    def _decided(self, batch: Batch, operation: Op) -> OpResult:
         try:
             if self._compliance.row.modes:
                 self._compliance.check(operation)
@@ -272,7 +292,7 @@ class Execution:
         conflict = None
         if is_recorded(operation, refusal):
             try:
-                conflict = self._record(batch, operation, refusal)
+                conflict = self._conflicts.record(batch, operation, refusal)
             except Refusal as full:
                 refusal = full
         return OpResult(
@@ -326,7 +346,7 @@ class Execution:
             raise Refusal(NOT_FOUND, "no such document")
         document = verdict.merged
         if document is None:
-            document = change(unpack_document(row[tables.HEADER_BYTES :]))
+            document = change(unpack_document(body_of(row)))
         check_names(document)
         body = pack_checked(document)
         result = self._writing.replace(batch, _place(operation), row, body, change="update")
@@ -344,64 +364,14 @@ class Execution:
     def _judge(self, operation: Put | Patch | Update | Delete, row: bytes | None) -> Verdict:
         return judge(operation, row, self._collections.settings(operation.collection).policy)
 
-    def _record(self, batch: Batch, operation: Any, refusal: Refusal) -> str:
-        """Keep a refused write, with what it met, and return the id of the record."""
-        key = self.document_key(operation)
-        row = None if key is None else batch.get(key)
-        record = Put(CONFLICTS, record_id(operation), record_body(operation, refusal, row))
-        known = self._recorded(batch, record.id)
-        place = _place(record)
-        if known is None:
-            self._writing.insert(batch, place, record.document)
-        else:
-            self._writing.replace(batch, place, known, record.document, change="replace")
-        return record.id
-
-    def _recorded(self, batch: Batch, conflict: str) -> bytes | None:
-        prefix = self._collections.prefixes.get(CONFLICTS)
-        return None if prefix is None else batch.get(prefix + conflict.encode())
-
-    def _resolve(self, batch: Batch, operation: Resolve) -> OpResult:
-        """Do what was decided about a conflict, and forget the conflict, or change nothing."""
-        kept = self._recorded(batch, operation.conflict)
-        record = None if kept is None else unpack_document(kept[tables.HEADER_BYTES :])
-        if kept is None or record is None or record["collection"] != operation.collection:
-            raise Refusal(NOT_FOUND, "no such conflict")
-        target = Get(operation.collection, record["id"])
-        if operation.take == "theirs":
-            result = OpResult(200, id=record["id"])
-        else:
-            result = self._overrule(batch, operation, record)
-        self._writing.remove(batch, (CONFLICTS, operation.conflict), kept)
-        key = self.document_key(target)
-        return result if key is None or batch.get(key) is None else self._get(batch, target)
-
-    def _overrule(self, batch: Batch, operation: Resolve, record: Json) -> OpResult:
-        key = self.document_key(Get(operation.collection, record["id"]))
-        row = None if key is None else batch.get(key)
-        version = 0 if row is None else tables.decode_document_header(row)[0]
-        expected = operation.if_version
-        if version != (record["their_version"] if expected is None else expected):
-            raise Refusal(PRECONDITION_FAILED, "changed since the conflict", version=version)
-        if operation.take == "mine":
-            write: Write = own_operation(record)
-        elif operation.take == "document" and operation.document is not None:
-            write = Put(operation.collection, record["id"], operation.document)
-        else:
-            raise invalid("/take", "one of mine, theirs, document (with a document)")
-        if isinstance(write, Delete) and row is None:
-            return OpResult(200, id=record["id"])
-        self._handlers[type(write)](batch, write)
-        return OpResult(200, id=record["id"])
-
     def _get(self, batch: Batch, operation: Get) -> OpResult:
         key = self.document_key(operation)
         row = None if key is None else batch.get(key)
         if row is None:
             raise Refusal(NOT_FOUND, "no such document")
+        body = body_of(row)
         batch.spend(len(row))
         version, created_us, updated_us = tables.decode_document_header(row)
-        body = row[tables.HEADER_BYTES :]
         return OpResult(200, None, operation.id, version, created_us, updated_us, body)
 
     def _transact(self, batch: Batch, operation: Transact) -> OpResult:
@@ -415,6 +385,20 @@ class Execution:
         return self.document_key(operation)
 
     def _barrier(self, _batch: Batch, _operation: Barrier | Seal | Maintain) -> OpResult:
+        return OpResult(200)
+
+    def _warm(self, batch: Batch, operation: Warm) -> OpResult:
+        key = self.document_key(operation)
+        row = None if key is None else batch.get(key)
+        stub = None if row is None else stub_of(row)
+        if row is None or stub is None:
+            return OpResult(200)
+        if tables.decode_document_header(row)[0] != operation.version:
+            return OpResult(200)
+        if not fits(stub, operation.document):
+            raise invalid("/document", "not the body of this document")
+        place = operation.collection, operation.id
+        self._writing.warm(batch, place, row, operation.document, rests=operation.rests)
         return OpResult(200)
 
     def _index_put(self, _batch: Batch, operation: IndexPut) -> OpResult:
@@ -475,6 +459,20 @@ class Execution:
 
     def _open_session(self, _batch: Batch, _operation: OpenSession) -> OpResult:
         raise invalid("", "OpenSession must be the only operation of its request")
+
+
+def _handlers_of(
+    restoring: Restoring, erasing: Erasing
+) -> dict[type[Op], Callable[[Batch, Any], OpResult]]:
+    """Return who does what is done in several steps."""
+    return {
+        RestoreBegin: restoring.begin,
+        RestoreRows: restoring.load,
+        RestoreEnd: restoring.finish,
+        EraseBegin: erasing.begin,
+        EraseStep: erasing.step,
+        EraseEnd: erasing.end,
+    }
 
 
 def _place(operation: Write) -> tuple[str, str]:

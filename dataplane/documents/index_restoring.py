@@ -10,7 +10,7 @@ from dataplane.documents.index_definitions import (
     decode_definition,
     encode_definition,
 )
-from dataplane.documents.indexes import TTL_NAME
+from dataplane.documents.indexes import OPTION_NAMES
 from dataplane.documents.tables import INDEX, Batch, IndexRow, MetaRow, decode_index, encode_row
 
 
@@ -27,7 +27,7 @@ def check_index_row(name: bytes, value: bytes) -> None:
         raise invalid("/rows", "an index that cannot be read") from error
     if encode_definition(definition) != row.definition or row.created_us < 0:
         raise invalid("/rows", "an index that is not encoded as the database does")
-    if given == TTL_NAME:
+    if given in OPTION_NAMES:
         check_seconds(definition.expire_after_s, "/rows")
         if definition.fields or definition.partial or definition.unique or definition.sparse:
             raise invalid("/rows", "an index that no option makes")

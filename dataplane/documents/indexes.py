@@ -28,7 +28,8 @@ from dataplane.documents.index_entries import (
     entry_id,
     expiry_of,
 )
-from dataplane.documents.partial_reading import Read, reader_of
+from dataplane.documents.partial_reading import META, Read, reader_of
+from dataplane.documents.stubs import ColdError
 from dataplane.documents.tables import (
     INDEX,
     INDEX_DROPPED,
@@ -42,6 +43,7 @@ from dataplane.documents.tables import (
 from dataplane.documents.types import IndexRecord
 from dataplane.documents.values import Json
 from dataplane.storage.ports import KeyValueStore
+from dataplane.wire.stubs import is_stub
 
 INDEXES_MAX: Final = 16
 """Of one collection."""
@@ -52,6 +54,11 @@ REFUSED_COST: Final = LOOKED_AT_MAX * LOOK_COST
 NONE: Final = Entries({}, 0)
 TTL_NAME: Final = "_ttl"
 """Of the index that a collection's option `ttl` makes."""
+TIER_NAME: Final = "_tier"
+"""Of the one that its option `tiering` makes: what falls due in it becomes cold."""
+OPTION_NAMES: Final = frozenset({TTL_NAME, TIER_NAME})
+PATIENCE_MAX_MS: Final = 60_000
+"""What falls due waits so long, or a tenth of its time, for others to go with it."""
 BUILDING: Final = "building"
 READY: Final = "ready"
 FAILING: Final = "failing"
@@ -69,6 +76,11 @@ class Index:
         self.definition = decode_definition(row.definition)
         self.shape = Shape(row.id, name, self.definition)
         self.roots = roots_of(self.definition)
+        self.needs_body = not self.roots <= set(META)
+        """Whether it cannot be told from a stub what a document is in it."""
+        self.is_tiering = name == TIER_NAME
+        seconds = self.definition.expire_after_s or 0
+        self.patience_ms = min(PATIENCE_MAX_MS, seconds * 100) if self.is_tiering else 0
 
     @property
     def expires(self) -> bool:
@@ -126,6 +138,7 @@ class Indexes:
         self._meta = meta
         self.of: dict[str, list[Index]] = {}
         self._readers: dict[str, Read] = {}
+        self._patience_ms: dict[int, int] = {}
         self._ids: dict[str, int] = {name: number for number, name in names.items()}
         # Rows of a restore under way are of no collection yet.
         for key, stored in store.iterate(INDEX) if names else ():
@@ -142,6 +155,11 @@ class Indexes:
                 self.due[index.row.id] = expiry_of(key)[0]
                 break
         self._touched: dict[int, Index] = {}
+
+    @property
+    def patience_ms(self) -> dict[int, int]:
+        """How long what is due in an index waits for others, unless that is no time."""
+        return self._patience_ms
 
     def all(self) -> Iterator[Index]:
         """Yield every index in the order of collections and of making."""
@@ -170,7 +188,7 @@ class Indexes:
             Refusal: `conflict`: there is another of this name; `invalid`.
         """
         collection, collection_id, name = place
-        if name != TTL_NAME:
+        if name not in OPTION_NAMES:
             check_definition(asked)
         definition = encode_definition(asked)
         known = self.find(collection, name)
@@ -204,6 +222,7 @@ class Indexes:
             del self.of[collection]
         self._touched.pop(index.row.id, None)
         self.due.pop(index.row.id, None)
+        self._patience_ms.pop(index.row.id, None)
         self._meta.bytes -= index.row.bytes
         batch.delete(self._key(index))
         key = INDEX_DROPPED + index.row.id.to_bytes(INDEX_ID_BYTES, "big")
@@ -238,15 +257,15 @@ class Indexes:
 
         Raises:
             Refusal: `conflict`: a unique index has the value; `invalid`: no index could hold it.
+            ColdError: What it is in some index only its body tells, which is not there.
         """
         collection, document_id = place
         encoded = document_id.encode()
         indexes = [index for index in self.of[collection] if index.covers(encoded)]
         if not indexes:
             return []
-        read = self._reader(collection)
-        before = None if old is None else read(document_id, old)
-        after = None if new is None else read(document_id, new)
+        before = None if old is None else self._read(indexes, document_id, old)
+        after = None if new is None else self._read(indexes, document_id, new)
         edits: Prepared = []
         held = 0
         for index in indexes:
@@ -261,9 +280,23 @@ class Indexes:
         return edits
 
     def build(self, batch: Batch, index: Index, document_id: str, row: bytes) -> Edit:
-        """Return what a document that is not in an index yet adds to it."""
-        document = self._reader(index.collection)(document_id, row)
+        """Return what a document that is not in an index yet adds to it.
+
+        Raises:
+            ColdError: Its body tells, which is not there.
+        """
+        if index.is_tiering and is_stub(row):
+            return Edit(index)
+        document = self._read([index], document_id, row)
         return self._edit(batch, index, document_id, ({}, document))
+
+    def _read(self, indexes: list[Index], document_id: str, row: bytes) -> Json:
+        """Return what these indexes of one collection look at in a document."""
+        if not is_stub(row):
+            return self._reader(indexes[0].collection)(document_id, row)
+        if any(index.needs_body for index in indexes):
+            raise ColdError
+        return _read_header(document_id, row)
 
     def _edit(
         self, batch: Batch, index: Index, document_id: str, change: tuple[Rows, Json | None]
@@ -287,6 +320,10 @@ class Indexes:
             others = (refusal.other,) if isinstance(refusal, Clash) else ()
             edit.failure = (refusal.detail, document_id, *others)
             return edit
+        if index.is_tiering:
+            # A stub has no row, and one that came back has the row of another time.
+            rows = before | after.rows
+            before = {key: row for key, row in rows.items() if batch.get(key) is not None}
         edit.rows |= {key: None for key in before if key not in after.rows}
         edit.rows |= {key: row for key, row in after.rows.items() if key not in before}
         edit.multikey = after.multikey & ~index.row.multikey
@@ -327,6 +364,24 @@ class Indexes:
                 at_ms = expiry_of(key)[0]
                 self.due[index.row.id] = min(at_ms, self.due.get(index.row.id, at_ms))
 
+    # --- Tiers ----------------------------------------------------------------------------------
+
+    def await_tier(self, batch: Batch, place: tuple[str, str], since_ms: int) -> None:
+        """Let a document that came back leave again when its time from `since_ms` on is over."""
+        collection, document_id = place
+        index = self.find(collection, TIER_NAME)
+        if index is None or not index.covers(document_id.encode()):
+            return
+        at_ms = max(self._meta.now_ms, since_ms + 1000 * (index.definition.expire_after_s or 0))
+        key = index.shape.expiry_prefix + at_ms.to_bytes(8, "big") + document_id.encode()
+        if batch.get(key) is None:
+            self.apply(batch, [Edit(index, {key: b""}, size=len(key))])
+
+    def await_no_tier(self, batch: Batch, index: Index, keys: Iterable[bytes]) -> None:
+        """Remove the rows of what left, or did not have to."""
+        rows: dict[bytes, bytes | None] = dict.fromkeys(keys)
+        self.apply(batch, [Edit(index, rows, size=-sum(map(len, rows)))])
+
     # --- Beside batches -------------------------------------------------------------------------
 
     def save(self, collections: Iterable[str]) -> Saved:
@@ -355,6 +410,8 @@ class Indexes:
     def _keep(self, index: Index) -> None:
         self.of.setdefault(index.collection, []).append(index)
         self.of[index.collection].sort(key=lambda known: known.row.id)
+        if index.is_tiering:
+            self._patience_ms[index.row.id] = index.patience_ms
         self._readers.pop(index.collection, None)
 
     def _reader(self, collection: str) -> Read:
@@ -366,6 +423,9 @@ class Indexes:
 
     def _key(self, index: Index) -> bytes:
         return INDEX + self._ids[index.collection].to_bytes(4, "big") + index.name.encode()
+
+
+_read_header: Final = reader_of(META)
 
 
 def _check_unique(batch: Batch, index: Index, document_id: str, rows: Rows) -> None:

@@ -8,13 +8,24 @@ the step of its batch a larger one.
 from itertools import islice
 from typing import Final, NamedTuple
 
+from dataplane.documents.audited import Place
 from dataplane.documents.collections import Collections
 from dataplane.documents.index_entries import INDEX_ID_BYTES, entry_prefix, expiry_of
-from dataplane.documents.indexes import FAILED, FAILING, READY, Index
+from dataplane.documents.indexes import BUILDING, FAILED, FAILING, READY, Index
 from dataplane.documents.restoring import Restoring
-from dataplane.documents.tables import INDEX_DROPPED, INDEX_EXPIRY, Batch, MetaRow
+from dataplane.documents.stubs import ColdError
+from dataplane.documents.tables import (
+    HEADER_BYTES,
+    INDEX_DROPPED,
+    INDEX_EXPIRY,
+    Batch,
+    MetaRow,
+    decode_document_header,
+)
+from dataplane.documents.tiering import Tiers
 from dataplane.documents.writing import Writing
 from dataplane.storage.ports import KeyValueStore
+from dataplane.wire.stubs import STUB_BYTES, is_stub, stub_row
 
 
 class Budget(NamedTuple):
@@ -31,6 +42,11 @@ EXPIRED_BYTES: Final = 4 * 1024 * 1024
 """Of the documents that one step removes; more than of those it builds from, to keep up."""
 EXPIRED_ROWS: Final = 8_192
 EXPIRED_SPENT_MAX: Final = 8 * 1024 * 1024
+SEALED_DOCUMENTS: Final = 256
+SEALED_BYTES: Final = 1024 * 1024
+"""Of one segment, which one document may exceed."""
+SEALED_ROWS: Final = 1_024
+WANTED_MAX: Final = 64
 BUILT_SPENT_MAX: Final = 12 * 1024 * 1024
 """Of what a batch may change: most of it is for its requests."""
 
@@ -46,6 +62,7 @@ class Maintenance:
         *,
         collections: Collections,
         restoring: Restoring,
+        tiers: Tiers,
     ) -> None:
         self._store = store
         self._meta = meta
@@ -53,6 +70,9 @@ class Maintenance:
         self._indexes = collections.indexes
         self._writing = writing
         self._restoring = restoring
+        self._tiers = tiers
+        self.wanted: dict[Place, None] = {}
+        """Cold documents without whose bodies work stands still: advice to those who warm."""
         self.expired = 0
         """How many documents past their time were removed here since the state was loaded."""
 
@@ -63,14 +83,23 @@ class Maintenance:
         indexes = self._indexes
         if indexes.dropped or not indexes.is_finished or self._collections.is_sweeping:
             return True
-        return any(at_ms <= now_ms for at_ms in indexes.due.values())
+        waits = indexes.patience_ms
+        return any(at_ms + waits.get(number, 0) <= now_ms for number, at_ms in indexes.due.items())
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether bodies must be fetched before a step finds anything to do, as far as is known."""
+        return bool(self.wanted)
 
     def step(self, batch: Batch, budget: Budget) -> None:
         """Do a bounded amount of work, what is oldest first."""
         if self._restoring.is_active:
             self._restoring.give_up(batch)
             return
+        self.wanted.clear()
         self._expire(batch, budget)
+        if budget is TICK:
+            self._seal(batch)
         if not self._indexes.is_finished:
             self._advance(batch, budget)
         if self._indexes.dropped:
@@ -85,13 +114,15 @@ class Maintenance:
             if due[index_id] > now_ms:
                 continue
             index = next(index for index in self._indexes.all() if index.row.id == index_id)
-            left = self._expire_by(batch, index, left)
+            if not index.is_tiering:
+                left = self._expire_by(batch, index, left)
 
     def _expire_by(self, batch: Batch, index: Index, budget: Budget) -> Budget:
         """Remove documents that are past their time by one index; return what is left to do."""
         due, now_ms = self._indexes.due, self._meta.now_ms
         prefix = self._collections.prefixes[index.collection]
         left, size_left, rows_left = budget
+        first_ms: int | None = None
         for key, _ in self._store.iterate(index.shape.expiry_prefix):
             # Another index may have removed the document in this very step.
             if key in batch.changes:
@@ -99,18 +130,107 @@ class Maintenance:
             at_ms, document_id = expiry_of(key)
             is_enough = min(left, size_left, rows_left, EXPIRED_SPENT_MAX - batch.spent) <= 0
             if at_ms > now_ms or is_enough:
-                due[index.row.id] = at_ms
+                due[index.row.id] = at_ms if first_ms is None else first_ms
                 return Budget(left, size_left, rows_left)
             row = batch.get(prefix + document_id.encode())
             assert row is not None, "what expires is there"
             known = len(batch.changes)
-            self._writing.remove(batch, (index.collection, document_id), row)
-            self.expired += 1
             left -= 1
+            if not self._is_removed(batch, (index.collection, document_id), row):
+                first_ms = at_ms if first_ms is None else first_ms
+                continue
             size_left -= len(row)
             rows_left -= len(batch.changes) - known
-        due.pop(index.row.id, None)
+        if first_ms is None:
+            due.pop(index.row.id, None)
+        else:
+            due[index.row.id] = first_ms
         return Budget(left, size_left, rows_left)
+
+    def _is_removed(self, batch: Batch, place: Place, row: bytes) -> bool:
+        """Remove a document; say whether its indexes could be told what it was in them."""
+        try:
+            self._writing.remove(batch, place, row)
+        except ColdError:
+            self._want(place)
+            return False
+        self.expired += 1
+        return True
+
+    def _want(self, place: Place) -> None:
+        if len(self.wanted) < WANTED_MAX:
+            self.wanted[place] = None
+
+    # --- Documents that leave for another tier --------------------------------------------------
+
+    def _seal(self, batch: Batch) -> None:
+        """Make a segment of one collection of what was not touched for its time."""
+        due = self._indexes.due
+        # A build takes what changed before it in this batch for gone, and may need bodies.
+        building = {
+            index.collection for index in self._indexes.unfinished() if index.row.state == BUILDING
+        }
+        for index_id in sorted(due):
+            index = next(index for index in self._indexes.all() if index.row.id == index_id)
+            if not index.is_tiering or index.collection in building:
+                continue
+            if due[index_id] + index.patience_ms > self._meta.now_ms:
+                continue
+            if self._is_sealed(batch, index):
+                return
+
+    def _is_sealed(self, batch: Batch, index: Index) -> bool:
+        """Seal what is due by one index; say whether there was work, and there may be more."""
+        chosen, keys, next_ms = self._ripe(batch, index)
+        if next_ms is None:
+            self._indexes.due.pop(index.row.id, None)
+        else:
+            self._indexes.due[index.row.id] = next_ms
+        if not keys:
+            return False
+        self._indexes.await_no_tier(batch, index, keys)
+        if chosen:
+            prefix = self._collections.prefixes[index.collection]
+            number = self._collections.rows[index.collection].id
+            bodies = [(name, row[HEADER_BYTES:]) for name, row in chosen]
+            stubs = self._tiers.seal(batch, number, bodies)
+            for (name, row), stub in zip(chosen, stubs, strict=True):
+                batch.put(prefix + name.encode(), stub_row(row, stub))
+        return True
+
+    def _ripe(
+        self, batch: Batch, index: Index
+    ) -> tuple[list[tuple[str, bytes]], list[bytes], int | None]:
+        """Return the documents that leave, the rows that are done with, and when the next is due.
+
+        A row whose document is newer, gone or cold already is done with too.
+        """
+        prefix = self._collections.prefixes[index.collection]
+        wait_ms = 1000 * (index.definition.expire_after_s or 0)
+        chosen: list[tuple[str, bytes]] = []
+        keys: list[bytes] = []
+        size_left = SEALED_BYTES
+        patience_ms = index.patience_ms
+        for key, _ in self._store.iterate(index.shape.expiry_prefix):
+            if key in batch.changes:
+                continue
+            at_ms, name = expiry_of(key)
+            # The oldest decides whether to begin, and takes along whatever is due.
+            if at_ms + patience_ms > self._meta.now_ms or len(keys) == SEALED_ROWS:
+                return chosen, keys, at_ms
+            row = batch.get(prefix + name.encode())
+            if row is None or is_stub(row):
+                keys.append(key)
+                continue
+            is_newer = decode_document_header(row)[2] // 1000 + wait_ms > at_ms
+            if not is_newer and len(row) > HEADER_BYTES + STUB_BYTES:
+                if chosen and (size_left < len(row) or len(chosen) == SEALED_DOCUMENTS):
+                    return chosen, keys, at_ms
+                chosen.append((name, row))
+                size_left -= len(row)
+            keys.append(key)
+            patience_ms = 0
+        return chosen, keys, None
 
     # --- Building -------------------------------------------------------------------------------
 
@@ -142,7 +262,11 @@ class Maintenance:
             # Of this batch only expired documents are gone yet, and none is new.
             if key not in batch.changes:
                 document_id = key[len(prefix) :].decode()
-                edit = self._indexes.build(batch, index, document_id, stored)
+                try:
+                    edit = self._indexes.build(batch, index, document_id, stored)
+                except ColdError:
+                    self._want_from(index, key)
+                    break
                 self._indexes.apply(batch, [edit])
                 if edit.failure:
                     return
@@ -154,6 +278,14 @@ class Maintenance:
         else:
             row.state, row.place = READY, b""
         self._indexes.touch(index)
+
+    def _want_from(self, index: Index, start: bytes) -> None:
+        """List the next cold documents that a build comes to."""
+        prefix = self._collections.prefixes[index.collection]
+        rows = islice(self._store.iterate(prefix, start=start), WANTED_MAX)
+        for key, stored in rows:
+            if is_stub(stored):
+                self._want((index.collection, key[len(prefix) :].decode()))
 
     # --- Rows of indexes that are gone ----------------------------------------------------------
 

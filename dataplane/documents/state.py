@@ -36,6 +36,7 @@ from dataplane.documents.replicated import ReplicatedStore
 from dataplane.documents.restoring import Restoring
 from dataplane.documents.sessions import Sessions, answer, ops_digest
 from dataplane.documents.tables import Batch, MetaRow
+from dataplane.documents.tiering import Tiers
 from dataplane.documents.types import (
     BatchResult,
     Classes,
@@ -61,20 +62,32 @@ class StateMachine(Executor):
     """Executes batches over a key-value store that it alone writes."""
 
     def __init__(
-        self, store: KeyValueStore, genesis: Genesis, classes: Classes | None = None
+        self,
+        store: KeyValueStore,
+        genesis: Genesis,
+        classes: Classes | None = None,
+        *,
+        member: int | None = None,
     ) -> None:
         """Take up the state in `store`; an empty store gets the genesis state first.
 
         `genesis` is ignored when the store holds a state. `classes` keeps the keys of collections
         that are to be shredded; it is told before they are needed, and when they are not.
+        `member` is whose state it is: which fragments of segments are its own.
         """
         self._store = store
         self._classes = classes or NoClasses()
+        self._member = member
         self.view = StateView()
-        self._replicated = ReplicatedStore(store, self._load)
+        self._replicated = ReplicatedStore(store, self._replaced)
         self._load()
         if store.get(tables.META) is None:
             self._write_genesis(genesis)
+
+    def _replaced(self) -> None:
+        """Take up a state that was copied."""
+        self._load()
+        self.tiers.prune()
 
     def _load(self) -> None:
         """Read what is kept in memory; a second time when a copied state took the rows' place."""
@@ -89,6 +102,7 @@ class StateMachine(Executor):
         self._keys = Keys(store)
         self._accounting = Accounting(store, self._meta)
         self._membership = Membership(store)
+        self.tiers = Tiers(store, self._meta, self._membership, self._member)
         self._changes = Changes(store, self._meta.applied)
         self._restoring = Restoring(store, self._meta, self._collections, self._accounting)
         self._audit = Audit(store, self._meta, self._membership)
@@ -118,6 +132,7 @@ class StateMachine(Executor):
             self._execution.writing,
             collections=self._collections,
             restoring=self._restoring,
+            tiers=self.tiers,
         )
         self._oldest_expiry = _oldest_expiry(store)
         # Gateways hold on to the view, so there is one for the life of the state machine.
@@ -130,6 +145,7 @@ class StateMachine(Executor):
         )
         self.view.show(store, self._meta, parts)
         self.view.maintenance = self.maintenance
+        self.view.tiers = self.tiers
         self.view.session_count = len(self._sessions)
         self.view.wake()
 
@@ -218,6 +234,7 @@ class StateMachine(Executor):
         if isinstance(checked, RequestResult):
             return checked
         self._audit.client = request.client
+        self._execution.begin_request()
         run = self._execution.run
         results = tuple([run(batch, operation) for operation in operations])
         result = answer(request, sequence, "ok", results)
@@ -231,6 +248,8 @@ class StateMachine(Executor):
         """Write the rows, their journal and the applied sequence at once."""
         meta = self._meta
         self._note_expiry(batch)
+        if batch.thawed:
+            self.tiers.settle(batch)
         self._collections.write(batch)
         self._audit.write(batch)
         digest = blake3(meta.history)

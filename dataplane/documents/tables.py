@@ -12,6 +12,7 @@ import msgspec
 
 from dataplane.documents.types import DocumentRecord
 from dataplane.storage.ports import KeyValueStore
+from dataplane.wire import stubs
 from dataplane.wire.membership import Member
 
 META: Final = b"M"
@@ -38,6 +39,7 @@ INDEX_ENTRY: Final = b"O"
 INDEX_EXPIRY: Final = b"T"
 INDEX_DROPPED: Final = b"Y"
 TOMBSTONE: Final = b"F"
+SEGMENT: Final = b"B"
 
 RESTORED: Final = "done"
 """The state of a restore that came to its end."""
@@ -49,6 +51,7 @@ _PREFETCH_ROWS: Final = 64
 
 _HEADER: Final = struct.Struct("<QQQ")
 HEADER_BYTES: Final = _HEADER.size
+assert HEADER_BYTES == stubs.HEADER_BYTES, "stubs are told behind it"
 DOCUMENT_KEY_BYTES: Final = 5
 """Length of what comes before the id in the key of a document row."""
 _MISSING: Final = object()
@@ -158,6 +161,23 @@ class TombstoneRow(Row):
     """The sequence at which the key was destroyed; 0 before, and for whole clusters."""
     at_ms: int
     """The agreed time of the last of the two."""
+
+
+class SegmentRow(Row):
+    """Where the bodies of cold documents are; see `cold.SegmentRecord`."""
+
+    collection: int
+    epoch: int
+    members: tuple[int, ...]
+    k: int
+    size: int
+    digest: bytes
+    fragments: tuple[bytes, ...]
+    sealed: int
+    """How many bytes of bodies it was made of; `bytes` are those that still live."""
+    documents: int
+    bytes: int
+    tier: str = "distributed"
 
 
 class KeyRow(Row):
@@ -279,6 +299,8 @@ class Batch:
         """What happened to documents, in order."""
         self.groups: list[tuple[int, int]] = []
         """(position, count) of the changes of each transaction."""
+        self.thawed: list[tuple[int, int]] = []
+        """(segment, length) of each body that lives in its segment no more."""
 
     def spend(self, size_bytes: int) -> None:
         """Count what was changed, or looked at to change it."""
@@ -362,6 +384,7 @@ class Attempt(Batch):
         if self.documents:
             batch.groups.append((len(batch.documents), len(self.documents)))
             batch.documents += self.documents
+        batch.thawed += self.thawed
 
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
@@ -372,6 +395,7 @@ decode_erasure = msgspec.msgpack.Decoder(ErasureRow).decode
 decode_collection = msgspec.msgpack.Decoder(CollectionRow).decode
 decode_index = msgspec.msgpack.Decoder(IndexRow).decode
 decode_tombstone = msgspec.msgpack.Decoder(TombstoneRow).decode
+decode_segment = msgspec.msgpack.Decoder(SegmentRow).decode
 decode_key = msgspec.msgpack.Decoder(KeyRow).decode
 decode_quota = msgspec.msgpack.Decoder(QuotaRow).decode
 decode_session = msgspec.msgpack.Decoder(SessionRow).decode

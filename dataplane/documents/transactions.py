@@ -24,6 +24,7 @@ from dataplane.documents.errors import (
     Refusal,
     invalid,
 )
+from dataplane.documents.stubs import ColdError
 from dataplane.documents.tables import Attempt, Batch
 
 STEPS_MAX: Final = 1_000
@@ -63,6 +64,7 @@ class Transactions:
 
         Raises:
             Refusal: It is not a transaction that could be executed.
+            ColdError: A step needs a body that is not there.
         """
         _check_limits(operation.steps)
         attempt = Attempt(batch)
@@ -80,6 +82,9 @@ class Transactions:
         except Refusal as refusal:
             self._collections.restore(before)
             return _failed(len(results), refusal)
+        except ColdError:
+            self._collections.restore(before)
+            raise
         attempt.keep()
         return OpResult(200, document=_encode(Outcome(None, tuple(results))))
 

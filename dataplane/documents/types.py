@@ -254,6 +254,10 @@ class CollectionRecord(msgspec.Struct, frozen=True):
     updated_us: int
     options: bytes
     bytes: int
+    distributed: tuple[int, int] = (0, 0)
+    """How many of the documents are with all members together, and how many bytes they are."""
+    archived: tuple[int, int] = (0, 0)
+    """And in the archive."""
 
 
 class IndexRecord(msgspec.Struct, frozen=True):

@@ -1,6 +1,10 @@
 """What gateways and queries read of the executed state, between two batches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
 
 from dataplane.documents.accounting import Accounting
 from dataplane.documents.audit_view import AuditLog
@@ -22,6 +26,7 @@ from dataplane.documents.tables import (
     decode_tombstone,
     tombstone_key,
 )
+from dataplane.documents.tiering import Tiers
 from dataplane.documents.types import (
     CollectionRecord,
     DocumentRecord,
@@ -37,6 +42,8 @@ from dataplane.documents.types import (
 from dataplane.storage.ports import KeyValueStore, Snapshot
 from dataplane.wire.proofs import RowProof
 
+NO_SEGMENTS: Final[Mapping[int, bytes]] = MappingProxyType({})
+
 
 class StateView:
     """Reads of one state machine; use it in the thread that applies, between two batches."""
@@ -44,6 +51,8 @@ class StateView:
     audit: AuditLog
     maintenance: Maintenance
     """What is left to be done beside requests."""
+    tiers: Tiers
+    """Where the bodies of cold documents are."""
     compliance: Compliance
     erasing: Erasing
 
@@ -79,6 +88,10 @@ class StateView:
         prefix = self._collections.prefixes.get(collection)
         return None if prefix is None else self._store.get(prefix + document_id.encode())
 
+    def row_at(self, key: bytes) -> bytes | None:
+        """Return the row of a key, as proofs and backups name rows."""
+        return self._store.get(key)
+
     def prove(self, collection: str, document_id: str) -> tuple[RowProof, RowProof | None]:
         """Return the proofs of a document under the newest root; nothing changed since it."""
         return prove_document(self._store.get, collection, document_id)
@@ -106,9 +119,15 @@ class StateView:
         for key, stored in self._store.iterate(prefix, start=first, reverse=reverse):
             yield key[skip:], stored
 
-    def capture(self) -> Capture:
-        """Return the documents as they are now, to be read while the state goes on."""
-        return Capture(self._store, self._collections)
+    def capture(self, segments: Mapping[int, bytes] = NO_SEGMENTS) -> Capture:
+        """Return the documents as they are now, to be read while the state goes on.
+
+        `segments` are those that the bodies of cold documents are taken from.
+        """
+        numbers = self.tiers.collections
+        rows = self._collections.rows.items() if numbers else ()
+        cold = frozenset([name for name, row in rows if row.id in numbers])
+        return Capture(self._store, self._collections, cold=cold, segments=segments)
 
     def tombstones(self) -> list[TombstoneRecord]:
         """Return what was erased by destroying keys, oldest first."""
@@ -137,7 +156,20 @@ class StateView:
 
     def collections(self) -> list[CollectionRecord]:
         """Return every collection in name order."""
-        return self._collections.records()
+        records, tiers = self._collections.records(), self.tiers
+        if not tiers.collections:
+            return records
+        found: list[CollectionRecord] = []
+        for record in records:
+            number = self._collections.rows[record.name].id
+            held, archived = tiers.held(number, "distributed"), tiers.held(number, "archive")
+            found.append(msgspec.structs.replace(record, distributed=held, archived=archived))
+        return found
+
+    def collection_name(self, number: int) -> str | None:
+        """Return the name of a collection by its number, None when it was dropped."""
+        rows = self._collections.rows.items()
+        return next((name for name, row in rows if row.id == number), None)
 
     def settings(self, name: str) -> Settings:
         """Return what the options of a collection mean."""

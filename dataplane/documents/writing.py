@@ -8,6 +8,7 @@ from dataplane.documents.accounting import Accounting
 from dataplane.documents.collections import Collections
 from dataplane.documents.commands import OpResult
 from dataplane.documents.errors import Refusal
+from dataplane.documents.stubs import body_bytes, thaw
 from dataplane.documents.tables import Batch, CollectionRow, MetaRow
 
 type Handler = Callable[[Batch, Any], OpResult]
@@ -71,12 +72,13 @@ class Writing:
 
         Raises:
             Refusal: It does not fit the schema, or there is no room for it.
+            ColdError: The old body is needed, and is not there.
         """
         name, document_id = place
         settings = self._collections.settings(name)
         if settings.schema is not None:
-            settings.check(body, old[tables.HEADER_BYTES :])
-        size = len(body) - (len(old) - tables.HEADER_BYTES)
+            settings.check(body, old)
+        size = len(body) - body_bytes(old)
         self._accounting.check(size)
         now = self._meta.now_ms * 1000
         collection = self._collections.touch(name, now)
@@ -87,6 +89,7 @@ class Writing:
             self._index(batch, place, (old, row), size)
         collection.version_max = max(collection.version_max, version)
         self._count(collection, documents=0, size=size)
+        thaw(batch, old)
         batch.spend(len(old) + len(row))
         batch.put(self._collections.prefixes[name] + document_id.encode(), row)
         batch.documents.append((change, name, document_id, version, row))
@@ -96,7 +99,11 @@ class Writing:
     def remove(
         self, batch: Batch, place: tuple[str, str], old: bytes, *, change: str = "delete"
     ) -> None:
-        """Remove the row that is there, by a "delete" or because a person is erased."""
+        """Remove the row that is there, by a "delete" or because a person is erased.
+
+        Raises:
+            ColdError: Its body is needed, and is not there.
+        """
         name, document_id = place
         collection = self._collections.touch(name, self._meta.now_ms * 1000)
         if name in self._indexes.of:
@@ -105,10 +112,27 @@ class Writing:
         # The next life of this id, or of any other, starts above: an ETag is never seen twice.
         collection.floor = max(collection.floor, version)
         encoded_id = document_id.encode()
-        self._count(collection, documents=-1, size=tables.HEADER_BYTES - len(encoded_id) - len(old))
+        self._count(collection, documents=-1, size=-len(encoded_id) - body_bytes(old))
+        thaw(batch, old)
         batch.spend(len(old))
         batch.delete(self._collections.prefixes[name] + encoded_id)
         batch.documents.append((change, name, document_id, version, None))
+
+    def warm(
+        self, batch: Batch, place: tuple[str, str], old: bytes, body: bytes, *, rests: bool
+    ) -> None:
+        """Put a body back in the place of its stub; as a document nothing has changed.
+
+        `rests`: nobody asked for the document, so it may go again as soon as others go.
+        """
+        name, document_id = place
+        row = old[: tables.HEADER_BYTES] + body
+        thaw(batch, old)
+        batch.spend(len(old) + len(row))
+        batch.put(self._collections.prefixes[name] + document_id.encode(), row)
+        updated_us = tables.decode_document_header(old)[2]
+        since_ms = updated_us // 1000 if rests else self._meta.now_ms
+        self._indexes.await_tier(batch, place, since_ms)
 
     def drop(self, batch: Batch, name: str, held_bytes: int) -> None:
         """Note that a collection was dropped with all it held."""

@@ -6,6 +6,7 @@ from typing import Any, Final
 from dataplane.documents.commands import OpResult
 from dataplane.documents.conflicts import LAST_WRITER_WINS, MERGE_PATCH
 from dataplane.documents.merging import unpack_fields
+from dataplane.documents.settings import TIERING_OPTION
 from dataplane.documents.types import CollectionRecord, DocumentRecord, KeyRecord
 from dataplane.documents.values import unpack_document
 from dataplane.gateways.calls import timestamp_ms, timestamp_us
@@ -108,14 +109,22 @@ def item_body(result: OpResult, *, with_document: bool = False) -> dict[str, Any
 
 
 def collection_body(record: CollectionRecord) -> dict[str, Any]:
-    """Return a collection as clients see it."""
+    """Return a collection as clients see it; tiers are shown of one that may have several."""
+    options = unpack_document(record.options)
+    elsewhere = {"distributed": record.distributed, "archive": record.archived}
+    cold_documents, cold_bytes = map(sum, zip(*elsewhere.values(), strict=True))
+    tiers = {"ssd": (record.documents - cold_documents, record.bytes - cold_bytes), **elsewhere}
+    shown = {
+        name: {"documents": documents, "bytes": size} for name, (documents, size) in tiers.items()
+    }
     return {
         "name": record.name,
         "documents": record.documents,
         "bytes": record.bytes,
         "created": timestamp_us(record.created_us),
         "updated": timestamp_us(record.updated_us),
-        "options": unpack_document(record.options),
+        "options": options,
+        **({"tiers": shown} if TIERING_OPTION in options or cold_documents else {}),
     }
 
 

@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from dataplane.client.spec import NodeSpec
+from dataplane.documents.cold import ColdReader
 from dataplane.documents.execution import NOT_DONE
+from dataplane.documents.stubs import COLD
 from dataplane.gateways.admission import Admission
 from dataplane.gateways.auditing import AuditReporter, attributed
 from dataplane.gateways.calls import CallMeter
@@ -12,6 +14,7 @@ from dataplane.gateways.feeds import Feeds
 from dataplane.gateways.ports import Cluster, Encryption, Figures, Reads, State
 from dataplane.gateways.tracing import Spans
 from dataplane.gateways.turns import Turns
+from dataplane.gateways.warming import Warming
 from dataplane.ports import Clock
 from dataplane.query.observed import QueryLog
 from dataplane.replication.errors import OverloadedError
@@ -23,6 +26,9 @@ EPOCH_HEADER: Final = "Aerolith-Epoch"
 LAG_HEADER: Final = "Aerolith-Lag"
 STALENESS_HEADER: Final = "Aerolith-Staleness-Ms"
 STALE_HEADER: Final = "Aerolith-Stale"
+COLD_ROUNDS_MAX: Final = 3
+"""How often what met cold documents is ordered again: they may become cold, or others may."""
+_AGAIN: Final = frozenset({NOT_DONE, COLD})
 
 
 class Context:
@@ -40,6 +46,7 @@ class Context:
         random_bytes: Callable[[int], bytes],
         sign: Callable[[bytes], bytes],
         encryption: Encryption,
+        cold: ColdReader,
     ) -> None:
         self.spec = spec
         self.cluster = cluster
@@ -62,23 +69,33 @@ class Context:
         self.backups_running = 0
         self.timeout_ms = spec.limits.write_timeout_ms
         self.random_bytes = random_bytes
+        self.cold = Warming(cluster, state.view, cold, timeout_ms=self.timeout_ms)
 
     async def submit(self, ops: Sequence[bytes], ids: Sequence[str] | None = None) -> Submitted:
         """Order operations within the node's time limit, in the name of whose request this is.
 
         Those that found their batch full are ordered again while there is time, unless a later one
-        of the same document, by `ids`, was done meanwhile.
+        of the same document, by `ids`, was done meanwhile. So are those that met cold documents,
+        once these were put back.
+
+        Raises:
+            ReplicationError: There is no certain result, or a cold document could not be fetched.
         """
         ops = attributed(ops, self.state.view.audit)
+        await self.cold.warm_before(ops)
         submitted = await self.cluster.submit(ops, timeout_ms=self.timeout_ms)
-        if NOT_DONE not in submitted.results:
+        if NOT_DONE not in submitted.results and COLD not in submitted.results:
             return submitted
         ends_ms = self.clock.now_ms() + self.timeout_ms
         results, sequence = list(submitted.results), submitted.sequence
+        rounds = 0
         while (left_ms := ends_ms - self.clock.now_ms()) > 0:
             again = _not_done(results, ids)
-            if not again:
+            cold = [ops[index] for index in again if results[index] == COLD]
+            rounds += bool(cold)
+            if not again or rounds > COLD_ROUNDS_MAX:
                 break
+            await self.cold.warm_for(cold)
             try:
                 submitted = await self.cluster.submit(
                     [ops[index] for index in again], timeout_ms=left_ms
@@ -137,11 +154,11 @@ class Context:
 def _not_done(results: list[bytes], ids: Sequence[str] | None) -> list[int]:
     """Return which operations to order again, in order."""
     if ids is None:
-        return [index for index, result in enumerate(results) if result == NOT_DONE]
+        return [index for index, result in enumerate(results) if result in _AGAIN]
     done: set[str] = set()
     again: list[int] = []
     for index in reversed(range(len(results))):
-        if results[index] != NOT_DONE:
+        if results[index] not in _AGAIN:
             done.add(ids[index])
         elif ids[index] not in done:
             again.append(index)

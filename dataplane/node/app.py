@@ -24,6 +24,8 @@ from dataplane.gateways.rest.http import HttpServer
 from dataplane.node.encryption import Encryption, open_keyring, open_store
 from dataplane.node.figures import NodeFigures
 from dataplane.node.maintaining import Maintainer
+from dataplane.node.own_segments import OwnSegments
+from dataplane.node.resealing import Resealer
 from dataplane.node.usage import UsageReporter
 from dataplane.ports import Clock, SystemClock
 from dataplane.replication.configuration import member_of
@@ -113,7 +115,9 @@ class Node:
         """Reads the specification anew."""
         keyring = self._open_disk(spec)
         self._encryption = self._open_encryption(keyring)
-        self._state = StateMachine(self._store, genesis_of(spec), self._encryption)
+        self._state = StateMachine(
+            self._store, genesis_of(spec), self._encryption, member=spec.node_id
+        )
         shown = ShownState(parts.show(self._state.view))
         self._ended = asyncio.Event()
         self._exit_code = EXIT_CLEAN
@@ -146,6 +150,7 @@ class Node:
             random_bytes=secrets.token_bytes,
             sign=signer.sign,
             encryption=self._encryption,
+            cold=OwnSegments(lambda: self._state.tiers, lambda: self._store),
         )
         app = Front(self._context)
         self._server = HttpServer(
@@ -230,6 +235,8 @@ class Node:
         self._run_beside(self._report_calls())
         maintainer = Maintainer(self._context, self._state.view, self._clock, self._spec.node_id)
         self._run_beside(maintainer.run())
+        self._run_beside(self._context.cold.run())
+        self._run_beside(Resealer(self._context, self._state.view).run())
         self._run_beside(self._encryption.run())
         self._run_beside(self._context.reporter.run(self._context.submit))
         if self._spec.usage is not None:

@@ -18,6 +18,8 @@ from dataplane.replication.errors import ReplicationError
 CHECK_S: Final = 0.5
 PATIENCE: Final = 6
 """Checks without any batch after which the first of the others steps in."""
+STUCK_S: Final = 1.0
+"""Between two steps while bodies that are waited for cannot be had."""
 _TICK: Final = encode_op(Maintain())
 
 
@@ -38,10 +40,21 @@ class Maintainer:
             await asyncio.sleep(CHECK_S)
             while self.is_called_for():
                 began_ms = self._clock.now_ms()
+                await self._put_back()
                 with contextlib.suppress(ReplicationError):
                     await self._context.submit([_TICK])
                 await asyncio.sleep(max(0.02, (self._clock.now_ms() - began_ms) / 1000))
                 self._quiet_checks = 0
+
+    async def _put_back(self) -> None:
+        """Have put back what work waits for, which stands still until then; other work goes on."""
+        maintenance = self._view.maintenance
+        if not maintenance.is_stuck:
+            return
+        try:
+            await self._context.cold.warm(list(maintenance.wanted))
+        except ReplicationError:
+            await asyncio.sleep(STUCK_S)
 
     def is_called_for(self) -> bool:
         """Say whether this node should order a step now."""

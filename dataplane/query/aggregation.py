@@ -1,11 +1,11 @@
 """Runs an aggregation over one moment of the state, in slices like a query."""
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 from dataplane.documents.capture import Capture
-from dataplane.documents.view import StateView
+from dataplane.documents.view import NO_SEGMENTS, StateView
 from dataplane.query.access import Access, Wanted
 from dataplane.query.compiler import Code, compiled_count
 from dataplane.query.executor import (
@@ -47,15 +47,20 @@ def run_aggregate(
 
 
 def aggregate_steps(
-    view: StateView, request: AggregateRequest, *, limits: Limits = DEFAULT_LIMITS
+    view: StateView,
+    request: AggregateRequest,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    segments: Mapping[int, bytes] = NO_SEGMENTS,
 ) -> Generator[None, None, AggregateResult]:
     """Answer an aggregation from the state at the first step, yielding after each slice of work.
 
     Raises:
         QueryError: A stage met a value that it cannot work with.
         QueryTooCostlyError: The aggregation would use more than it may.
+        MissingSegmentsError: It met cold documents of segments that are not among `segments`.
     """
-    capture = view.capture()
+    capture = view.capture(segments)
     try:
         return (yield from _Run(capture, request, limits).result())
     except RecursionError as error:

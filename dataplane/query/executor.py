@@ -6,14 +6,14 @@ loop over the rows of a slice, with the filter and the sort key in it, is one co
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, Final
 
 from dataplane.documents.capture import Capture
 from dataplane.documents.paths import MISSING
 from dataplane.documents.rendering import render_document
 from dataplane.documents.tables import decode_document_row, document_id
-from dataplane.documents.view import StateView
+from dataplane.documents.view import NO_SEGMENTS, StateView
 from dataplane.query.access import Access, Wanted
 from dataplane.query.compiler import Code, compiled_count, filter_text
 from dataplane.query.cursor import Place, decode_cursor, encode_cursor
@@ -70,15 +70,20 @@ def finish[T](steps: Generator[None, None, T]) -> T:
 
 
 def query_steps(
-    view: StateView, request: QueryRequest, *, limits: Limits = DEFAULT_LIMITS
+    view: StateView,
+    request: QueryRequest,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    segments: Mapping[int, bytes] = NO_SEGMENTS,
 ) -> Generator[None, None, QueryPage]:
     """Answer a query from the state at the first step, yielding after each slice of work.
 
     Raises:
         QueryError: The cursor does not fit the query.
         QueryTooCostlyError: The query would use more than it may.
+        MissingSegmentsError: It met cold documents of segments that are not among `segments`.
     """
-    capture = view.capture()
+    capture = view.capture(segments)
     try:
         return (yield from _Run(capture, request, limits).page())
     finally:

@@ -9,18 +9,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from blake3 import blake3
+
 from dataplane.client.archives import Batches, Deciders
 from dataplane.client.errors import BackupError
-from dataplane.documents.backing_up import backup_records
+from dataplane.documents.backing_up import Read, backup_records, has_stubs
 from dataplane.documents.state import StateMachine
-from dataplane.documents.tables import Changes
+from dataplane.documents.tables import DOCUMENT, HEADER_BYTES, Changes
 from dataplane.documents.types import Genesis
+from dataplane.documents.whole_rows import whole_row
 from dataplane.storage.ports import KeyValueStore
 from dataplane.wire.backups import FORMAT, AnyRecord, Head, Rows
 from dataplane.wire.proofs import Certificate
+from dataplane.wire.stubs import stub_of
 
 WRITE_ROWS: Final = 2_000
 RETAIN_EVERY: Final = 500
+_BODY: Final = b"b"
+"""Rows of bodies by their digests, of this store alone."""
 CHANGES_BYTES: Final = 64 * 1024 * 1024
 
 type Since = dict[str, Counter[str]]
@@ -176,7 +182,28 @@ class Replay:
         certificate = Certificate("seal", self.sequence, self._machine.root(), ())
         epoch = self._machine.configuration.epoch
         head = Head(FORMAT, self._head.cluster_id, epoch, certificate, (), self.time_ms)
-        return head, backup_records(self._store.get)
+        return head, _with_bodies(self._store.get, backup_records(self._store.get))
+
+
+def _body_key(digest: bytes) -> bytes:
+    return _BODY + digest
+
+
+def _with_bodies(read: Read, records: Iterator[AnyRecord]) -> Iterator[AnyRecord]:
+    """Yield records with the bodies of cold documents: sealed here, or loaded with the backup."""
+    for record in records:
+        if not (isinstance(record, Rows) and has_stubs(record)):
+            yield record
+            continue
+        for key, value in record.rows:
+            stub = stub_of(value) if key.startswith(DOCUMENT) else None
+            if stub is None:
+                yield Rows(((key, value),))
+                continue
+            body = read(_body_key(stub.digest))
+            if body is None:
+                body = whole_row(read, value)[HEADER_BYTES:]
+            yield Rows(((key, value),), (body,))
 
 
 def _load(store: KeyValueStore, records: Iterable[AnyRecord]) -> None:
@@ -184,6 +211,8 @@ def _load(store: KeyValueStore, records: Iterable[AnyRecord]) -> None:
     for record in records:
         if isinstance(record, Rows):
             changes.update(record.rows)
+            # For the backup that may be made of it: nothing else needs them.
+            changes.update({_body_key(blake3(body).digest()): body for body in record.bodies})
         if len(changes) >= WRITE_ROWS:
             store.write(changes)
             changes = {}

@@ -14,6 +14,7 @@ from dataplane.documents.commands import (
     Check,
     CollectionPut,
     Create,
+    Delete,
     IndexDrop,
     IndexPut,
     Maintain,
@@ -64,6 +65,7 @@ STORAGE_TURNS = 13
 INDEX_TURNS = 6
 """So many of them are about indexes, the others about what is kept for a while."""
 TTL_S = 1
+COLD_S = 1
 ACTOR = "key-of-alice"
 INDEXES = ("counts", "single", "again")
 
@@ -365,6 +367,13 @@ class Workload:
             case 8:
                 level = LEVELS[1 + self._turn % 2]
                 return attribute(encode_op(AuditPut(level, records_max=ROW_RECORDS_MAX)), ACTOR)
+            case 9:
+                options = msgspec.msgpack.encode({"tiering": {"cold_after_s": COLD_S}})
+                return encode_op(CollectionPut("aging", options))
+            case 10 | 11:
+                place = "aging", f"id-{self._turn % 6}"
+                text = msgspec.msgpack.encode({"text": "x" * 80})
+                return encode_op(Put(*place, text) if self._turn % 5 else Delete(*place))
             case 12:
                 return encode_op(Maintain())
             case _:

@@ -9,13 +9,14 @@ Whoever reads it hashes rows to leaves and leaves to the root, and compares that
 the head and the signatures there: nothing else of the file has to be trusted.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
 
 from dataplane.wire.errors import MalformedMessageError
 from dataplane.wire.proofs import Certificate, EpochChange, RowProof
+from dataplane.wire.stubs import HEADER_BYTES, fits, stub_of
 
 MAGIC: Final = b"AEROLITH-BACKUP1"
 MEDIA_TYPE: Final = "application/vnd.aerolith.backup"
@@ -27,6 +28,7 @@ KNOWN_BYTES: Final = 16
 """So much of a digest names a subtree that the reader holds."""
 KNOWN_MAX: Final = 500_000
 LENGTH_BYTES: Final = 4
+DOCUMENT: Final = b"D"
 
 type Row = tuple[bytes, bytes]
 
@@ -56,9 +58,32 @@ class Leaf(Record, frozen=True):
 
 
 class Rows(Record, frozen=True):
-    """Some rows of the leaf that began last, in the order of the hashes of their keys."""
+    """Some rows of the leaf that began last, in the order of the hashes of their keys.
+
+    `bodies` are those of the cold documents among them, in the order of these.
+    """
 
     rows: tuple[Row, ...]
+    bodies: tuple[bytes, ...] = ()
+
+    def whole(self) -> Iterator[Row]:
+        """Yield the rows, those of cold documents with their bodies, as a restore brings them.
+
+        Raises:
+            MalformedMessageError: A body is missing, or is not the one that its stub stands for.
+        """
+        bodies = iter(self.bodies)
+        for key, value in self.rows:
+            stub = stub_of(value) if key.startswith(DOCUMENT) else None
+            if stub is None:
+                yield key, value
+                continue
+            body = next(bodies, None)
+            if body is None or not fits(stub, body):
+                raise MalformedMessageError("the body of a cold document is missing or another")
+            yield key, value[:HEADER_BYTES] + body
+        if next(bodies, None) is not None:
+            raise MalformedMessageError("a body of no document")
 
 
 class Same(Record, frozen=True):

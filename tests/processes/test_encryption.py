@@ -243,6 +243,26 @@ def test_a_dropped_collection_is_shredded_with_a_certificate(make_cluster, tmp_p
     assert verify_tombstone(tombstone_of(answer.content), cluster.anchor).kind == "cluster"
 
 
+def test_cold_documents_are_shredded_with_their_collection(make_cluster):
+    cluster = make_cluster(1, algorithm="aes-256-gcm")
+    ring = data_of(cluster, 0) / "keyring.json"
+    with Client(cluster.urls, cluster.api_key) as client:
+        options = {"shreddable": True, "tiering": {"cold_after_s": 1}}
+        client.collection_put("patients", options)
+        client.put("patients", "p1", {"name": "pangolin" * 20})
+        wait_for(lambda: client.stats()["bytes"]["distributed"] > 0, "it is cold")
+        cluster.kill(0)
+        cluster.start(0)
+        wait_ready(cluster, 0)
+        assert ring.read_bytes().count(b'"prefix"') == 2
+        assert client.get("patients", "p1")["name"] == "pangolin" * 20
+        wait_for(lambda: client.stats()["bytes"]["distributed"] > 0, "it is cold again")
+        client.collection_drop("patients")
+        client.put("things", "after", {})
+        wait_for(lambda: b'"prefix"' not in ring.read_bytes(), "no keys are left")
+        assert client.stats()["bytes"]["distributed"] == 0
+
+
 def test_a_plain_node_makes_no_collection_that_could_not_be_shredded(make_cluster):
     cluster = make_cluster(1)
     client = Client(cluster.urls, cluster.api_key)

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, override
 
 import zstandard
 
-from dataplane.documents.backing_up import backup_records
+from dataplane.documents.backing_up import backup_records, has_stubs, with_bodies
 from dataplane.documents.tables import META, decode_meta
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import Context
@@ -136,7 +136,7 @@ class _Sending(AsyncGenerator[bytes]):
     def __init__(self, context: Context, moment: Moment, known: Collection[bytes]) -> None:
         self._context = context
         self._moment: Moment | None = moment
-        self._parts = _parts(moment, known)
+        self._parts = _parts(context, moment, known)
 
     @override
     async def asend(self, value: None) -> bytes:
@@ -160,16 +160,40 @@ class _Sending(AsyncGenerator[bytes]):
             self._moment = None
 
 
-async def _parts(moment: Moment, known: Collection[bytes]) -> AsyncGenerator[bytes]:
+async def _parts(
+    context: Context, moment: Moment, known: Collection[bytes]
+) -> AsyncGenerator[bytes]:
     """Yield the file, a slice in each turn of the loop: the node serves others meanwhile."""
     compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj()
     records = backup_records(moment.snapshot.get, known)
     yield MAGIC + compressor.compress(encode_records([moment.head]))
     while part := _slice(records):
-        data = compressor.compress(encode_records(part))
-        yield data + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
-        await asyncio.sleep(0)
+        async for whole in _whole(context, part):
+            data = compressor.compress(encode_records(whole))
+            yield data + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+            await asyncio.sleep(0)
     yield compressor.flush()
+
+
+async def _whole(context: Context, part: list[AnyRecord]) -> AsyncGenerator[list[AnyRecord]]:
+    """Yield records with the bodies of cold documents.
+
+    Raises:
+        DamagedStateError: A body is nowhere any more: the backup breaks off, and is none.
+        ReplicationError: Too few members gave their fragments in time: likewise.
+    """
+    plain: list[AnyRecord] = []
+    for record in part:
+        if not (isinstance(record, Rows) and has_stubs(record)):
+            plain.append(record)
+            continue
+        if plain:
+            yield plain
+            plain = []
+        async for piece in with_bodies(record, context.cold.body_of):
+            yield [piece]
+    if plain:
+        yield plain
 
 
 def _slice(records: Iterator[AnyRecord]) -> list[AnyRecord]:

@@ -16,7 +16,13 @@ from dataplane.documents.commands import (
     encode_op,
 )
 from dataplane.documents.conflicts import POLICY_OPTION, SHREDDABLE_OPTION
-from dataplane.documents.settings import SCHEMA_OPTION, TTL_OPTION, VALIDATION_OPTION, settings_of
+from dataplane.documents.settings import (
+    SCHEMA_OPTION,
+    TIERING_OPTION,
+    TTL_OPTION,
+    VALIDATION_OPTION,
+    settings_of,
+)
 from dataplane.documents.subjects import SUBJECT_OPTION
 from dataplane.documents.values import check_collection_name, pack_document
 from dataplane.gateways.answers import collection_body, key_body, result_problem
@@ -31,7 +37,15 @@ from dataplane.gateways.services import cluster, schemas
 from dataplane.gateways.services.queries import catch_up
 
 COLLECTION_OPTIONS = frozenset(
-    {POLICY_OPTION, SHREDDABLE_OPTION, SCHEMA_OPTION, SUBJECT_OPTION, TTL_OPTION, VALIDATION_OPTION}
+    {
+        POLICY_OPTION,
+        SHREDDABLE_OPTION,
+        SCHEMA_OPTION,
+        SUBJECT_OPTION,
+        TIERING_OPTION,
+        TTL_OPTION,
+        VALIDATION_OPTION,
+    }
 )
 
 
@@ -89,7 +103,10 @@ async def collection_put(context: Context, request: Request, caller: Caller, nam
     if options.get(SHREDDABLE_OPTION) is True and not context.encryption.describe()["enabled"]:
         raise Problem("invalid", "this node keeps no keys: what it stores cannot be shredded")
     packed = pack_document(options)
-    schema = settings_of(packed).schema
+    settings = settings_of(packed)
+    if settings.archive_after_s is not None:
+        raise Problem("invalid", "this node has no archive: leave archive_after_s out")
+    schema = settings.schema
     if request.query.get("dry_run") == "true":
         if schema is not None:
             caller.require("documents:read", name)

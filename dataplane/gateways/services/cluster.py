@@ -34,13 +34,21 @@ def quota_body(context: Context) -> dict[str, Any]:
     }
 
 
+def _tiers(context: Context, total: int) -> dict[str, int]:
+    """Return how many bytes of documents are where."""
+    tiers = context.state.view.tiers
+    distributed, archive = tiers.total_bytes("distributed"), tiers.total_bytes("archive")
+    ssd = total - distributed - archive
+    return {"ssd": ssd, "distributed": distributed, "archive": archive}
+
+
 def stats(context: Context, caller: Caller) -> Answer:
     """Return totals and live figures of this node."""
     caller.require("cluster:read")
     status, totals = context.cluster.status(), context.state.view.stats()
     body = {
         "documents": totals.documents,
-        "bytes": {"ssd": totals.bytes},
+        "bytes": _tiers(context, totals.bytes),
         "collections": totals.collections,
         "node_id": status.node_id,
         "role": "primary" if status.primary == status.node_id else "backup",

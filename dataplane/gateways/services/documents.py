@@ -17,7 +17,6 @@ from dataplane.gateways.answers import (
     etag,
     item_body,
     policy_facts,
-    record_body,
     result_body,
     result_problem,
 )
@@ -39,7 +38,6 @@ from dataplane.gateways.operations import (
 from dataplane.gateways.services.reads import (
     Place,
     Reading,
-    absent,
     document_answer,
     read_bounded,
     read_proven,
@@ -154,18 +152,16 @@ async def _read(context: Context, caller: Caller, place: Place, reading: Reading
     if consistency == "session":
         await wait_for_position(context, reading.after)
     require_sound(context)
-    record = context.state.view.get(*place)
     facts = [*context.position(context.cluster.executed), context.staleness()]
-    if record is None:
-        raise absent(place, facts)
-    return Answer(200, record_body(record), [etag(record.version), *facts])
+    return await document_answer(context, place, context.state.view.row(*place), facts)
 
 
 async def _read_strong(context: Context, place: Place) -> Answer:
     """Answer the newest document, by a place in the log only where nodes do not agree without."""
     confirmed = await context.reads.strong(place)
     if confirmed is not None:
-        return document_answer(place, confirmed.row, context.position(confirmed.sequence))
+        facts = context.position(confirmed.sequence)
+        return await document_answer(context, place, confirmed.row, facts)
     result, sequence = await _one(context, Get(*place))
     assert result.document is not None
     assert result.version is not None

@@ -1,9 +1,10 @@
 """Questions about a whole collection: query and aggregate."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, Final
 
+from dataplane.documents.capture import MissingSegmentsError
 from dataplane.documents.commands import Barrier, decode_result, encode_op
 from dataplane.documents.values import Json, check_readable_name
 from dataplane.gateways.answers import Answer, result_problem
@@ -14,8 +15,12 @@ from dataplane.gateways.errors import Problem, error_fields
 from dataplane.gateways.services.reads import consistency_of, require_sound, wait_for_position
 from dataplane.query import aggregate_steps, parse_aggregate, parse_query, query_steps
 from dataplane.query.traces import Trace
+from dataplane.query.types import QueryTooCostlyError
 
 BODY_BYTES_MAX: Final = 1024 * 1024
+SEGMENTS_MAX: Final = 48
+"""That one query holds in memory."""
+ROUNDS_MAX: Final = 48
 BOUNDED_QUERY: Final = "nodes compare single documents only: ask for strong, session or local"
 _BARRIER: Final = encode_op(Barrier())
 
@@ -36,9 +41,10 @@ async def _query(
     consistency = question_consistency(body.get("consistency"))
     parsed = parse_query(collection, body)
     await reach(context, after, consistency)
-    steps = query_steps(context.state.view, parsed)
-    began = time.perf_counter()
-    page, sequence = await context.turns.run(_placed(context, steps))
+    view, began = context.state.view, time.perf_counter()
+    page, sequence = await run_steps(
+        context, lambda segments: _placed(context, query_steps(view, parsed, segments=segments))
+    )
     _note(context, collection, page.trace, began)
     answer: dict[str, Any] = {
         "documents": page.documents,
@@ -68,9 +74,10 @@ async def _aggregate(
     for name in parsed.reads:
         caller.require("documents:read", name)
     await reach(context, after, consistency)
-    steps = aggregate_steps(context.state.view, parsed)
-    began = time.perf_counter()
-    result, sequence = await context.turns.run(_placed(context, steps))
+    view, began = context.state.view, time.perf_counter()
+    result, sequence = await run_steps(
+        context, lambda segments: _placed(context, aggregate_steps(view, parsed, segments=segments))
+    )
     _note(context, collection, result.trace, began)
     answer: dict[str, Any] = {"documents": result.documents, "scanned": result.scanned}
     if result.plan is not None:
@@ -115,6 +122,29 @@ async def catch_up(context: Context) -> None:
     result = decode_result(submitted.results[0])
     if result.status >= 400:
         raise result_problem(result)
+
+
+async def run_steps[T](
+    context: Context, make: Callable[[Mapping[int, bytes]], Generator[None, None, T]]
+) -> T:
+    """Return what steps lead to, begun anew with the segments that they were found to need.
+
+    Raises:
+        QueryTooCostlyError: It needs too many cold documents.
+        NotReadyError: Too few members gave their fragments in time.
+        OverloadedError: Too much is being fetched already.
+    """
+    segments: dict[int, bytes] = {}
+    for _ in range(ROUNDS_MAX):
+        try:
+            return await context.turns.run(make(segments))
+        except MissingSegmentsError as missing:
+            if len(segments) + len(missing.numbers) > SEGMENTS_MAX:
+                break
+            # One that is no more, no document is in when the steps begin anew.
+            segments |= await context.cold.segments(missing.numbers)
+    detail = f"this needs documents of more than {SEGMENTS_MAX} cold segments: narrow the filter"
+    raise QueryTooCostlyError([("", detail)])
 
 
 def _placed[T](

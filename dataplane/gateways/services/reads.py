@@ -10,6 +10,7 @@ from dataplane.gateways.answers import Answer, Facts, etag, record_body
 from dataplane.gateways.context import LAG_HEADER, Context
 from dataplane.gateways.errors import Problem
 from dataplane.wire.proofs import EPOCH_CHANGES_MAX, Certificate, Proof, RowProof
+from dataplane.wire.stubs import is_stub
 
 CONSISTENCIES: Final = ("strong", "session", "bounded", "local")
 WAIT_STEP_S: Final = 0.01
@@ -80,15 +81,21 @@ async def read_bounded(context: Context, after: int, place: Place) -> Answer:
         collection, document_id, after=after, timeout_ms=context.timeout_ms
     )
     lag = (LAG_HEADER, str(agreed.newest - agreed.sequence))
-    return document_answer(place, agreed.row, [*context.position(agreed.sequence), lag])
+    return await document_answer(
+        context, place, agreed.row, [*context.position(agreed.sequence), lag]
+    )
 
 
-def document_answer(place: Place, row: bytes | None, facts: Facts) -> Answer:
-    """Return the answer to a read of what nodes agree on.
+async def document_answer(
+    context: Context, place: Place, stored: bytes | None, facts: Facts
+) -> Answer:
+    """Return the answer to a read of a row that may be a stub.
 
     Raises:
-        Problem: `not_found`.
+        Problem: `not_found`; `not_ready` when a cold document changes meanwhile.
+        ReplicationError: Its body cannot be had now.
     """
+    row = await context.cold.whole(place, stored)
     if row is None:
         raise absent(place, facts)
     record = decode_document_row(place[1], row)
@@ -101,6 +108,7 @@ async def read_proven(context: Context, reading: Reading, place: Place) -> Answe
     A strong read has the state sealed, which takes a turn in the log and costs every node a
     signature. The others are content with the last stable checkpoint where it is new enough.
     """
+    await _warmed(context, place)
     consistency = reading.consistency
     after = 0 if consistency == "local" else reading.after
     held = context.reads.views.newest
@@ -119,6 +127,13 @@ async def read_proven(context: Context, reading: Reading, place: Place) -> Answe
     if consistency != "strong":
         facts.append(context.staleness(certificate.sequence))
     return _proven(place, _proof(context, place, (epoch, certificate), rows), facts)
+
+
+async def _warmed(context: Context, place: Place) -> None:
+    """Put a cold document back first: what is proven is a row with its body."""
+    row = context.state.view.row(*place)
+    if row is not None and is_stub(row):
+        await context.cold.warm([place])
 
 
 def of_checkpoint(checkpoint: CheckpointCertificate) -> Certificate:
@@ -144,6 +159,8 @@ def _proven(place: Place, proof: Proof, facts: Facts) -> Answer:
     row = None if proof.document is None else proof.document.row
     if row is None:
         raise absent(place, facts, proof)
+    if is_stub(row):
+        raise Problem("not_ready", "the document was cold at that checkpoint; read it strong")
     record = decode_document_row(place[1], row)
     body = {**record_body(record), "_proof": proof}
     return Answer(200, body, [etag(record.version), *facts])

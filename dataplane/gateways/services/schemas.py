@@ -1,6 +1,6 @@
 """Schemas of collections: documents refused early, and what is there already looked at."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any, Final
 
 from dataplane.documents.schemas import Schema
@@ -10,7 +10,7 @@ from dataplane.documents.values import unpack_document
 from dataplane.gateways.context import Context
 from dataplane.gateways.errors import error_fields
 from dataplane.gateways.operations import Condition
-from dataplane.gateways.services.queries import catch_up
+from dataplane.gateways.services.queries import catch_up, run_steps
 from dataplane.gateways.services.reads import require_sound
 
 CHECKED_MAX: Final = 10_000
@@ -42,14 +42,16 @@ async def refuse_early(
 
 async def report(context: Context, collection: str, schema: Schema) -> dict[str, Any]:
     """Return how many of the documents that are there do not fit, as far as that was looked at."""
-    return await context.turns.run(_steps(context, collection, schema))
+    asked = collection, schema
+    return await run_steps(context, lambda segments: _steps(context, asked, segments))
 
 
 def _steps(
-    context: Context, collection: str, schema: Schema
+    context: Context, asked: tuple[str, Schema], segments: Mapping[int, bytes]
 ) -> Generator[None, None, dict[str, Any]]:
     require_sound(context)
-    capture = context.state.view.capture()
+    collection, schema = asked
+    capture = context.state.view.capture(segments)
     try:
         checked = violating = size_bytes = 0
         examples: list[dict[str, Any]] = []

@@ -63,7 +63,7 @@ async def transact(
     if any(isinstance(step, Check) and step.filter is not None for step in steps):
         await catch_up(context)
         require_sound(context)
-        steps = [_looked_at(context, index, step) for index, step in enumerate(steps)]
+        steps = [await _looked_at(context, index, step) for index, step in enumerate(steps)]
     operation = Transact(tuple(steps), idempotency_name(caller, idempotency_key))
     encoded = encode_op(operation)
     if len(encoded) > OP_BYTES_MAX:
@@ -154,12 +154,13 @@ def _check_filters(steps: list[Step]) -> None:
         raise Problem("too_large", f"a transaction has at most {FILTERS_MAX} filters")
 
 
-def _looked_at(context: Context, index: int, step: Step) -> Step:
+async def _looked_at(context: Context, index: int, step: Step) -> Step:
     """Return a check with what this node sees; that it still is so is checked when it executes."""
     if not isinstance(step, Check) or step.filter is None:
         return step
     matcher = Matcher(unpack_document(step.filter), f"/operations/{index}/filter")
-    row = context.state.view.row(step.collection, step.id)
+    place = step.collection, step.id
+    row = await context.cold.whole(place, context.state.view.row(*place))
     if row is None:
         return msgspec.structs.replace(step, seen=0, holds=False)
     version, holds = decode_document_header(row)[0], matcher.fits(step.id, row)

@@ -2,26 +2,43 @@
 
 import msgspec
 
-from dataplane.documents.commands import Op, OpenSession, OpResult, decode_result, encode_op
+from dataplane.documents.commands import (
+    Maintain,
+    Op,
+    OpenSession,
+    OpResult,
+    Warm,
+    decode_result,
+    encode_op,
+)
 from dataplane.documents.commands import session_id as session_of
 from dataplane.documents.index_definitions import decode_definition, roots_of
-from dataplane.documents.index_entries import Shape
+from dataplane.documents.index_entries import Shape, expiry_of
 from dataplane.documents.partial_reading import reader_of
 from dataplane.documents.state import StateMachine
 from dataplane.documents.tables import (
     COLLECTION,
     DOCUMENT,
+    HEADER_BYTES,
     INDEX,
     INDEX_ENTRY,
     INDEX_EXPIRY,
     META,
+    SEGMENT,
+    IndexRow,
     decode_collection,
+    decode_document_header,
     decode_index,
     decode_meta,
+    decode_segment,
+    key_numbers,
 )
 from dataplane.documents.types import Genesis
+from dataplane.documents.whole_rows import whole_row
 from dataplane.storage.engine import MemoryStore
+from dataplane.storage.fragments import FRAGMENT, fragment_key
 from dataplane.storage.ports import KeyValueStore
+from dataplane.wire.stubs import STUB_BYTES, is_stub, stub_of
 
 CLIENT = b"c" * 32
 START_MS = 1_700_000_000_000
@@ -67,6 +84,68 @@ def settle(machine: Machine) -> None:
         machine.apply()
 
 
+def tick(machine: Machine) -> None:
+    """Order maintenance, and what it wants, until nothing is left to be done."""
+    while machine.state.maintenance.is_due(machine.now_ms):
+        machine.apply(Maintain(), *warmings(machine.store, machine.state))
+
+
+def cold_places(state: StateMachine) -> list[tuple[str, str]]:
+    """Return the documents that are cold, by collection and id."""
+    return [
+        (record.name, key.decode())
+        for record in state.view.collections()
+        for key, row in state.view.rows(record.name)
+        if is_stub(row)
+    ]
+
+
+def warmings(store: KeyValueStore, state: StateMachine) -> list[Warm]:
+    """Return what puts back the bodies that maintenance waits for."""
+    return [warming(store, state, *place) for place in state.maintenance.wanted]
+
+
+def warming(store: KeyValueStore, state: StateMachine, collection: str, document_id: str) -> Warm:
+    """Return what puts back the body of a document."""
+    row = state.view.row(collection, document_id)
+    assert row is not None
+    body = whole_row(store.get, row)[HEADER_BYTES:]
+    return Warm(collection, document_id, decode_document_header(row)[0], body)
+
+
+def check_segments(store: KeyValueStore) -> None:
+    """Compare what segments say of themselves, and whose are kept, with the stubs."""
+    living: dict[tuple[int, int], list[int]] = {}
+    for key, row in store.iterate(DOCUMENT):
+        stub = stub_of(row)
+        if stub is not None:
+            whole_row(store.get, row)
+            place = int.from_bytes(key[1:5], "big"), stub.segment
+            counts = living.setdefault(place, [0, 0])
+            counts[0] += 1
+            counts[1] += stub.length
+    described = {}
+    for key, packed in store.iterate(SEGMENT):
+        row = decode_segment(packed)
+        described[row.collection, key_numbers(key)[0]] = [row.documents, row.bytes]
+    assert described == living
+    kept = {key for key, _ in store.iterate(FRAGMENT)}
+    assert kept == {fragment_key(*place) for place in living}
+
+
+def check_waiting(store: KeyValueStore, collection: bytes, row: IndexRow) -> dict[bytes, bytes]:
+    """Return the rows of what waits to become cold; everything that could is among it, or is."""
+    prefix = INDEX_EXPIRY + row.id.to_bytes(4, "big")
+    rows = dict(store.iterate(prefix))
+    assert (row.entries, row.bytes) == (0, sum(map(len, rows)))
+    if row.state == "ready":
+        waiting = {expiry_of(key)[1] for key in rows}
+        for key, stored in store.iterate(DOCUMENT + collection):
+            is_long = len(stored) > HEADER_BYTES + STUB_BYTES
+            assert is_stub(stored) or not is_long or key[5:].decode() in waiting
+    return rows
+
+
 def check_rows(store: KeyValueStore) -> None:
     """Compare the entries, counters and totals of a store with what its documents say."""
     names = {decode_collection(row).id: key[1:] for key, row in store.iterate(COLLECTION)}
@@ -85,10 +164,14 @@ def check_rows(store: KeyValueStore) -> None:
         definition = decode_definition(row.definition)
         shape, read = Shape(row.id, key[5:].decode(), definition), reader_of(roots_of(definition))
         own: dict[bytes, bytes] = {}
+        if key[5:] == b"_tier":
+            expected |= check_waiting(store, key[1:5], row)
+            continue
         for document_key, stored in store.iterate(DOCUMENT + key[1:5]):
             if row.state == "ready" or document_key[5:] <= row.place:
                 document_id = document_key[5:].decode()
-                rows, multikey, _ = shape.entries(document_id, read(document_id, stored))
+                whole = whole_row(store.get, stored)
+                rows, multikey, _ = shape.entries(document_id, read(document_id, whole))
                 assert not rows.keys() & own.keys(), "unique"
                 assert multikey | row.multikey == row.multikey
                 own |= rows

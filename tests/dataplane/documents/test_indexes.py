@@ -27,10 +27,20 @@ from dataplane.documents.maintenance import STEP, TICK
 from dataplane.documents.ordering import sort_key
 from dataplane.documents.settings import TTL_OPTION
 from dataplane.documents.state import StateMachine
+from dataplane.documents.stubs import COLD_RESULT
 from dataplane.documents.types import Genesis
 from dataplane.documents.values import pack_document
 from dataplane.storage.engine import MemoryStore
-from tests.dataplane.documents.index_checks import Machine, check_clean, check_rows, settle
+from tests.dataplane.documents.index_checks import (
+    Machine,
+    check_clean,
+    check_rows,
+    check_segments,
+    cold_places,
+    settle,
+    warming,
+    warmings,
+)
 
 
 def put(document_id: str, collection: str = "c", **document: object) -> Put:
@@ -57,24 +67,37 @@ def test_entries_are_what_the_documents_say_after_every_batch_and_every_restart(
     state = StateMachine(store, Genesis())
     maker, times = LogMaker(seed, 0), Stream(b"time%d" % seed)
     now_ms = LOG_START_MS
-    made = 0
+    made = sealed = warmed = cold = 0
     for number in range(1, 220):
         now_ms += times.below(20_000)
         ops = maker.operations() if number > 1 else (encode_op(OpenSession(b"nonce")),)
+        chosen = cold_places(state) if number > 1 and times.below(3) == 0 else []
+        back = [warming(store, state, *times.pick(chosen))] if chosen else []
+        warmed += len(back)
+        ops += tuple(map(encode_op, back))
         sent = Sent(number if number > 1 else 0, max(0, number - 1), ops)
         for result in map(decode_result, state.apply(number, now_ms, [sent]).requests[0].results):
+            cold += result == COLD_RESULT
             if result.conflict is not None:
                 maker.conflicts.append(result.conflict)
         check_rows(store)
+        check_segments(store)
+        sealed += state.tiers.segment(number) is not None
         if times.below(4) == 0:
             root = state.root()
             state = StateMachine(store, Genesis())
             assert state.root() == root
         made += sum(len(state.view.indexes(name)) for name in ("one", "two"))
     assert made > 100
+    assert sealed > 0
+    assert warmed + cold > 0
     while state.maintenance.is_due(now_ms):
-        state.apply(state.applied + 1, now_ms, [])
+        number = state.applied + 1
+        ops = Maintain(), *warmings(store, state)
+        sent = Sent(number, number - 1, tuple(map(encode_op, ops)))
+        state.apply(number, now_ms, [sent])
     check_clean(store)
+    check_segments(store)
 
 
 def test_an_index_is_built_in_bounded_steps_while_documents_change_and_survives_restarts(machine):

@@ -425,7 +425,7 @@ def test_a_discarded_restore_leaves_no_index_behind(indexed):
 def test_every_kind_of_row_is_said_to_be_restored_or_not():
     """A new kind of replicated row must be put in `CONTENT`, or here."""
     own = {b"M", b"G", b"I", b"X", b"K", b"N", b"Q", b"S", b"W", b"U", b"Z", b"E", b"R", b"A"}
-    own |= {b"F", b"O", b"P", b"T", b"V", b"Y"}
+    own |= {b"B", b"F", b"O", b"P", b"T", b"V", b"Y"}
     kinds = {
         value
         for name, value in vars(tables).items()

@@ -31,15 +31,20 @@ from dataplane.consensus.messages import (
 )
 from dataplane.documents.commands import (
     CollectionDrop,
+    CollectionPut,
     Delete,
+    Maintain,
     Patch,
     Put,
     session_id,
 )
 from dataplane.documents.values import pack_document
+from dataplane.documents.whole_rows import whole_row
 from dataplane.recovery.replay import Replay, Since, Target
 from dataplane.storage.engine import MemoryStore
+from dataplane.wire.backups import Rows
 from dataplane.wire.proofs import EpochChange, epoch_change_payload
+from dataplane.wire.stubs import is_stub
 from tests.dataplane.client.test_backups import packed, records_of
 from tests.proving import CLIENT, NOW_MS, Replicas
 
@@ -105,6 +110,49 @@ def replay_of(cluster: Recorded, file: bytes, anchor: TrustAnchor | None = None)
     reader = BackupReader(io.BytesIO(file))
     deciders = Deciders(anchor or cluster.anchor)
     return Replay(MemoryStore(), reader.head, reader.records(), deciders)
+
+
+def test_what_became_cold_before_or_after_a_backup_is_in_the_backup_of_a_replay():
+    cluster = Recorded()
+    policy = pack_document({"tiering": {"cold_after_s": 10}})
+    cluster.do(CollectionPut("cold", policy))
+    cluster.do(Put("cold", "before", pack_document({"text": "b" * 100})))
+    for _ in range(20):
+        cluster.do(Maintain())
+    assert is_stub(cluster.machine.view.row("cold", "before"))
+    bodies = [cluster_body(cluster, record) for record in records_of(cluster)]
+    file = packed(bodies)
+    cluster.do(Put("cold", "after", pack_document({"text": "a" * 100})))
+    for _ in range(20):
+        cluster.do(Maintain())
+    assert is_stub(cluster.machine.view.row("cold", "after"))
+
+    replay = replay_of(cluster, file)
+    replay.run(cluster.segments(), Target())
+    head, records = replay.records()
+    again = io.BytesIO()
+    again.write(packed([head, *records]))
+    again.seek(0)
+
+    assert replay.root() == cluster.machine.root()
+    found = {
+        key[5:]: value[24:]
+        for record in BackupReader(again).records()
+        if isinstance(record, Rows)
+        for key, value in record.whole()
+        if key.startswith(b"D")
+    }
+    assert found[b"before"] == pack_document({"text": "b" * 100})
+    assert found[b"after"] == pack_document({"text": "a" * 100})
+
+
+def cluster_body(cluster: Recorded, record):
+    """Return a record with the bodies of cold documents, as a node sends it."""
+    if not isinstance(record, Rows):
+        return record
+    read = cluster.store.get
+    stubs = [value for key, value in record.rows if key.startswith(b"D") and is_stub(value)]
+    return Rows(record.rows, tuple(whole_row(read, value)[24:] for value in stubs))
 
 
 def refusal(replay: Replay, archive: Iterable[Batches], target: Target | None = None) -> str:

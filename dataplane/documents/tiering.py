@@ -1,0 +1,195 @@
+"""The segments of the state: making them of documents, and forgetting those that hold none.
+
+What goes into a segment is decided by the state and batch time alone, and its bytes are the same
+everywhere, so every replica makes all fragments and keeps its own: nothing is sent to move a
+document, and there is no moment at which its body is nowhere.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, override
+
+from dataplane.documents.cold import SegmentRecord, SegmentTable, Tier
+from dataplane.documents.membership import Membership
+from dataplane.documents.stubs import build_segment
+from dataplane.documents.tables import (
+    SEGMENT,
+    Batch,
+    MetaRow,
+    SegmentRow,
+    decode_segment,
+    encode_row,
+    key_numbers,
+    number_key,
+)
+from dataplane.storage.erasure import digest, encode, needed
+from dataplane.storage.fragments import fragment_key, fragment_keys, pack, segment_of
+from dataplane.storage.ports import KeyValueStore
+from dataplane.wire.stubs import Stub
+
+DISTRIBUTED: Final = "distributed"
+ARCHIVE: Final = "archive"
+
+
+class Tiers(SegmentTable):
+    """All segments, in the store; how much of each collection they hold, in memory.
+
+    `member` says whose fragments are kept. A state machine of nobody in particular, as one that
+    replays an archive is, keeps whole segments.
+    """
+
+    def __init__(
+        self, store: KeyValueStore, meta: MetaRow, membership: Membership, member: int | None
+    ) -> None:
+        self._store = store
+        self._meta = meta
+        self._membership = membership
+        self._member = member
+        self._held: dict[tuple[int, str], list[int]] = {}
+        """(collection, tier) -> documents, bytes."""
+        self.half_empty: set[int] = set()
+        """Segments of whose bytes most are dead: advice to those who warm what is left."""
+        for key, row in store.iterate(SEGMENT):
+            known = decode_segment(row)
+            self._count(known, known.documents, known.bytes)
+            self._advise(key_numbers(key)[0], known)
+
+    # --- Making and forgetting ------------------------------------------------------------------
+
+    def seal(
+        self, batch: Batch, collection: int, documents: Sequence[tuple[str, bytes]]
+    ) -> list[Stub]:
+        """Make the segment of this batch of bodies by ids; return the stubs, in order."""
+        number = self._meta.applied
+        configuration = self._membership.configuration
+        members = tuple([member.id for member in configuration.members])
+        n = max(1, len(members))
+        k = needed(n)
+        segment, stubs = build_segment(number, documents)
+        fragments = encode(segment, k, n)
+        size_bytes = sum([stub.length for stub in stubs])
+        row = SegmentRow(
+            collection=collection,
+            epoch=configuration.epoch,
+            members=members,
+            k=k,
+            size=len(segment),
+            digest=digest(segment),
+            fragments=tuple(map(digest, fragments)),
+            sealed=size_bytes,
+            documents=len(stubs),
+            bytes=size_bytes,
+        )
+        key = number_key(SEGMENT, number)
+        assert batch.get(key) is None, "a batch makes one segment"
+        batch.put(key, encode_row(row))
+        if self._member is None:
+            batch.own[fragment_key(collection, number)] = pack(segment)
+        elif self._member in members:
+            own = fragments[members.index(self._member)]
+            batch.own[fragment_key(collection, number)] = pack(own)
+        batch.spend(2 * size_bytes)
+        self._count(row, row.documents, row.bytes)
+        return stubs
+
+    def settle(self, batch: Batch) -> None:
+        """Count what a batch took out of segments; forget those that hold nothing any more."""
+        gone: dict[int, list[int]] = {}
+        for number, length in batch.thawed:
+            counts = gone.setdefault(number, [0, 0])
+            counts[0] += 1
+            counts[1] += length
+        for number, (documents, size_bytes) in sorted(gone.items()):
+            key = number_key(SEGMENT, number)
+            stored = batch.get(key)
+            assert stored is not None, "stubs have a segment"
+            row = decode_segment(stored)
+            row.documents -= documents
+            row.bytes -= size_bytes
+            assert min(row.documents, row.bytes) >= 0, "a body lives in its segment once"
+            self._count(row, -documents, -size_bytes)
+            if row.documents:
+                batch.put(key, encode_row(row))
+                self._advise(number, row)
+                continue
+            batch.delete(key)
+            batch.own[fragment_key(row.collection, number)] = None
+            self.half_empty.discard(number)
+        batch.thawed.clear()
+
+    def prune(self) -> None:
+        """Remove fragments of segments that are no more: another state took the rows' place."""
+        gone: dict[bytes, bytes | None] = {}
+        for key in fragment_keys(self._store):
+            known = self.segment(segment_of(key))
+            if known is None or fragment_key(known.collection, known.number) != key:
+                gone[key] = None
+        if gone:
+            self._store.write(gone)
+
+    def _count(self, row: SegmentRow, documents: int, size_bytes: int) -> None:
+        counts = self._held.setdefault((row.collection, row.tier), [0, 0])
+        counts[0] += documents
+        counts[1] += size_bytes
+        if counts == [0, 0]:
+            del self._held[row.collection, row.tier]
+
+    def _advise(self, number: int, row: SegmentRow) -> None:
+        if 2 * row.bytes < row.sealed:
+            self.half_empty.add(number)
+
+    # --- Reading --------------------------------------------------------------------------------
+
+    def held(self, collection: int, tier: Tier) -> tuple[int, int]:
+        """Return how many documents of a collection are in a tier, and how many bytes they are."""
+        documents, size_bytes = self._held.get((collection, tier), (0, 0))
+        return documents, size_bytes
+
+    def total_bytes(self, tier: Tier) -> int:
+        """Return how many bytes the documents in a tier are."""
+        return sum([counts[1] for (_, name), counts in self._held.items() if name == tier])
+
+    @property
+    def collections(self) -> set[int]:
+        """The collections of which documents are cold."""
+        return {collection for collection, _ in self._held}
+
+    def misplaced(self) -> Iterator[SegmentRecord]:
+        """Yield the segments whose holders are not the members of the epoch."""
+        members = tuple([member.id for member in self._membership.configuration.members])
+        for record in self._records(number_key(SEGMENT, 0)):
+            if record.members != members and record.tier == DISTRIBUTED:
+                yield record
+
+    @override
+    def segment(self, number: int) -> SegmentRecord | None:
+        row = self._store.get(number_key(SEGMENT, number))
+        return None if row is None else _record(number, decode_segment(row))
+
+    @override
+    def segments(self, after: int, count_max: int) -> Sequence[SegmentRecord]:
+        found: list[SegmentRecord] = []
+        for record in self._records(number_key(SEGMENT, after + 1)):
+            if len(found) == count_max:
+                break
+            found.append(record)
+        return found
+
+    def _records(self, start: bytes) -> Iterator[SegmentRecord]:
+        for key, row in self._store.iterate(SEGMENT, start=start):
+            yield _record(key_numbers(key)[0], decode_segment(row))
+
+
+def _record(number: int, row: SegmentRow) -> SegmentRecord:
+    return SegmentRecord(
+        number=number,
+        collection=row.collection,
+        epoch=row.epoch,
+        members=row.members,
+        k=row.k,
+        size=row.size,
+        digest=row.digest,
+        fragments=row.fragments,
+        documents=row.documents,
+        bytes=row.bytes,
+        tier="archive" if row.tier == ARCHIVE else "distributed",
+    )
