@@ -75,6 +75,8 @@ class Maintenance:
         """Cold documents without whose bodies work stands still: advice to those who warm."""
         self.expired = 0
         """How many documents past their time were removed here since the state was loaded."""
+        self.sealed = 0
+        """How many documents became cold here since then."""
 
     def is_due(self, now_ms: int) -> bool:
         """Say whether a step would find something to do."""
@@ -196,6 +198,7 @@ class Maintenance:
             stubs = self._tiers.seal(batch, number, bodies)
             for (name, row), stub in zip(chosen, stubs, strict=True):
                 batch.put(prefix + name.encode(), stub_row(row, stub))
+            self.sealed += len(chosen)
         return True
 
     def _ripe(

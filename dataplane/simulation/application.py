@@ -61,7 +61,7 @@ EPOCH = b"E"
 ORDER = b"members:"
 CSEQ_BYTES = 8
 ABOUT_STORAGE = 3
-STORAGE_TURNS = 13
+STORAGE_TURNS = 16
 INDEX_TURNS = 6
 """So many of them are about indexes, the others about what is kept for a while."""
 TTL_S = 1

@@ -189,6 +189,7 @@ class Coverage(Checker):
         """Count what the document state machine did beside its requests, in this life."""
         if isinstance(node.executor, StateMachine):
             self._counters["document_expired"] += node.executor.maintenance.expired
+            self._counters["document_sealed"] += node.executor.maintenance.sealed
             self._counters["operation_audited"] += node.executor.view.audit.ends.last
 
     def on_effect(self, node: "Node", effect: Send | Broadcast) -> None:

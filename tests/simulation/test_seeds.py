@@ -62,7 +62,7 @@ def test_the_real_state_machine_keeps_the_same_promises():
     results = list(run_seeds(DOCUMENT_SEEDS, jobs=2, application="documents"))
     assert not _failures(results)
     seen = {what for result in results for what, count in result.counters.items() if count}
-    assert {"document_expired", "operation_audited"} <= seen
+    assert {"document_expired", "document_sealed", "operation_audited"} <= seen
 
 
 @pytest.mark.parametrize("seed", sorted(REGRESSIONS))
