@@ -24,6 +24,7 @@ from benchmarks.statemachine import START_MS, Sent
 from dataplane.client.keys import SCOPES, new_api_key
 from dataplane.client.local import LocalCluster
 from dataplane.client.spec import NodeSpec, load_spec
+from dataplane.documents.cold import ColdReader
 from dataplane.documents.commands import OpenSession, encode_op
 from dataplane.documents.state import StateMachine
 from dataplane.documents.types import Genesis, GenesisKey
@@ -104,6 +105,7 @@ def context_of(spec: NodeSpec, machine: StateMachine) -> Context:
         random_bytes=secrets.token_bytes,
         sign=bytes,
         encryption=cast("Encryption", None),
+        cold=cast("ColdReader", None),
     )
 
 
