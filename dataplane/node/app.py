@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from dataplane.client.spec import NodeSpec
 from dataplane.documents.checkpoint_views import CheckpointViews
 from dataplane.documents.commands import Barrier, encode_op
+from dataplane.documents.own_fragments import OwnFragments
 from dataplane.documents.state import StateMachine
 from dataplane.documents.types import Genesis, GenesisKey
 from dataplane.documents.view import StateView
@@ -21,10 +22,10 @@ from dataplane.gateways.calls import REPORT_S
 from dataplane.gateways.context import Context
 from dataplane.gateways.front import SWITCHES, Front
 from dataplane.gateways.rest.http import HttpServer
+from dataplane.node.cold_segments import ColdSegments
 from dataplane.node.encryption import Encryption, open_keyring, open_store
 from dataplane.node.figures import NodeFigures
 from dataplane.node.maintaining import Maintainer
-from dataplane.node.own_segments import OwnSegments
 from dataplane.node.resealing import Resealer
 from dataplane.node.usage import UsageReporter
 from dataplane.ports import Clock, SystemClock
@@ -134,8 +135,15 @@ class Node:
             clock=self._clock,
             nonce=secrets.token_bytes(16),
             on_halt=self._halted,
-            state=ReadState(shown.view.row, CheckpointViews(self._store)),
+            state=ReadState(
+                shown.view.row,
+                CheckpointViews(self._store),
+                OwnFragments(spec.node_id, lambda: self._state.tiers, lambda: self._store),
+            ),
             make_transport=parts.make_transport,
+        )
+        self._segments = ColdSegments(
+            lambda: self._state.tiers, {"distributed": self._driver.reads.fragments.gather}
         )
         figures = NodeFigures(self._clock)
         figures.replication = self._driver.metrics
@@ -150,7 +158,7 @@ class Node:
             random_bytes=secrets.token_bytes,
             sign=signer.sign,
             encryption=self._encryption,
-            cold=OwnSegments(lambda: self._state.tiers, lambda: self._store),
+            cold=self._segments,
         )
         app = Front(self._context)
         self._server = HttpServer(
@@ -309,6 +317,7 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)  # noqa: TID251 - all cancelled
+        self._segments.close()
         await self._driver.stop()
         self._state.copies.close()
         try:

@@ -98,8 +98,9 @@ class ReplicationDriver:
         limits = self.config.limits
         self._log = LogKeeping(wal, flush, executor, retained=limits.retained_batches_max)
         self._verifier = RememberingVerifier(Ed25519Verifier())
-        checks = (self.config, self._verifier)
-        self.accountability = Accountability(*checks, evidence_log, self.metrics)
+        self.accountability = Accountability(
+            self.config, self._verifier, evidence_log, self.metrics
+        )
         self._intake = Intake(self._verifier, self.accountability, self.notices)
         self._signer, self._amnesia = signer, amnesia
         self._replica = Replica(self.config, signer, self._epochs.recovered)
@@ -154,6 +155,7 @@ class ReplicationDriver:
             replica=lambda: self._replica,
             standing=self._standing,
             send=self._transport.send,
+            queued_bytes=self._transport.queued_bytes_of,
             order=self._submissions.submit,
             on_contradiction=self._contradicted,
             refuse=self.notices.reject,
