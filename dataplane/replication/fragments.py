@@ -25,6 +25,8 @@ PATIENCE_MS: Final = 100
 """After so long without an answer another holder is asked too."""
 AGAIN_MS: Final = 500
 """And so long after it was asked, one that had nothing to give is asked again."""
+ROUNDS_MAX: Final = 4
+"""So often, before its reader is told: a client does better to try again later than to wait."""
 WINDOW_MS: Final = 1_000
 ANSWERS_MAX: Final = 128
 ANSWERED_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -68,6 +70,8 @@ class Gathering:
     """The honest ones by their places."""
     words: dict[int, Word] = field(default_factory=dict)
     asked_ms: dict[int, int] = field(default_factory=dict)
+    rounds: Counter[int] = field(default_factory=Counter)
+    """How often each was asked."""
     numbers: list[int] = field(default_factory=list)
     """Of the questions that were sent."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -79,9 +83,17 @@ class Gathering:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether so many lied that the others cannot be enough."""
-        left = [who for who in self.holders if self.words.get(who) not in {"wrong", "honest"}]
-        return len(left) < self.missing
+        """Whether those who may still give a fragment are too few."""
+        return sum(1 for holder in self.holders if self._may_give(holder)) < self.missing
+
+    def _may_give(self, holder: int) -> bool:
+        match self.words.get(holder):
+            case "honest" | "wrong":
+                return False
+            case "none" | "away":
+                return self.rounds[holder] < ROUNDS_MAX
+            case _:
+                return True
 
     def next_holders(self, now_ms: int) -> list[int]:
         """Return whom to ask now."""
@@ -177,6 +189,7 @@ class Fragments:
         while holders := gathering.next_holders(now_ms):
             for holder in holders:
                 gathering.asked_ms[holder] = now_ms
+                gathering.rounds[holder] += 1
                 if not self._ports.reachable(holder):
                     gathering.words[holder] = "away"
                     continue

@@ -230,8 +230,12 @@ class Reads:
 
     # --- The driver's side ----------------------------------------------------------------------
 
-    def on_frame(self, sender: int, frame: bytes) -> bool:
-        """Take a peer's message; return False when it should not have been sent."""
+    def on_frame(self, sender: int, frame: bytes) -> None:
+        """Take a peer's message; note one that should not have been sent."""
+        if not self._is_taken(sender, frame):
+            self._ports.refuse(sender, "ReadMessage", "unverified")
+
+    def _is_taken(self, sender: int, frame: bytes) -> bool:
         try:
             message = decode_peer_message(frame)
         except MalformedMessageError:

@@ -19,6 +19,7 @@ from dataplane.replication.fragments import (
     ANSWERED_BYTES_MAX,
     ANSWERS_MAX,
     QUEUED_BYTES_MAX,
+    ROUNDS_MAX,
     WINDOW_MS,
     FragmentPorts,
     Fragments,
@@ -243,6 +244,17 @@ async def test_so_many_liars_that_nothing_is_left_end_the_wait_at_once():
             await holders.gather(timeout_ms=60_000)
 
 
+async def test_a_reader_does_not_wait_long_for_who_has_nothing_or_is_away():
+    holders = Holders(4)
+    for member in (1, 2):
+        holders.lose(member)
+    holders.away = {3, 4}
+    with pytest.raises(NotReadyError, match="0 of 2"):
+        async with asyncio.timeout(20):
+            await holders.gather(timeout_ms=60_000)
+    assert holders.asked == [2] * ROUNDS_MAX
+
+
 async def test_a_holder_that_comes_back_while_a_reader_waits_is_asked_again():
     holders = Holders(4)
     holders.away = {2, 3, 4}
@@ -255,7 +267,7 @@ async def test_a_holder_that_comes_back_while_a_reader_waits_is_asked_again():
 @pytest.mark.parametrize("tier", [None, "archive"])
 async def test_a_segment_that_leaves_its_holders_meanwhile_is_not_waited_for(tier):
     holders = Holders(4)
-    holders.away = {2, 3, 4}
+    holders.lies = dict.fromkeys((2, 3, 4), silent)
     reading = asyncio.ensure_future(holders.gather(timeout_ms=60_000))
     await asyncio.sleep(0)
     if tier is None:
