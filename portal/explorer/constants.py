@@ -7,6 +7,8 @@ HISTORY_COUNT = 20
 # Units in which the time after which documents expire is given.
 EXPIRY_UNITS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
 UNIT_WORDS = (("s", "seconds"), ("min", "minutes"), ("h", "hours"), ("d", "days"))
+# Ten years: the longest time that nodes take for a policy.
+TIERING_S_MAX = 3_650 * 86_400
 PAGE_COUNT_MAX = 200
 QUERY_TEXT_MAX = 16 * 1024
 DOCUMENT_BYTES_MAX = 1024 * 1024

@@ -70,13 +70,27 @@ def collections_list(client: Client) -> list[Document]:
     return sorted(found, key=lambda item: str(item.get("name", "")))
 
 
+def collection_find(client: Client, collection: str) -> Document | None:
+    """Answer a collection as the cluster tells it, None when there is none of that name."""
+    return next((found for found in client.collections() if found.get("name") == collection), None)
+
+
+def collection_get(client: Client, collection: str) -> Document:
+    """Answer a collection.
+
+    Raises:
+        ClusterRefused: There is none of that name.
+    """
+    found = collection_find(client, collection)
+    if found is None:
+        raise ClusterRefused(404, "not_found", f"There is no collection {collection}.", {})
+    return found
+
+
 def collection_options(client: Client, collection: str) -> Document:
     """Answer the options of a collection, none for one that is not there."""
-    for found in client.collections():
-        options = found.get("options")
-        if found.get("name") == collection and isinstance(options, dict):
-            return options
-    return {}
+    options = (collection_find(client, collection) or {}).get("options")
+    return options if isinstance(options, dict) else {}
 
 
 def query(client: Client, collection: str, asked: Query) -> Page:

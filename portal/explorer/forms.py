@@ -8,14 +8,15 @@ from django.http import QueryDict
 from portal.core.errors import Invalid
 from portal.explorer.constants import (
     DOCUMENT_BYTES_MAX,
-    EXPIRY_UNITS,
     PAGE_COUNT,
     PAGE_COUNT_MAX,
     QUERY_TEXT_MAX,
     SCHEMA_BYTES_MAX,
+    TIERING_S_MAX,
 )
 from portal.explorer.documents import Query
 from portal.explorer.errors import UnreadableQuery
+from portal.explorer.spans import read_span
 from portal.explorer.types import Document, Index, Json
 
 COLLECTION = re.compile(r"[a-z][a-z0-9_-]{0,62}", re.ASCII)
@@ -106,17 +107,38 @@ def read_index(data: QueryDict) -> Index:
 
 def _expiry(data: QueryDict, fields_count: int) -> int | None:
     """Read after how many seconds documents expire, if they do."""
-    text, unit = data.get("expire_after", "").strip(), data.get("expire_unit", "s")
-    if not text:
+    field = "expire_after_s"
+    seconds = read_span(field, data.get("expire_after", ""), data.get("expire_unit", "s"))
+    if seconds is None:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) < 11) or unit not in EXPIRY_UNITS:
-        raise UnreadableQuery("expire_after_s", "A whole number from 0 is needed.")
     if fields_count != 1:
         detail = "Documents expire by one field that holds a date: leave one field."
-        raise UnreadableQuery("expire_after_s", detail)
+        raise UnreadableQuery(field, detail)
     if "unique" in data:
-        raise UnreadableQuery("expire_after_s", "An index for expiry cannot be unique.")
-    return int(text) * EXPIRY_UNITS[unit]
+        raise UnreadableQuery(field, "An index for expiry cannot be unique.")
+    return seconds
+
+
+def read_tiering(data: QueryDict) -> dict[str, int]:
+    """Read the form of a collection's policy: after which times its documents move.
+
+    Raises:
+        UnreadableQuery: A box holds no time, or one that makes no sense beside the other.
+    """
+    cold = read_span("cold_after_s", data.get("cold_after", ""), data.get("cold_unit", "d"))
+    archive = read_span(
+        "archive_after_s", data.get("archive_after", ""), data.get("archive_unit", "d")
+    )
+    found = {"cold_after_s": cold, "archive_after_s": archive}
+    tiering = {name: seconds for name, seconds in found.items() if seconds is not None}
+    if not tiering:
+        raise UnreadableQuery("cold_after_s", "Say after which time, or end the policy.")
+    for name, seconds in tiering.items():
+        if not 1 <= seconds <= TIERING_S_MAX:
+            raise UnreadableQuery(name, "From one second to ten years (3,650 days).")
+    if cold is not None and archive is not None and archive <= cold:
+        raise UnreadableQuery("archive_after_s", "Documents are archived later than they get cold.")
+    return tiering
 
 
 def read_version(text: str) -> int:

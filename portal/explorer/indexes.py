@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from dataplane.client.client import Client
-from portal.explorer.constants import EXPIRY_UNITS
+from portal.explorer.spans import Span
 
 SHAPES_SHOWN = 20
 
@@ -76,19 +76,13 @@ def _labelled(index: dict[str, Any]) -> dict[str, Any]:
     if "partial" in index:
         kinds.append("partial")
     if "expire_after_s" in index:
-        kinds.append(f"expires after {_span(index['expire_after_s'])}")
+        kinds.append(f"expires after {Span.of(index['expire_after_s']).short}")
     return {
         **index,
         "order": [(path, way == -1) for path, way in index["fields"].items()],
         "kinds": kinds,
         "is_option": index["name"].startswith("_"),
     }
-
-
-def _span(seconds: int) -> str:
-    """Write a time in the largest unit in which it is whole."""
-    unit = next(name for name in reversed(EXPIRY_UNITS) if seconds % EXPIRY_UNITS[name] == 0)
-    return f"{seconds // EXPIRY_UNITS[unit]:,} {unit}"
 
 
 def index_proposed(

@@ -2,9 +2,15 @@
 
 from dataplane.client.calls import Call, collection_path
 from portal.access.types import Access
-from portal.audit.services import audit_record
+from portal.audit.services import Facts, audit_record
 from portal.clusters.models import Cluster
-from portal.explorer.documents import collection_options, connected
+from portal.explorer.documents import (
+    collection_find,
+    collection_get,
+    collection_options,
+    connected,
+)
+from portal.explorer.errors import ClusterRefused
 from portal.explorer.types import SYSTEM_FIELDS, Document, Index, Json, SchemaReport, report_of
 
 
@@ -83,8 +89,15 @@ def document_delete(
 
 
 def collection_create(access: Access, cluster: Cluster, *, collection: str) -> None:
-    """Create an empty collection."""
+    """Create an empty collection.
+
+    Raises:
+        ClusterRefused: There is one of that name: to create it again would end its options.
+    """
     with connected(cluster) as client:
+        if collection_find(client, collection) is not None:
+            detail = f"There is a collection {collection} already."
+            raise ClusterRefused(409, "conflict", detail, {})
         client.collection_put(collection, {})
     _audit(access, cluster, "collection.created", collection=collection)
 
@@ -114,6 +127,31 @@ def collection_schema_put(
     if not is_trial:
         _audit(access, cluster, "collection.schema_set", collection=collection)
     return report_of(answer.get("report"))
+
+
+def collection_tiering_put(
+    access: Access, cluster: Cluster, *, collection: str, tiering: dict[str, int] | None
+) -> None:
+    """Say after which times the documents of a collection move to lower tiers; None: never.
+
+    Raises:
+        ClusterRefused: There is no such collection, or the nodes cannot follow this.
+    """
+    with connected(cluster) as client:
+        kept = collection_get(client, collection).get("options")
+        options: Document = dict(kept) if isinstance(kept, dict) else {}
+        before = options.pop("tiering", None)
+        if tiering is not None:
+            options["tiering"] = dict(tiering)
+        client.collection_put(collection, options)
+    _audit(
+        access,
+        cluster,
+        "collection.tiering_set" if tiering else "collection.tiering_ended",
+        collection=collection,
+        before=before if isinstance(before, dict) else None,
+        after=tiering,
+    )
 
 
 def collection_drop(access: Access, cluster: Cluster, *, collection: str) -> None:
@@ -151,7 +189,15 @@ def _own_fields(document: Document) -> Document:
     return {name: value for name, value in document.items() if name not in SYSTEM_FIELDS}
 
 
-def _audit(access: Access, cluster: Cluster, action: str, *, collection: str) -> None:
+def _audit(
+    access: Access,
+    cluster: Cluster,
+    action: str,
+    *,
+    collection: str,
+    before: Facts = None,
+    after: Facts = None,
+) -> None:
     """Record who did what to a collection, or to an index of it."""
     audit_record(
         access_or_actor=access,
@@ -159,6 +205,8 @@ def _audit(access: Access, cluster: Cluster, action: str, *, collection: str) ->
         target_type="collection",
         target_id=cluster.pk,
         target_label=f"{cluster.name}: {collection}",
+        before=before,
+        after=after,
     )
 
 

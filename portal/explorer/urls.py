@@ -2,11 +2,19 @@
 
 from django.urls import path
 
-from portal.explorer import history_views, import_views, index_views, schema_views, views
+from portal.explorer import (
+    history_views,
+    import_views,
+    index_views,
+    schema_views,
+    tier_views,
+    views,
+)
 
 app_name = "explorer"
 urlpatterns = [
     path("", views.collections_page, name="collections"),
+    path("tiers/", tier_views.tiers_fragment, name="tiers"),
     path("new/", views.collection_create_view, name="collection-create"),
     path("imports/new/", import_views.import_new_page, name="import-new"),
     path("imports/<uuid:job_id>/", import_views.import_page, name="import"),
@@ -34,6 +42,7 @@ urlpatterns = [
         name="document-rewind",
     ),
     path("c/<slug:collection>/schema/", schema_views.schema_page, name="schema"),
+    path("c/<slug:collection>/storage/", tier_views.storage_page, name="storage"),
     path("c/<slug:collection>/indexes/", index_views.indexes_page, name="indexes"),
     path("c/<slug:collection>/indexes/new/", index_views.index_create_view, name="index-create"),
     path("c/<slug:collection>/indexes/drop/", index_views.index_drop_view, name="index-drop"),

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from portal.access.guards import require
 from portal.clusters.selectors import cluster_get
 from portal.core.errors import Invalid
+from portal.explorer import tiers
 from portal.explorer.constants import PREVIEW_CHARACTERS
 from portal.explorer.documents import (
     Page,
@@ -63,16 +64,17 @@ def collections_page(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpR
     access = require(request, "documents:read")
     cluster = cluster_get(cluster_id)
     error: ClusterRefused | None = None
-    collections: list[Document] = []
+    collections: list[tiers.Listed] = []
     try:
         with connected(cluster) as client:
-            collections = collections_list(client)
+            collections = [tiers.listed(found) for found in collections_list(client)]
     except ClusterRefused as refusal:
         error = refusal
     context = {
         "cluster": cluster,
         "collections": collections,
         "error": error,
+        "is_tiered": any(collection.is_tiered for collection in collections),
         "can_write": "documents:write" in access.permissions,
         "imports": ImportJob.objects.filter(cluster_id=cluster.pk)
         .exclude(state=ImportJob.State.DRAFT)
