@@ -20,7 +20,7 @@ from portal.backups.errors import NotABranch
 from portal.backups.models import Branch
 from portal.backups.moments import Point
 from portal.backups.requests import restore_in_place, restore_new
-from portal.clusters.errors import ExperimentRunning, UnableToChangeCluster
+from portal.clusters.errors import ExperimentRunning, UnableToCancel, UnableToChangeCluster
 from portal.clusters.models import Cluster, Operation, OperationKind
 from portal.clusters.operations.opening import (
     cluster_locked,
@@ -28,6 +28,8 @@ from portal.clusters.operations.opening import (
     operation_begin,
     operation_unfinished,
 )
+from portal.clusters.selectors import stopped_operation
+from portal.clusters.services import operation_cancel, stopped_abandon
 from portal.core import clock
 from portal.core.errors import Forbidden, Invalid
 from portal.core.tenancy import current_schema, public_context
@@ -227,12 +229,30 @@ def _mail(branch: Branch) -> None:
             )
 
 
+def _unmake(operation: Operation) -> None:
+    """Have a branch that was never made removed, once; if that stops too, its page says so."""
+    if operation.cancel_requested:
+        return
+    try:
+        operation_cancel(NOBODY, operation)
+    except UnableToCancel as error:
+        logger.warning("branch.stuck", extra={"operation": str(operation.pk), "why": error.detail})
+
+
 def _end(branch: Branch, now: datetime) -> int:
-    """Have the engine move a branch to the recycle bin, unless another operation is at work."""
+    """Have the engine move a branch to the recycle bin, unless another operation is at work.
+
+    What stopped and waits for a person is given up, as by who deletes a cluster.
+    """
     with transaction.atomic():
         locked = cluster_locked(branch.cluster)
         fresh = Branch.objects.select_for_update().get(pk=branch.pk)
         if fresh.ended_at is not None or fresh.expires_at != branch.expires_at:
+            return 0
+        # It would wait for a person who may never come; what it was for is over.
+        stopped_abandon(NOBODY, locked)
+        if (making := stopped_operation(locked)) is not None:
+            _unmake(making)
             return 0
         try:
             operation_begin(NOBODY, locked, OperationKind.DELETE, "branch.ended")

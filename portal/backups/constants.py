@@ -42,6 +42,11 @@ PREVIEW_LOCK: Final = 0x7072_6576  # "prev": one preview of a cluster at a time.
 PREVIEW_TIMEOUT_S: Final = 450
 PREVIEW_DEATH: Final = timedelta(minutes=12)
 """A preview that did not end within so long was left by a worker that died."""
+PREVIEW_WAIT_MAX: Final = timedelta(hours=1)
+"""So long a preview waits for its turn."""
+TURNS_AT_ONCE: Final = 4
+"""Comparisons, rehearsals, fetches and replays at once; a worker has eight threads."""
+TURNS_PER_ORGANIZATION: Final = 2
 PREVIEWS_KEPT: Final = 10
 SHOWN_MAX: Final = 100
 SLICE_S: Final = 15.0

@@ -30,6 +30,7 @@ from portal.backups.models import Backup, Drill
 from portal.backups.selectors import backup_newest
 from portal.backups.stores import Pieces
 from portal.backups.taking import work_dir
+from portal.backups.turns import heavy_turn
 from portal.clusters.models import SERVING, Cluster
 from portal.clusters.operations.engine import cluster_lock
 from portal.clusters.operations.opening import cluster_record
@@ -49,7 +50,7 @@ def drills_due(*, now: datetime) -> list[UUID]:
 
 
 def drill_run(cluster_id: UUID) -> Drill | None:
-    """Rehearse the restore of a cluster's newest backup, unless somebody is at it."""
+    """Rehearse the restore of a cluster's newest backup, unless others are at it or before it."""
     with cluster_lock(cluster_id, purpose=DRILL_LOCK) as is_mine:
         cluster = Cluster.objects.filter(pk=cluster_id).first()
         backup = None if cluster is None else backup_newest(cluster)
@@ -57,20 +58,25 @@ def drill_run(cluster_id: UUID) -> Drill | None:
             return None
         if cluster_id not in drills_due(now=clock.now()):
             return None
-        # Written down first: a rehearsal that takes its worker down is not begun again and again.
-        drill = Drill.objects.create(
-            cluster=cluster, sequence=backup.sequence, created_at=clock.now(), problem=UNFINISHED
+        with heavy_turn() as is_ours:
+            return _drill(cluster, backup) if is_ours else None
+
+
+def _drill(cluster: Cluster, backup: Backup) -> Drill:
+    # Written down first: a rehearsal that takes its worker down is not begun again and again.
+    drill = Drill.objects.create(
+        cluster=cluster, sequence=backup.sequence, created_at=clock.now(), problem=UNFINISHED
+    )
+    _rehearse(drill, backup)
+    with transaction.atomic():
+        drill.finished_at, drill.stage = clock.now(), ""
+        drill.save()
+        cluster_record(
+            Actor(label="backups"),
+            "backup.rehearsed",
+            cluster,
+            after={"sequence": drill.sequence, "problem": drill.problem or None},
         )
-        _rehearse(drill, backup)
-        with transaction.atomic():
-            drill.finished_at, drill.stage = clock.now(), ""
-            drill.save()
-            cluster_record(
-                Actor(label="backups"),
-                "backup.rehearsed",
-                cluster,
-                after={"sequence": drill.sequence, "problem": drill.problem or None},
-            )
     return drill
 
 

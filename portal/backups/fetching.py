@@ -28,6 +28,7 @@ from portal.backups.constants import FETCH_TIMEOUT_S, REPLAY_TIMEOUT_S, SLICE_S
 from portal.backups.keeping import STATE, fetch
 from portal.backups.models import Backup
 from portal.backups.stores import Pieces
+from portal.backups.turns import WAITS, heavy_turn
 from portal.clusters.errors import StepFailed
 
 OTHER = "Choose another backup, or cancel; the cluster was not touched."
@@ -39,6 +40,10 @@ class Unfinished(Exception):  # noqa: N818 - no error: it goes on with the next 
     """There is more to do than one call does; says how far it is."""
 
 
+class NotItsTurn(Unfinished):
+    """Other states are fetched or executed first."""
+
+
 def anchor_of(backup: Backup) -> TrustAnchor:
     """Return whom to trust of the signers of a backup: the members of its time."""
     return load_anchor(msgspec.json.encode(backup.anchor))
@@ -48,11 +53,15 @@ def state_at_hand(backup: Backup, path: Path, sequence: int | None, tell: Tell) 
     """Return what the file holds; it is fetched again when the worker that had it is gone.
 
     Raises:
+        NotItsTurn: others are first.
         Unfinished, StepFailed, ProofError, SealedStreamDamaged, ArchiveDamaged, StoreUnavailable:
             as for `state_fetch`.
     """
     if not path.exists():
-        return state_fetch(backup, path, sequence, tell)
+        with heavy_turn() as is_ours:
+            if not is_ours:
+                raise NotItsTurn(WAITS)
+            return state_fetch(backup, path, sequence, tell)
     return _verified(backup, path) if sequence is None else _weighed(path)
 
 

@@ -299,6 +299,8 @@ class Preview(models.Model):
     collections = models.JSONField(default=list)
     requested_by = models.CharField(max_length=254)
     created_at = models.DateTimeField()
+    # It waits for its turn before.
+    begun_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
     cluster_id: UUID

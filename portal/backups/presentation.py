@@ -19,8 +19,10 @@ from portal.backups.pricing import StorageEstimate
 from portal.backups.retention import kept
 from portal.backups.selectors import Window, branch_of, branches_among, grid_of
 from portal.backups.services import policy_facts
-from portal.clusters.models import Cluster
+from portal.clusters.models import Cluster, Operation
 from portal.clusters.pages import Note
+from portal.clusters.selectors import stopped_operation
+from portal.core import clock
 from portal.plans.presentation import money
 
 TONES = {
@@ -184,10 +186,22 @@ def branch_json(branch: Branch) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class BranchFacts:
+    """A branch, and the stopped operation that keeps it from its end, if there is one."""
+
+    branch: Branch
+    stopped: Operation | None
+
+
 def branch_note(cluster: Cluster) -> Note | None:
     """Say on the pages of a branch where it branched off, and when it ends."""
     branch = branch_of(cluster)
-    return None if branch is None else Note("backups/_branch_note.html", branch)
+    if branch is None:
+        return None
+    is_late = branch.ended_at is None and (branch.expires_at or clock.now()) < clock.now()
+    stopped = stopped_operation(cluster) if is_late else None
+    return Note("backups/_branch_note.html", BranchFacts(branch, stopped))
 
 
 def branch_marks(clusters: list[Cluster]) -> dict[UUID, str]:

@@ -28,6 +28,7 @@ from portal.backups.constants import (
     PREVIEW_DEATH,
     PREVIEW_LOCK,
     PREVIEW_TIMEOUT_S,
+    PREVIEW_WAIT_MAX,
     PREVIEWS_KEPT,
 )
 from portal.backups.errors import (
@@ -41,6 +42,7 @@ from portal.backups.models import Preview, PreviewState
 from portal.backups.moments import Point
 from portal.backups.requests import require_restorable
 from portal.backups.taking import work_dir
+from portal.backups.turns import WAITS, heavy_turn
 from portal.clusters.connections import admin_key, node_urls, trust_anchor
 from portal.clusters.errors import StepFailed
 from portal.clusters.models import SERVING, Cluster
@@ -53,6 +55,7 @@ logger = logging.getLogger(__name__)
 
 STAGE_LENGTH_MAX = 120
 _LEFT = "The worker ended before the comparison did."
+_NO_TURN = "Its turn did not come within an hour: others were first. Ask again."
 
 
 def preview_request(access: Access, point: Point) -> Preview:
@@ -91,9 +94,12 @@ def preview_request(access: Access, point: Point) -> Preview:
 
 
 def previews_give_up(*, now: datetime) -> None:
-    """Say of comparisons whose worker died that they failed."""
-    left = Preview.objects.filter(state=PreviewState.RUNNING, created_at__lt=now - PREVIEW_DEATH)
+    """Say of comparisons whose worker died, or whose turn never came, that they failed."""
+    running = Preview.objects.filter(state=PreviewState.RUNNING)
+    left = running.filter(begun_at__lt=now - PREVIEW_DEATH)
     left.update(state=PreviewState.FAILED, problem=_LEFT, stage="", finished_at=now)
+    waiting = running.filter(begun_at=None, created_at__lt=now - PREVIEW_WAIT_MAX)
+    waiting.update(state=PreviewState.FAILED, problem=_NO_TURN, stage="", finished_at=now)
 
 
 def _enqueue(preview: Preview) -> None:
@@ -111,7 +117,7 @@ def _enqueue(preview: Preview) -> None:
 
 
 def preview_run(preview_id: UUID) -> None:
-    """Compare, unless somebody is at it or has done it."""
+    """Compare, unless somebody is at it or has done it, or others are first."""
     found = Preview.objects.filter(pk=preview_id, state=PreviewState.RUNNING)
     preview = found.select_related("cluster", "backup__cluster", "backup__base__cluster").first()
     if preview is None:
@@ -119,17 +125,27 @@ def preview_run(preview_id: UUID) -> None:
     with cluster_lock(preview.cluster_id, purpose=PREVIEW_LOCK) as is_mine:
         if not is_mine or not found.exists():
             return
-        directory = work_dir() / f"preview-{preview.pk}"
-        try:
-            _compare(preview, directory)
-        except (StepFailed, StoreUnavailable, ArchiveDamaged) as error:
-            _end(preview, PreviewState.FAILED, problem=error.detail)
-        except (ClientError, SealedStreamDamaged, OSError) as error:
-            _end(preview, PreviewState.FAILED, problem=str(error))
-        except SoftTimeLimitExceeded:
-            _end(preview, PreviewState.FAILED, problem="It took longer than a worker may.")
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
+        with heavy_turn() as is_ours:
+            if is_ours:
+                found.filter(begun_at=None).update(begun_at=clock.now())
+                _run(preview)
+            else:
+                found.filter(begun_at=None).update(stage=WAITS)
+
+
+def _run(preview: Preview) -> None:
+    """Compare, and write down what came of it."""
+    directory = work_dir() / f"preview-{preview.pk}"
+    try:
+        _compare(preview, directory)
+    except (StepFailed, StoreUnavailable, ArchiveDamaged) as error:
+        _end(preview, PreviewState.FAILED, problem=error.detail)
+    except (ClientError, SealedStreamDamaged, OSError) as error:
+        _end(preview, PreviewState.FAILED, problem=str(error))
+    except SoftTimeLimitExceeded:
+        _end(preview, PreviewState.FAILED, problem="It took longer than a worker may.")
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _compare(preview: Preview, directory: Path) -> None:

@@ -30,7 +30,7 @@ from dataplane.client.restores import (
 )
 from portal.backups.constants import SLICE_S
 from portal.backups.errors import ArchiveDamaged, StoreUnavailable
-from portal.backups.fetching import OTHER, Unfinished, anchor_of, state_at_hand
+from portal.backups.fetching import OTHER, NotItsTurn, Unfinished, anchor_of, state_at_hand
 from portal.backups.models import Backup, BackupState, Restore
 from portal.backups.selectors import backup_open
 from portal.backups.taking import backup_advance, safety_backup, work_dir
@@ -128,7 +128,7 @@ def fetch_files(context: Context) -> Outcome:
     try:
         verified = _at_hand(context, _backup(context), OTHER)
     except Unfinished as unfinished:
-        return Waiting(str(unfinished))
+        return _waiting(unfinished)
     except StoreUnavailable as error:
         return Waiting(f"the store of backups ({error.detail})")
     restore = Restore.objects.get(operation=context.operation)
@@ -157,7 +157,7 @@ def load(context: Context) -> Outcome:
                 progress=_progress(),
             )
     except Unfinished as unfinished:
-        return Waiting(str(unfinished))
+        return _waiting(unfinished)
     except StoreUnavailable as error:
         return Waiting(f"the store of backups ({error.detail})")
     except ClientError as error:
@@ -184,7 +184,7 @@ def prove_it(context: Context) -> Outcome:
             "not_proven", f"The nodes did not sign what was loaded: {error}", _CANCEL
         ) from error
     except Unfinished as unfinished:
-        return Waiting(str(unfinished))
+        return _waiting(unfinished)
     except (ClientError, StoreUnavailable) as error:
         return Waiting(f"the nodes to sign ({error_words(error)})")
     restore = Restore.objects.get(operation=operation)
@@ -234,6 +234,10 @@ def _connected(context: Context) -> Iterator[Any]:
         return
     with client:
         yield client
+
+
+def _waiting(unfinished: Unfinished) -> Waiting:
+    return Waiting(str(unfinished), leaves=isinstance(unfinished, NotItsTurn))
 
 
 def _backup(context: Context) -> Backup:

@@ -145,6 +145,11 @@ def operation_open(cluster: Cluster) -> Operation | None:
     return operation_list().filter(cluster=cluster).exclude(state__in=FINAL).order_by("pk").first()
 
 
+def stopped_operation(cluster: Cluster) -> Operation | None:
+    """Return the operation of a cluster that stopped and waits for a person."""
+    return Operation.objects.filter(cluster=cluster, state=OperationState.NEEDS_OPERATOR).first()
+
+
 def usual_duration(kind: str) -> timedelta | None:
     """Return the median time that past operations of a kind took; None before the first."""
     rows = (

@@ -149,7 +149,7 @@ def cluster_delete(
         raise UnableToChangeCluster("The cluster is in the recycle bin already.")
     with transaction.atomic():
         locked = cluster_locked(cluster)
-        _abandon_stopped(access, locked)
+        stopped_abandon(access, locked)
         return operation_begin(access, locked, kind, "cluster.delete_requested", confirmed=True)
 
 
@@ -353,7 +353,7 @@ def _retry(operation: Operation) -> None:
         announce_cluster(cluster)
 
 
-def _abandon_stopped(access: Access, cluster: Cluster) -> None:
+def stopped_abandon(access: Access | Actor, cluster: Cluster) -> None:
     """Close what stopped and waits for a person: deleting is the answer to it."""
     stopped = Operation.objects.filter(cluster=cluster, state=OperationState.NEEDS_OPERATOR)
     for operation in stopped.exclude(kind=OperationKind.CREATE):

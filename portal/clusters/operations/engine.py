@@ -194,7 +194,7 @@ def _call(operation: Operation, row: OperationStep, driver: Driver) -> str:
         words = f"“{step.title}” did not come about in time; it waited for {outcome.reason}."
         _stop(operation, row, StepFailed("deadline", words, step.next_action))
         return "over"
-    return "waiting"
+    return "later" if outcome.leaves else "waiting"
 
 
 def _tell(operation: Operation, row: OperationStep, words: str) -> None:

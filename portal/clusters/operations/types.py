@@ -23,6 +23,8 @@ class Waiting:
     """The step's goal is not observed yet; says for what it waits."""
 
     reason: str
+    leaves: bool = False
+    """It may take long: the worker's thread is given to others meanwhile."""
 
 
 # None: what the step is for has been observed.

@@ -161,6 +161,41 @@ def test_a_branch_waits_for_the_operation_at_work(branch, acme):
         assert branches_end_due(now=branch.expires_at) == 1
 
 
+def test_what_stopped_for_a_person_does_not_keep_a_branch_from_its_end(branch, acme):
+    with tenant_context(acme.schema_name):
+        stopped = Operation.objects.filter(kind="restore_backup")
+        stopped.update(state="needs_operator")
+        Cluster.objects.filter(pk=branch.cluster_id).update(status="needs_operator")
+        Branch.objects.update(noticed_at=branch.created_at)
+        assert branches_end_due(now=branch.expires_at - timedelta(seconds=1)) == 0
+        assert stopped.get().state == "needs_operator"
+        assert branches_end_due(now=branch.expires_at) == 1
+        assert stopped.get().state == "cancelled"
+        assert Cluster.objects.get(pk=branch.cluster_id).status == "deleting"
+        told = set(AuditEvent.objects.values_list("action", flat=True))
+        assert {"operation.abandoned", "branch.ended"} <= told
+
+
+def test_a_branch_that_was_never_made_is_removed_at_its_end_or_says_what_keeps_it(
+    page, branch, acme
+):
+    with tenant_context(acme.schema_name):
+        making = Operation.objects.filter(kind="create")
+        making.update(state="needs_operator", finished_at=None)
+        now = branch.created_at
+        Branch.objects.update(noticed_at=now - timedelta(hours=1), expires_at=now)
+        assert branches_end_due(now=clock.now()) == 0
+        assert (making.get().cancel_requested, making.get().state) == (True, "queued")
+        making.update(state="needs_operator")
+        assert branches_end_due(now=clock.now()) == 0
+        assert making.get().state == "needs_operator", "it is not tried again and again"
+        assert making.count() == 1
+        pk = making.get().pk
+    body = page.get(f"/o/acme/clusters/{branch.cluster_id}/").content.decode()
+    assert f"/operations/{pk}/" in body
+    assert "only a person can go on with it" in body
+
+
 def test_one_that_is_kept_does_not_end_and_to_shorten_it_is_to_delete_it(
     page, client_for, bob, branch, acme
 ):

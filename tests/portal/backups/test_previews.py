@@ -107,6 +107,10 @@ def test_one_is_made_at_a_time_and_one_whose_worker_died_has_failed(
     assert preview_request(access, Point(first)) == running
     with pytest.raises(PreviewRunning):
         preview_request(access, Point(second))
+    previews_give_up(now=clock.now() + timedelta(minutes=13))
+    running.refresh_from_db()
+    assert running.state == "running", "it waits for its turn"
+    Preview.objects.update(begun_at=clock.now())
     previews_give_up(now=clock.now() + timedelta(minutes=11))
     running.refresh_from_db()
     assert running.state == "running"
