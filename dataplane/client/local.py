@@ -42,7 +42,7 @@ from dataplane.client.spec import (
 
 HOST = "127.0.0.1"
 # Beside those of the portal's clusters, and below the range of outgoing connections.
-PORTS = range(10_000, 20_000)
+PORTS = range(10_000, 18_000)
 
 
 def free_ports(count: int) -> list[int]:

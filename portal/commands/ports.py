@@ -1,7 +1,12 @@
 """Free TCP ports of the loopback interface."""
 
+import secrets
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from typing import Final
+
+# Below those of nodes, which are below the range of outgoing connections.
+PORTS: Final = range(18_000, 20_000)
 
 
 def port_is_free(port: int) -> bool:
@@ -23,12 +28,22 @@ def port_answers(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return `count` different free ports, all held open until the last is found."""
+    """Return `count` different free ports, all held open until the last is found.
+
+    They lie where systems hand out none by themselves: a passing connection must not be able to
+    take the port of a server that is down, which then could not start again.
+
+    Raises:
+        OSError: There are not so many.
+    """
     assert 0 < count <= 64
+    ports: list[int] = []
     with ExitStack() as stack:
-        ports = []
-        for _ in range(count):
+        for _ in range(len(PORTS)):
+            if len(ports) == count:
+                return ports
             probe = stack.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            ports.append(int(probe.getsockname()[1]))
-        return ports
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", secrets.choice(PORTS)))
+                ports.append(int(probe.getsockname()[1]))
+    raise OSError(f"there are no {count} free ports on the loopback interface")
