@@ -1,7 +1,9 @@
 """What a schedule will take up in the long run, from the real sizes of past backups.
 
-The schedule is played through to the day when as much goes as comes. Whole backups and those with
-changes count as large as the last ones were, and the archive as it grew in the last day.
+The schedule is played through to the day when as much goes as comes, for each moment at which the
+week of a whole backup may begin; the fullest counts. What is kept needs the whole one of its week,
+kept or not. Whole backups count as large as the last ones were, those with changes as they grew
+with the time since their whole one, and the archive as it grew in the last day.
 """
 
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from django.db.models import Avg, Count, Min, Sum
+from django.db.models import Avg, Count, F, Min, Sum
 
 from portal.backups.constants import WHOLE_EVERY
 from portal.backups.models import Backup, BackupState, BackupTrigger
@@ -66,35 +68,66 @@ def storage_estimate(
     cluster: Cluster, *, every_hours: int, grid: Grid, window_days: int, now: datetime
 ) -> StorageEstimate:
     """Say what a schedule will take up (four statements)."""
-    whole, changes, measured = _sizes(cluster)
+    sizes = _sizes(cluster)
     moments = _kept_moments(every_hours, grid, now)
-    # One that is kept needs the whole one of its week as well.
-    weeks = {int(age / WHOLE_EVERY) for age in moments}
-    count, wholes = len(moments), len(weeks)
+    schedule_bytes, wholes = _fullest(moments, timedelta(hours=every_hours), sizes)
     return StorageEstimate(
-        count=count,
+        count=len(moments),
         whole_count=wholes,
-        schedule_bytes=wholes * whole + max(0, count - wholes) * changes,
+        schedule_bytes=schedule_bytes,
         archive_bytes=_archive_bytes(cluster, every_hours, window_days, now),
         other_bytes=_other_bytes(cluster),
         gb_price=backup_gb_price(cluster.plan),
-        measured=measured,
+        measured=sizes.measured,
     )
 
 
-def _sizes(cluster: Cluster) -> tuple[int, int, int]:
-    """Return the size of a whole backup, of one with changes, and of how many that is known."""
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """How large the last backups were."""
+
+    whole: int
+    changes: int
+    # How long after their whole ones those with changes were taken, on the average.
+    changes_after: timedelta
+    measured: int
+
+    def after(self, since: timedelta) -> int:
+        """Return the size of one with the changes of such a time: no larger than a whole one."""
+        if not self.changes_after:
+            return self.changes
+        return min(self.whole, round(self.changes * (since / self.changes_after)))
+
+
+def _sizes(cluster: Cluster) -> _Sizes:
     stored = Backup.objects.filter(cluster=cluster, state=BackupState.STORED)
-    found: list[tuple[int, int]] = []
+    found = []
     for rows in (stored.filter(base=None), stored.exclude(base=None)):
         last = rows.values_list("pk", flat=True)[:MEASURED_MAX]
-        sums = Backup.objects.filter(pk__in=last).aggregate(
-            size=Avg("size_bytes"), number=Count("pk")
+        since = F("created_at") - F("base__created_at")
+        found.append(
+            Backup.objects.filter(pk__in=last).aggregate(
+                size=Avg("size_bytes"), since=Avg(since), number=Count("pk")
+            )
         )
-        found.append((round(sums["size"] or 0), sums["number"]))
-    (whole, wholes), (changes, others) = found
+    wholes, others = found
+    whole = round(wholes["size"] or 0)
     # As long as there is none with changes only, one may be as large as a whole one.
-    return whole, changes if others else whole, wholes + others
+    changes = round(others["size"] or 0) if others["number"] else whole
+    measured = wholes["number"] + others["number"]
+    return _Sizes(whole, changes, others["since"] or timedelta(), measured)
+
+
+def _fullest(ages: list[timedelta], every: timedelta, sizes: _Sizes) -> tuple[int, int]:
+    """Return what backups of such ages take up at most, and how many whole ones they need."""
+    found = [(0, 0)]
+    # The newest one is the first of its week, or the second, and so on.
+    for place in range(-(-WHOLE_EVERY // every) if every else 0):
+        since_whole = [(every * place - age) % WHOLE_EVERY for age in ages]
+        weeks = {(every * place - age) // WHOLE_EVERY for age in ages}
+        changes = sum(sizes.after(since) for since in since_whole if since)
+        found.append((len(weeks) * sizes.whole + changes, len(weeks)))
+    return max(found)
 
 
 def _kept_moments(every_hours: int, grid: Grid, now: datetime) -> list[timedelta]:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 from django.conf import settings
-from django.db import transaction
+from django.db import models, transaction
 
 from dataplane.client.anchors import TrustAnchor
 from dataplane.client.backups import BackupReader, Verified, Weighing, verified
@@ -67,14 +67,15 @@ def _begin(backup: Backup) -> None:
 
 
 def _base_for(backup: Backup) -> Backup | None:
-    """Return the whole backup that this one builds on, None when it is to be whole itself."""
-    whole = (
-        Backup.objects.filter(
-            cluster=backup.cluster, state=BackupState.STORED, base=None, expired_at=None
-        )
-        .exclude(pk=backup.pk)
-        .first()
-    )
+    """Return the whole backup that this one builds on, None when it is to be whole itself.
+
+    One that is no longer offered serves as long as another one that is builds on it: a schedule
+    that keeps each for a day would take a whole one every day.
+    """
+    stored = Backup.objects.filter(cluster=backup.cluster, state=BackupState.STORED)
+    bases = stored.filter(expired_at=None).exclude(base=None).values("base")
+    serves = models.Q(expired_at=None) | models.Q(pk__in=bases)
+    whole = stored.filter(serves, base=None).exclude(pk=backup.pk).first()
     if whole is None or clock.now() - whole.created_at >= WHOLE_EVERY:
         return None
     return whole

@@ -157,6 +157,12 @@ def test_what_nobody_keeps_goes_but_not_what_others_build_on(
     assert Backup.objects.get(pk=whole.pk).expired_at is not None
     folder = directory_store / cluster.data_plane_id
     assert not (folder / f"{second.pk}.state").exists()
+    # Nobody is offered the whole one, but it is there: the next one builds on it too.
+    client.put("people", "bob", {"name": "Bob"})
+    fourth = take(access, cluster)
+    assert fourth.base == whole
+    services.backup_delete(access, fourth)
+    assert services.backups_thin_out(now=now) == 1
     services.backup_delete(access, third)
     assert services.backups_thin_out(now=now) == 1
     assert services.backups_thin_out(now=now) == 1
