@@ -26,7 +26,8 @@ from dataplane.consensus.tree import (
     node_digest,
 )
 from dataplane.documents.merkle import folded_row, index_key, node_key
-from dataplane.documents.tables import Changes
+from dataplane.documents.tables import SEGMENT, Changes, decode_segment, number_key
+from dataplane.storage.fragments import fragment_key, fragment_keys, segment_of
 from dataplane.storage.ports import KeyValueStore
 
 EXPANDED_PER_CALL: Final = 64
@@ -143,6 +144,7 @@ class StateCopy:
         # the two is not known.
         for own in (b"j", b"c", b"d"):
             self._remove(own)
+        self._prune()
         self._store.write({_INSTALLING: None, **folded_row(sequence)})
         self._store.flush()
         self.clear()
@@ -162,6 +164,19 @@ class StateCopy:
                     break
             if not gone:
                 return
+            self._store.write(gone)
+
+    def _prune(self) -> None:
+        """Remove fragments of segments that are no more: what was erased must not stay in them."""
+        gone: Changes = {}
+        for key in fragment_keys(self._store):
+            stored = self._store.get(number_key(SEGMENT, segment_of(key)))
+            is_known = stored is not None and key == fragment_key(
+                decode_segment(stored).collection, segment_of(key)
+            )
+            if not is_known:
+                gone[key] = None
+        if gone:
             self._store.write(gone)
 
     def _is_whole(self, path: str, digest: bytes) -> bool:

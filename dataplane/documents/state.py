@@ -79,15 +79,10 @@ class StateMachine(Executor):
         self._classes = classes or NoClasses()
         self._member = member
         self.view = StateView()
-        self._replicated = ReplicatedStore(store, self._replaced)
+        self._replicated = ReplicatedStore(store, self._load)
         self._load()
         if store.get(tables.META) is None:
             self._write_genesis(genesis)
-
-    def _replaced(self) -> None:
-        """Take up a state that was copied."""
-        self._load()
-        self.tiers.prune()
 
     def _load(self) -> None:
         """Read what is kept in memory; a second time when a copied state took the rows' place."""

@@ -22,7 +22,7 @@ from dataplane.documents.tables import (
     number_key,
 )
 from dataplane.storage.erasure import digest, encode, needed
-from dataplane.storage.fragments import fragment_key, fragment_keys, pack, segment_of
+from dataplane.storage.fragments import fragment_key, pack
 from dataplane.storage.ports import KeyValueStore
 from dataplane.wire.stubs import Stub
 
@@ -115,16 +115,6 @@ class Tiers(SegmentTable):
             batch.own[fragment_key(row.collection, number)] = None
             self.half_empty.discard(number)
         batch.thawed.clear()
-
-    def prune(self) -> None:
-        """Remove fragments of segments that are no more: another state took the rows' place."""
-        gone: dict[bytes, bytes | None] = {}
-        for key in fragment_keys(self._store):
-            known = self.segment(segment_of(key))
-            if known is None or fragment_key(known.collection, known.number) != key:
-                gone[key] = None
-        if gone:
-            self._store.write(gone)
 
     def _count(self, row: SegmentRow, documents: int, size_bytes: int) -> None:
         counts = self._held.setdefault((row.collection, row.tier), [0, 0])

@@ -55,9 +55,15 @@ class Sent(msgspec.Struct, frozen=True):
 class Machine:
     """A state machine that can be ended and opened again between any two batches."""
 
-    def __init__(self, store: KeyValueStore | None = None) -> None:
+    def __init__(
+        self,
+        store: KeyValueStore | None = None,
+        genesis: Genesis | None = None,
+        member: int | None = None,
+    ) -> None:
         self.store = store or MemoryStore()
-        self.state = StateMachine(self.store, Genesis())
+        self._genesis, self._member = genesis or Genesis(), member
+        self.reopen()
         self.now_ms = START_MS
         self.apply(OpenSession(b"n"))
 
@@ -68,7 +74,7 @@ class Machine:
         return list(map(decode_result, answer[0].results)) if ops else []
 
     def reopen(self) -> None:
-        self.state = StateMachine(self.store, Genesis())
+        self.state = StateMachine(self.store, self._genesis, member=self._member)
 
     def index(self, collection: str = "c", name: str = "i"):
         found = [index for index in self.state.view.indexes(collection) if index.name == name]

@@ -14,20 +14,17 @@ from dataplane.documents.commands import (
     Get,
     IndexPut,
     Maintain,
-    OpenSession,
     Patch,
     Put,
     Transact,
     Update,
     Warm,
 )
-from dataplane.documents.state import StateMachine
 from dataplane.documents.stubs import COLD_RESULT, cut
 from dataplane.documents.tables import SEGMENT
 from dataplane.documents.types import Genesis
 from dataplane.documents.values import pack_document, unpack_document
 from dataplane.storage import erasure
-from dataplane.storage.engine import MemoryStore
 from dataplane.storage.fragments import FRAGMENT, fragment_key, unpack
 from dataplane.wire.membership import Member
 from dataplane.wire.stubs import is_stub, stub_of
@@ -345,17 +342,9 @@ def member(number: int) -> Member:
 
 def test_every_replica_keeps_its_own_fragment_and_any_k_of_them_give_every_body_back():
     members = tuple(member(number) for number in range(1, 5))
-    machines = []
-    for number in (1, 2, 3, 4):
-        machine = Machine()
-        machine.store = MemoryStore()
-        genesis = Genesis(members=members)
-        machine.state = StateMachine(machine.store, genesis, member=number)
-        machine.now_ms = Machine().now_ms
-        machines.append(machine)
+    machines = [Machine(genesis=Genesis(members=members), member=number) for number in range(1, 5)]
 
     for machine in machines:
-        machine.apply(OpenSession(b"n"))
         machine.apply(tiered())
         machine.apply(*[put(f"d{n}", n=n) for n in range(20)])
         machine.now_ms += 1_000_000
