@@ -10,7 +10,7 @@ from django.utils.crypto import constant_time_compare
 from portal.accounts.errors import TooManyTokens
 from portal.accounts.models import AccessToken, User, UserSession, email_normalize
 from portal.accounts.tokens import SHOWN_LENGTH, token_hash, token_is_well_formed, token_new
-from portal.core import clock
+from portal.core import clock, live
 from portal.core.errors import Invalid
 from portal.core.tenancy import public_context
 from portal.organizations.models import Organization
@@ -97,6 +97,7 @@ def password_change(*, user: User, password: str, keep_session: str | None) -> N
         user.set_password(password)
         user.save(update_fields=["password"])
         UserSession.objects.filter(user_id=user.pk).exclude(session_key=keep_session).delete()
+        live.access_changed(user.pk)
 
 
 def session_list(user: User) -> list[UserSession]:
@@ -115,6 +116,7 @@ def session_end(*, user: User, digest: str) -> bool:
         for session in UserSession.objects.filter(user_id=user.pk):
             if token_hash(session.session_key)[:32] == digest:
                 session.delete()
+                live.access_changed(user.pk)
                 return True
     return False
 
@@ -168,6 +170,7 @@ def token_revoke(*, user: User, token_id: UUID) -> AccessToken | None:
         if token is not None:
             token.revoked_at = clock.now()
             token.save(update_fields=["revoked_at"])
+            live.access_changed(user.pk)
         return token
 
 

@@ -1,7 +1,9 @@
 """Idempotency-Key: a write that is repeated under the same key is done once.
 
-The middleware runs in the public schema, around the one that enters the organization. Answers
-may hold a secret that is shown once, so they are stored sealed.
+The middleware runs within the one that enters the organization, so a stored answer is looked up
+only for members. It is repeated to the same user or token alone, and only while they hold every
+permission that they held when it was given: it may hold a secret that is shown once. For the same
+reason answers are stored sealed.
 """
 
 import hashlib
@@ -11,10 +13,12 @@ from datetime import timedelta
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
 
+from portal.access.types import Access
+from portal.accounts.models import AccessToken
 from portal.api.models import IdempotencyRecord
 from portal.core import clock
 from portal.core.crypto import seal, unseal
-from portal.core.errors import Conflict, Invalid, PortalError
+from portal.core.errors import Conflict, Forbidden, Invalid, PortalError
 from portal.core.http import problem_response
 from portal.core.tenancy import public_context
 
@@ -27,7 +31,8 @@ KEY_LENGTH_MAX = 200
 BODY_SIZE_MAX = 256 * 1024
 _METHODS = {"POST", "PUT", "PATCH", "DELETE"}
 _SERVER_ERROR = 500
-_TOO_MANY = 429
+# Refusals of which another try may end otherwise: nothing was done.
+_PASSING = frozenset({403, 429})
 
 
 class IdempotencyMiddleware:
@@ -63,7 +68,8 @@ def _claim(request: HttpRequest, key: str) -> IdempotencyRecord:
         raise Invalid(
             errors=[{"pointer": "", "detail": "Idempotency-Key: 1 to 200 printable characters."}]
         )
-    caller, digest, now = str(request.user.pk), _digest(request), clock.now()
+    caller, digest, now = _caller(request), _digest(request), clock.now()
+    held = _permissions(request)
     with public_context():
         stale = IdempotencyRecord.objects.filter(caller=caller, key=key)
         stale.filter(created_at__lt=now - KEPT).delete()
@@ -71,7 +77,7 @@ def _claim(request: HttpRequest, key: str) -> IdempotencyRecord:
         try:
             with transaction.atomic():
                 return IdempotencyRecord.objects.create(
-                    caller=caller, key=key, digest=digest, created_at=now
+                    caller=caller, key=key, digest=digest, created_at=now, permissions=sorted(held)
                 )
         except IntegrityError:
             record = IdempotencyRecord.objects.filter(caller=caller, key=key).first()
@@ -84,7 +90,25 @@ def _claim(request: HttpRequest, key: str) -> IdempotencyRecord:
         raise Invalid(
             "This key was used for another request.", code="idempotency_key_reused", errors=[]
         )
+    if lost := set(record.permissions) - held:
+        raise Forbidden(
+            "The request was answered before; since then your access became less.",
+            permission=min(lost),
+        )
     return record
+
+
+def _caller(request: HttpRequest) -> str:
+    """Name who calls: two tokens of one user are two callers, that may do different things."""
+    token = getattr(request, "access_token", None)
+    if isinstance(token, AccessToken):
+        return f"token:{token.pk}"
+    return f"user:{request.user.pk}"
+
+
+def _permissions(request: HttpRequest) -> set[str]:
+    access = getattr(request, "access", None)
+    return set(access.permissions) if isinstance(access, Access) else set()
 
 
 def _digest(request: HttpRequest) -> str:
@@ -101,7 +125,7 @@ def _repeat(record: IdempotencyRecord) -> HttpResponse:
 
 def _keep(record: IdempotencyRecord, response: HttpResponse) -> None:
     """Store the answer; failures of ours and refusals for now may be tried again."""
-    passing = response.status_code >= _SERVER_ERROR or response.status_code == _TOO_MANY
+    passing = response.status_code >= _SERVER_ERROR or response.status_code in _PASSING
     if passing or response.streaming or len(response.content) > BODY_SIZE_MAX:
         _forget(record)
         return

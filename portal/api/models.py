@@ -13,6 +13,7 @@ class IdempotencyRecord(models.Model):
     key = models.CharField(max_length=200)
     digest = models.CharField(max_length=64)
     created_at = models.DateTimeField(db_index=True)
+    permissions = models.JSONField(default=list)
     status = models.PositiveSmallIntegerField(null=True)
     content_type = models.CharField(max_length=100, blank=True, default="")
     sealed_body = models.BinaryField(null=True)

@@ -2,7 +2,6 @@
 
 from urllib.parse import urlencode
 
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
@@ -12,6 +11,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 from portal.access.guards import require
 from portal.accounts.models import User
 from portal.audit.selectors import AuditFilter, event_page, target_types
+from portal.console.context import may_see_mailbox
 from portal.console.forms import OrganizationForm, OrganizationNameForm
 from portal.core.errors import NotFound, PortalError
 from portal.core.forms import form_status
@@ -113,8 +113,8 @@ def activity(request: HttpRequest, slug: str) -> HttpResponse:
 
 @require_GET
 def mailbox(request: HttpRequest) -> HttpResponse:
-    """Show the mail that development keeps instead of sending."""
-    if not settings.MAILBOX_ENABLED:
+    """Show the mail that development keeps instead of sending, links for new passwords included."""
+    if not may_see_mailbox(request):
         raise NotFound
     found = MailboxMessage.objects.order_by("-pk")[:MAILS_SHOWN_MAX]
     return render(request, "console/mailbox.html", {"messages_kept": found})

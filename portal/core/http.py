@@ -29,6 +29,7 @@ type GetResponse = Callable[[HttpRequest], HttpResponse]
 
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{8,64}$")
 _PAGES = {400, 403, 404, 500}
+_PROXY_HEADERS = frozenset({"Forwarded", "Via", "X-Forwarded-For", "X-Real-Ip"})
 UNAVAILABLE = 503
 RETRY_S = 5
 # Connection failures, shutdown and recovery, too many connections.
@@ -52,6 +53,16 @@ def client_ip(request: HttpRequest) -> str:
         return str(ipaddress.ip_address(address))
     except ValueError:
         return "0.0.0.0"  # noqa: S104 - not a bind: the address of a caller without one.
+
+
+def is_local(request: HttpRequest) -> bool:
+    """Tell whether the caller is on this machine and came through no proxy."""
+    if settings.TRUSTED_PROXY_COUNT or not _PROXY_HEADERS.isdisjoint(request.headers):
+        return False
+    try:
+        return ipaddress.ip_address(str(request.META.get("REMOTE_ADDR") or "")).is_loopback
+    except ValueError:
+        return False
 
 
 def problem_response(error: PortalError) -> JsonResponse:

@@ -100,6 +100,14 @@ def tenants() -> Iterator[Tenant]:
         yield cast("Tenant", tenant)
 
 
+def _is_tenant(schema_name: str) -> bool:
+    """Tell whether the schema is that of an organization that was not deleted."""
+    model: type[models.Model] = apps.get_model(settings.TENANT_MODEL)
+    with public_context():
+        found = model._default_manager.filter(schema_name=schema_name, deleted_at=None)  # noqa: SLF001 - see above.
+        return found.exists()
+
+
 def tenants_each(work: Callable[[], object]) -> None:
     """Do something in every organization: where it fails keeps it from no other.
 
@@ -125,7 +133,8 @@ def tenant_task[**P, R](
 ) -> Callable[[Callable[P, R]], Task[Concatenate[str, P], R]]:
     """Make a Celery task that must be called with the keyword `schema` and runs in that schema.
 
-    The function itself does not receive it: it asks `current_schema()` if it must know.
+    It is refused for what is no living organization's schema, whoever put it into the queue. The
+    function itself does not receive the name: it asks `current_schema()` if it must know.
     """
 
     def decorate(function: Callable[P, R]) -> Task[Concatenate[str, P], R]:
@@ -133,6 +142,8 @@ def tenant_task[**P, R](
         def run(*args: Any, schema: str = "", **kwargs: Any) -> R:
             if not schema or schema == get_public_schema_name():
                 raise TenantRequired(f"{function.__qualname__} was called without a schema")
+            if not _is_tenant(schema):
+                raise TenantRequired(f"{function.__qualname__} was called with no tenant's schema")
             with tenant_context(schema):
                 return function(*args, **kwargs)
 

@@ -1,7 +1,8 @@
 """Live channels: the figures of a cluster each second, and the activity of an organization.
 
-Membership is checked at connect and again before anything is delivered once the last check is
-older than 15 seconds: a removed member's open page can therefore show nothing newer than that.
+Access is checked at connect, at once when it changed, and before anything is delivered once the
+last check is older than five seconds: a session or a grant that ends by the clock, or whose news
+was lost, shows nothing newer than that.
 A page that acknowledges frames is never sent more than ten ahead: newer figures replace waiting
 ones. A client that does not acknowledge is bounded by the server's ping deadline instead.
 """
@@ -19,7 +20,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from portal.access.live import access_for_scope
 from portal.access.types import Access
 from portal.clusters.models import Cluster
-from portal.core.live import cluster_group, organization_group
+from portal.core.live import cluster_group, organization_group, person_group
 from portal.core.tenancy import tenant_context
 from portal.monitoring.constants import (
     CLIENT_FRAME_BYTES_MAX,
@@ -43,7 +44,7 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
     permission: ClassVar[str] = "clusters:read"
 
     slug: str
-    group: str | None = None
+    joined: tuple[str, ...] = ()
     checked_at: float = 0.0
     received_count: int = 0
     is_acknowledging: bool = False
@@ -63,8 +64,9 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
         if group is None:
             await self.close(CLOSE_NOT_FOUND)
             return
-        await self.channel_layer.group_add(group, self.channel_name)
-        self.group = group
+        self.joined = (person_group(access.user.pk), group)
+        for name in self.joined:
+            await self.channel_layer.group_add(name, self.channel_name)
         # From here on nothing is missed: a client may now load what came before.
         await self._deliver({"type": "hello"})
         for event in await self.greeting(access):
@@ -72,8 +74,8 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
 
     @override
     async def disconnect(self, code: int) -> None:
-        if self.group is not None:
-            await self.channel_layer.group_discard(self.group, self.channel_name)
+        for name in self.joined:
+            await self.channel_layer.group_discard(name, self.channel_name)
 
     @override
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
@@ -99,8 +101,7 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
     async def live_event(self, message: dict[str, Event]) -> None:
         """Take an event of the group (called by Channels)."""
         event = message["event"]
-        must_check = event.get("type") == "access_changed" or self._is_check_due()
-        if must_check and await self._allowed() is None:
+        if self._is_check_due() and await self._allowed() is None:
             return
         if self.is_acknowledging and self.unacknowledged >= UNACKNOWLEDGED_MAX:
             if event.get("type") == "metrics":
@@ -109,6 +110,10 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
             self.waiting.append(event)
             return
         await self._deliver(event)
+
+    async def access_changed(self, message: dict[str, str]) -> None:
+        """Look again whether the reader may see this (called by Channels)."""
+        await self._allowed()
 
     async def _deliver(self, event: Event) -> None:
         """Send one event."""

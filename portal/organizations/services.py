@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 from django.utils.text import slugify
 
 from portal.audit.services import Person, audit_record
-from portal.core import clock
+from portal.core import clock, live
 from portal.core.errors import Invalid
 from portal.core.ids import random_base62, uuid7
 from portal.core.tenancy import public_context, tenant_context
@@ -99,6 +99,8 @@ def membership_change_role(*, actor: Person, membership: Membership, role: str) 
         before = locked.role
         if before == role:
             return locked
+        # Before the activity is published: who may not see it any more is cut off first.
+        live.access_changed(locked.user_id)
         locked.role = Role(role)
         locked.save(update_fields=["role"])
         _record(
@@ -122,6 +124,7 @@ def membership_remove(*, actor: Person, membership: Membership) -> None:
         locked = _locked(membership)
         if locked.role == Role.OWNER:
             _check_other_owner(locked)
+        live.access_changed(locked.user_id)
         _record(actor, locked.organization, "member.removed", locked, before={"role": locked.role})
         locked.organization.access_tokens.filter(user=locked.user_id).delete()
         locked.delete()

@@ -92,8 +92,9 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "portal.core.http.ErrorMiddleware",
     "portal.access.middleware.TokenMiddleware",
-    "portal.api.idempotency.IdempotencyMiddleware",
     "portal.access.middleware.TenantMiddleware",
+    # Within: who is no member any more is told nothing, not even what was answered before.
+    "portal.api.idempotency.IdempotencyMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
 

@@ -2,7 +2,15 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError, connection, transaction
 
-from portal.core.tenancy import current_schema, is_public, tenant_context, tenants_each
+from portal.core import clock
+from portal.core.tenancy import (
+    TenantRequired,
+    current_schema,
+    is_public,
+    tenant_context,
+    tenant_task,
+    tenants_each,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -89,3 +97,29 @@ def test_a_pass_ends_when_its_time_is_over(acme, globex):
     with pytest.raises(SoftTimeLimitExceeded):
         tenants_each(work)
     assert len(begun) == 1
+
+
+@tenant_task(name="tests.schema_tell")
+def schema_tell() -> str:
+    return current_schema()
+
+
+def test_a_task_runs_in_the_schema_that_it_is_told(acme):
+    assert schema_tell(schema=acme.schema_name) == acme.schema_name
+    assert is_public()
+
+
+@pytest.mark.parametrize(
+    "schema", ["", "public", "pg_catalog", "aerolith_template", "org_" + "0" * 32, 'x"; SELECT 1']
+)
+def test_a_task_is_refused_for_what_is_no_organizations_schema(acme, schema):
+    with pytest.raises(TenantRequired):
+        schema_tell(schema=schema)
+    assert is_public()
+
+
+def test_a_task_is_refused_for_an_organization_that_was_deleted(acme):
+    acme.deleted_at = clock.now()
+    acme.save(update_fields=["deleted_at"])
+    with pytest.raises(TenantRequired):
+        schema_tell(schema=acme.schema_name)

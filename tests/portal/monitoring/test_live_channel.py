@@ -8,6 +8,8 @@ from channels.testing import WebsocketCommunicator
 from django.conf import settings
 from django.db import connections
 
+from portal.accounts.services import session_end
+from portal.accounts.tokens import token_hash
 from portal.clusters.models import Cluster
 from portal.config.routing import websocket_application
 from portal.core import clock
@@ -15,6 +17,7 @@ from portal.core.live import cluster_group, publish
 from portal.core.tenancy import tenant_context
 from portal.monitoring import consumers
 from portal.organizations.models import Membership
+from portal.organizations.services import membership_remove
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -78,9 +81,19 @@ async def join(path, session):
 
 async def closing_code(communicator):
     await communicator.connect()
+    return await code_of(communicator)
+
+
+async def code_of(communicator):
+    """Wait for the end of the connection, which may take five seconds; nothing comes before it."""
     message = await communicator.receive_output(5)
     assert message["type"] == "websocket.close", message
     return message["code"]
+
+
+def remove(people):
+    membership = Membership.objects.get(user=people["bob"])
+    membership_remove(actor=people["alice"], membership=membership)
 
 
 async def test_a_member_hears_the_cluster(people, cluster, cookie):
@@ -106,14 +119,55 @@ async def test_strangers_and_unknown_clusters_are_the_same(people, cluster, cook
     assert await closing_code(connect(other, charlie)) == 4404
 
 
-async def test_a_removed_member_hears_no_more(people, cluster, cookie, monkeypatch):
+async def test_what_was_lost_unseen_is_noticed_before_the_next_figures(
+    people, cluster, cookie, monkeypatch
+):
     monkeypatch.setattr(consumers, "MEMBERSHIP_CHECK_S", 0)
     session = await sync_to_async(cookie)(people["bob"])
     live = await join(f"/ws/orgs/acme/clusters/{cluster.pk}/", session)
     await sync_to_async(Membership.objects.filter(user=people["bob"]).delete)()
     await sync_to_async(publish)(cluster_group(cluster.pk), {"type": "metrics"})
-    message = await live.receive_output(5)
-    assert (message["type"], message["code"]) == ("websocket.close", 4404)
+    assert await code_of(live) == 4404
+
+
+@pytest.mark.parametrize("path", ["/ws/orgs/acme/", "/ws/orgs/acme/clusters/{cluster}/"])
+async def test_a_removed_member_is_cut_off_at_once_though_nothing_happens(
+    people, cluster, cookie, monkeypatch, path
+):
+    monkeypatch.setattr(consumers, "MEMBERSHIP_CHECK_S", 3600)
+    session = await sync_to_async(cookie)(people["bob"])
+    live = await join(path.format(cluster=cluster.pk), session)
+    await sync_to_async(remove)(people)
+    assert await code_of(live) == 4404
+
+
+async def test_an_ended_session_is_cut_off_at_once_and_another_is_not(
+    people, cluster, cookie, monkeypatch
+):
+    monkeypatch.setattr(consumers, "MEMBERSHIP_CHECK_S", 3600)
+    path = f"/ws/orgs/acme/clusters/{cluster.pk}/"
+    ended, kept = [await sync_to_async(cookie)(people["bob"]) for _ in range(2)]
+    first, second = await join(path, ended), await join(path, kept)
+    digest = token_hash(ended)[:32]
+    assert await sync_to_async(session_end)(user=people["bob"], digest=digest)
+    assert await code_of(first) == 4404
+    await sync_to_async(publish)(cluster_group(cluster.pk), {"type": "metrics", "sequence": 1})
+    assert await second.receive_json_from(5) == {"type": "metrics", "sequence": 1}
+    await second.disconnect()
+
+
+async def test_the_other_members_of_the_organization_go_on_hearing(
+    people, cluster, cookie, monkeypatch
+):
+    monkeypatch.setattr(consumers, "MEMBERSHIP_CHECK_S", 3600)
+    path = f"/ws/orgs/acme/clusters/{cluster.pk}/"
+    alice, bob = [await sync_to_async(cookie)(people[name]) for name in ("alice", "bob")]
+    stays, goes = await join(path, alice), await join(path, bob)
+    await sync_to_async(remove)(people)
+    assert await code_of(goes) == 4404
+    await sync_to_async(publish)(cluster_group(cluster.pk), {"type": "metrics", "sequence": 1})
+    assert await stays.receive_json_from(5) == {"type": "metrics", "sequence": 1}
+    await stays.disconnect()
 
 
 async def test_a_slow_page_gets_the_newest_figures_only(people, cluster, cookie):
