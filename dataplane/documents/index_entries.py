@@ -20,7 +20,13 @@ from dataplane.documents.index_definitions import (
     parse_partial,
     tests_of,
 )
-from dataplane.documents.index_keys import PART_BYTES, Part, TooLongError, part_of
+from dataplane.documents.index_keys import (
+    PART_BYTES,
+    Part,
+    TooLongError,
+    part_of,
+    short_part,
+)
 from dataplane.documents.paths import MISSING, terminals
 from dataplane.documents.tables import INDEX_ENTRY, INDEX_EXPIRY
 from dataplane.documents.values import Json, escape_pointer
@@ -51,6 +57,15 @@ class Entries(NamedTuple):
     """The fields, as bits, in which the document has several values."""
     cost: int = 0
     """What making them cost, in bytes that a batch may change instead."""
+    size: int = 0
+    """Bytes of the rows with their keys."""
+    expiries: int = 0
+    """How many of the rows are not entries, but say when the document expires."""
+
+
+_NOTHING: Final = Entries({}, 0)
+_LENGTHS: Final = [length.to_bytes(_LENGTH_BYTES, "big") for length in range(PART_BYTES + 1)]
+"""Of the parts of a key, as its value has them."""
 
 
 class Shape:
@@ -68,6 +83,9 @@ class Shape:
         self._tests = [] if partial is None else tests_of(parse_partial(partial))
         expires_by = definition.fields[0][0] if definition.fields else "_updated"
         self._expiry_path = tuple(expires_by.split("."))
+        has_more = self._tests or definition.expire_after_s is not None
+        self.is_simple = bool(self._fields) and not has_more
+        """Whether most documents have one row, which is made without looking far."""
 
     def entries(self, document_id: str, document: Json) -> Entries:
         """Return the rows that stand for a document.
@@ -75,6 +93,10 @@ class Shape:
         Raises:
             Refusal: `invalid`: the document cannot be in the index.
         """
+        if self.is_simple:
+            simple = self._simple(document_id, document)
+            if simple is not None:
+                return simple
         looking = Looking(self.name)
         if not belongs(self._tests, document, looking):
             return Entries({}, 0, looking.done * LOOK_COST)
@@ -84,14 +106,47 @@ class Shape:
         is_absent = all(value is MISSING for values in found for value in values)
         if found and not (self._definition.sparse and is_absent):
             rows, multikey = self._rows(document_id, found)
-        seconds = self._definition.expire_after_s
+        seconds, at_ms = self._definition.expire_after_s, None
         if seconds is not None:
             at_ms = self._expiry_ms(document, seconds, looking)
             if at_ms is not None:
                 rows[self.expiry_prefix + at_ms.to_bytes(8, "big") + document_id.encode()] = b""
         size_bytes = sum(map(len, rows)) + sum(map(len, rows.values()))
         cost = size_bytes + len(rows) * ENTRY_COST + looking.done * LOOK_COST
-        return Entries(rows, multikey, cost)
+        expiries = 1 if seconds is not None and at_ms is not None else 0
+        return Entries(rows, multikey, cost, size_bytes, expiries)
+
+    def _simple(self, document_id: str, document: Json) -> Entries | None:
+        """Return the one row of a document with one short value in each field, None of any other.
+
+        Nearly all documents are so. It is what the long way leads to, in a quarter of the time.
+        """
+        key, lengths = self.prefix, b""
+        is_absent = True
+        for path, direction in self._fields:
+            value: Any = document
+            for name in path:
+                if type(value) is not dict:
+                    return None
+                value = value.get(name, MISSING)
+                if value is MISSING:
+                    break
+            else:
+                is_absent = False
+            part = short_part(value, direction)
+            if part is None:
+                return None
+            key += part
+            lengths += _LENGTHS[len(part)]
+        if is_absent and self._definition.sparse:
+            return _NOTHING
+        own = document_id.encode()
+        if self._definition.unique:
+            lengths += own
+        else:
+            key += own
+        size_bytes = len(key) + len(lengths)
+        return Entries({key: lengths}, 0, size_bytes + ENTRY_COST, size_bytes)
 
     def _values(self, path: tuple[str, ...], document: Json, looking: Looking) -> list[Any]:
         """Return what the path leads to, one more than may be at most."""

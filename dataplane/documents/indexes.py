@@ -279,16 +279,24 @@ class Indexes:
             raise Refusal(INVALID, detail, errors=(("", detail),))
         return edits
 
-    def build(self, batch: Batch, index: Index, document_id: str, row: bytes) -> Edit:
-        """Return what a document that is not in an index yet adds to it.
+    def build(self, batch: Batch, indexes: list[Index], document_id: str, row: bytes) -> int:
+        """Add a document to indexes of its collection in which it is not; return how many rows.
+
+        Those that it makes fail are taken off the list.
 
         Raises:
-            ColdError: Its body tells, which is not there.
+            ColdError: Its body tells what it is in them, which is not there.
         """
-        if index.is_tiering and is_stub(row):
-            return Edit(index)
-        document = self._read([index], document_id, row)
-        return self._edit(batch, index, document_id, ({}, document))
+        takers = [index for index in indexes if not index.is_tiering] if is_stub(row) else indexes
+        if not takers:
+            return 0
+        document = self._read(takers, document_id, row)
+        edits = [self._edit(batch, index, document_id, ({}, document)) for index in takers]
+        self.apply(batch, edits)
+        for edit in edits:
+            if edit.failure:
+                indexes.remove(edit.index)
+        return sum([len(edit.rows) for edit in edits])
 
     def _read(self, indexes: list[Index], document_id: str, row: bytes) -> Json:
         """Return what these indexes of one collection look at in a document."""
@@ -303,14 +311,13 @@ class Indexes:
     ) -> Edit:
         """Return how an index gets from the rows of a document to those of what it will be."""
         before, document = change
-        edit = Edit(index)
         after = NONE
         try:
             if document is not None:
                 after = index.shape.entries(document_id, document)
-                edit.made = len(after.rows)
                 batch.spend(after.cost)
-                _check_unique(batch, index, document_id, after.rows)
+                if index.definition.unique:
+                    _check_unique(batch, index, document_id, after.rows)
         except Refusal as refusal:
             if not isinstance(refusal, Clash):
                 batch.spend(REFUSED_COST)
@@ -318,15 +325,25 @@ class Indexes:
             if index.row.state != BUILDING:
                 raise
             others = (refusal.other,) if isinstance(refusal, Clash) else ()
-            edit.failure = (refusal.detail, document_id, *others)
-            return edit
+            return Edit(
+                index,
+                made=len(after.rows),
+                failure=(refusal.detail, document_id, *others),
+            )
+        made = len(after.rows)
+        multikey = after.multikey & ~index.row.multikey
         if index.is_tiering:
             # A stub has no row, and one that came back has the row of another time.
             rows = before | after.rows
             before = {key: row for key, row in rows.items() if batch.get(key) is not None}
+        elif not before:
+            # An entry is of one document alone, so none of these is there.
+            batch.lacks(after.rows)
+            entries = made - after.expiries
+            return Edit(index, dict(after.rows), multikey, entries, made, after.size)
+        edit = Edit(index, {}, multikey, made=made)
         edit.rows |= {key: None for key in before if key not in after.rows}
         edit.rows |= {key: row for key, row in after.rows.items() if key not in before}
-        edit.multikey = after.multikey & ~index.row.multikey
         self._weigh(edit, before)
         return edit
 
@@ -429,8 +446,6 @@ _read_header: Final = reader_of(META)
 
 
 def _check_unique(batch: Batch, index: Index, document_id: str, rows: Rows) -> None:
-    if not index.definition.unique:
-        return
     fields = len(index.definition.fields)
     for key in rows:
         known = batch.get(key)

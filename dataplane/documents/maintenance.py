@@ -37,7 +37,7 @@ class Budget(NamedTuple):
 
 
 STEP: Final = Budget(32, 128 * 1024, 512)
-TICK: Final = Budget(512, 1024 * 1024, 8_192)
+TICK: Final = Budget(512, 1024 * 1024, 4_096)
 EXPIRED_BYTES: Final = 4 * 1024 * 1024
 """Of the documents that one step removes; more than of those it builds from, to keep up."""
 EXPIRED_ROWS: Final = 8_192
@@ -238,57 +238,71 @@ class Maintenance:
     # --- Building -------------------------------------------------------------------------------
 
     def _advance(self, batch: Batch, budget: Budget) -> None:
-        """Build the oldest of the indexes that are not ready, or clear one that failed."""
+        """Build indexes that are not ready, or clear one that failed: those of the oldest first."""
         working = self._indexes.unfinished()
         if not working:
             # What was to be done was dropped, or undone with an attempt.
             self._indexes.is_finished = True
             return
-        index = min(working, key=lambda known: known.row.id)
-        if index.row.state == FAILING:
-            prefixes = entry_prefix(index.row.id), index.shape.expiry_prefix
+        oldest = min(working, key=lambda known: known.row.id)
+        if oldest.row.state == FAILING:
+            prefixes = entry_prefix(oldest.row.id), oldest.shape.expiry_prefix
             if self._clear(batch, prefixes, budget.rows):
-                index.row.state = FAILED
-                self._indexes.touch(index)
+                oldest.row.state = FAILED
+                self._indexes.touch(oldest)
         else:
-            self._build(batch, index, budget)
+            name = oldest.collection
+            building = [index for index in self._indexes.of[name] if index.row.state == BUILDING]
+            self._build(batch, building, budget)
         self._indexes.is_finished = not self._indexes.unfinished()
 
-    def _build(self, batch: Batch, index: Index, budget: Budget) -> None:
-        prefix = self._collections.prefixes[index.collection]
+    def _build(self, batch: Batch, building: list[Index], budget: Budget) -> None:
+        """Go on with those indexes of a collection that are furthest back, until they meet others.
+
+        So indexes that were made one after the other go through most documents together.
+        """
+        name = building[0].collection
+        prefix = self._collections.prefixes[name]
+        first, *others = sorted({index.row.place for index in building})
+        group = [index for index in building if index.row.place == first]
+        place: bytes | None = first
         left, size_left, rows_left = budget
-        row = index.row
-        start = prefix + row.place + b"\0" if row.place else prefix
+        built = 0
+        start = prefix + first + b"\0" if first else prefix
         for key, stored in self._store.iterate(prefix, start=start):
             if left == 0 or min(size_left, rows_left, BUILT_SPENT_MAX - batch.spent) <= 0:
                 break
+            encoded_id = key[len(prefix) :]
+            if others and encoded_id > others[0]:
+                place = others[0]
+                break
             # Of this batch only expired documents are gone yet, and none is new.
             if key not in batch.changes:
-                document_id = key[len(prefix) :].decode()
                 try:
-                    edit = self._indexes.build(batch, index, document_id, stored)
+                    rows_left -= self._indexes.build(batch, group, encoded_id.decode(), stored)
                 except ColdError:
-                    self._want_from(index, key)
+                    self._want_from(name, key)
                     break
-                self._indexes.apply(batch, [edit])
-                if edit.failure:
+                if not group:
                     return
-                rows_left -= len(edit.rows)
-                row.built += 1
-            row.place = key[len(prefix) :]
+                built += 1
+            place = encoded_id
             left -= 1
             size_left -= len(stored)
         else:
-            row.state, row.place = READY, b""
-        self._indexes.touch(index)
+            place = None
+        for index in group:
+            index.row.built += built
+            index.row.state, index.row.place = (READY, b"") if place is None else (BUILDING, place)
+            self._indexes.touch(index)
 
-    def _want_from(self, index: Index, start: bytes) -> None:
+    def _want_from(self, collection: str, start: bytes) -> None:
         """List the next cold documents that a build comes to."""
-        prefix = self._collections.prefixes[index.collection]
+        prefix = self._collections.prefixes[collection]
         rows = islice(self._store.iterate(prefix, start=start), WANTED_MAX)
         for key, stored in rows:
             if is_stub(stored):
-                self._want((index.collection, key[len(prefix) :].decode()))
+                self._want((collection, key[len(prefix) :].decode()))
 
     # --- Rows of indexes that are gone ----------------------------------------------------------
 

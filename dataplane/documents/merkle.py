@@ -5,8 +5,9 @@ until the root is asked for. Beside the nodes an index leads from key hashes bac
 a peer can be given the rows of a bucket.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 from dataplane.consensus.tree import (
     BUCKET,
@@ -37,17 +38,15 @@ _NO_ENTRY: Final = bytes(ENTRY_HASH_BYTES)
 _FEW: Final = 4
 """So many changes of a bucket are made one by one."""
 _READ_ROWS: Final = 64
+_PARTS: Final = 256
+"""Of the tree, by the first byte of key hashes, that can be folded one without the others."""
 _NODE: Final = b"t"
 _INDEX: Final = b"h"
 _FOLDED: Final = b"e"
 
 
-class Changed(NamedTuple):
-    """A changed row; `entry` is `_NO_ENTRY` when it was removed."""
-
-    key_hash: bytes
-    entry: bytes
-    key: bytes
+type Changed = tuple[bytes, bytes, bytes]
+"""Hash of its key, entry and key of a changed row; the entry is `_NO_ENTRY` when it is gone."""
 
 
 def node_key(path: str) -> bytes:
@@ -70,7 +69,9 @@ class MerkleTree:
 
     def __init__(self, store: KeyValueStore) -> None:
         self._store = store
-        self._pending: dict[bytes, Changed] = {}
+        self._pending = _nothing_pending()
+        """By the first byte of their key hashes, then by key hash."""
+        self._turn = 0
         self._writes: Changes = {}
         self._sequence = -1
         self.folded = -1
@@ -80,7 +81,7 @@ class MerkleTree:
 
     def load(self) -> None:
         """Take up the tree that is in the store."""
-        self._pending, self._root = {}, None
+        self._pending, self._root = _nothing_pending(), None
         folded = self._store.get(_FOLDED)
         self._sequence = self.folded = -1
         if folded is None:
@@ -99,11 +100,11 @@ class MerkleTree:
     @property
     def pending_count(self) -> int:
         """Entries that wait for the next `root`."""
-        return len(self._pending)
+        return sum(map(len, self._pending))
 
     def is_pending(self, key_hash: bytes) -> bool:
         """Whether the entry is about to be replaced."""
-        return key_hash in self._pending
+        return key_hash in self._pending[key_hash[0]]
 
     def note(self, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
         """Note rows as they are now."""
@@ -111,7 +112,7 @@ class MerkleTree:
         for key, value in changes:
             key_hash = hash_key(key)
             entry = _NO_ENTRY if value is None else hash_entry(key_hash, value)
-            pending[key_hash] = Changed(key_hash, entry, key)
+            pending[key_hash[0]][key_hash] = key_hash, entry, key
 
     def reached(self, sequence: int) -> None:
         """Say up to which batch the changes are noted."""
@@ -123,14 +124,38 @@ class MerkleTree:
 
         With `is_final` off the store does not yet count as having a tree.
         """
-        if self._pending or self._root is None or is_final != self.is_indexed:
-            changes = [self._pending[key_hash] for key_hash in sorted(self._pending)]
+        if any(self._pending) or self._root is None or is_final != self.is_indexed:
             self._writes = dict(folded_row(self._sequence)) if is_final else {}
             self.folded = self._sequence
-            self._root = self._update("", self._store.get(node_key("")), changes)
-            self._store.write(self._writes)
-            self._pending, self._writes = {}, {}
+            self._root = self._fold(range(_PARTS))
         return self._root.digest
+
+    def relieve(self, pending_max: int) -> None:
+        """Fold parts of what is pending until no more than so many entries are left.
+
+        The parts take turns, so that each gathers as much as it can: a change costs the less the
+        more of its neighbours change with it. How far the tree is folded is not said anew: after a
+        crash what changed since is noted again, and changes nothing.
+        """
+        excess = self.pending_count - pending_max
+        first = self._turn
+        while excess > 0:
+            excess -= len(self._pending[self._turn % _PARTS])
+            self._turn += 1
+        if self._turn > first:
+            self._root = self._fold([turn % _PARTS for turn in range(first, self._turn)])
+
+    def _fold(self, parts: Iterable[int]) -> Node:
+        """Fold parts of what is pending into the stored tree; return its root."""
+        changes: list[Changed] = []
+        for part in sorted(parts):
+            pending = self._pending[part]
+            changes += [pending[key_hash] for key_hash in sorted(pending)]
+            pending.clear()
+        root = self._update("", self._store.get(node_key("")), changes)
+        self._store.write(self._writes)
+        self._writes = {}
+        return root
 
     def _update(self, path: str, row: bytes | None, changes: list[Changed]) -> Node:
         if row is not None and is_inner(row):
@@ -159,9 +184,7 @@ class MerkleTree:
         return self._write_bucket(path, bucket)
 
     def _update_inner(self, path: str, children: list[Node], changes: list[Changed]) -> Node:
-        groups: dict[int, list[Changed]] = {}
-        for change in changes:
-            groups.setdefault(nibble(change.key_hash, len(path)), []).append(change)
+        groups = _by_child(changes, len(path))
         paths = [child_path(path, index) for index in groups]
         rows = self._store.get_many(list(map(node_key, paths)))
         for index, below, row in zip(groups, paths, rows, strict=True):
@@ -204,6 +227,28 @@ class MerkleTree:
         row = encode_inner(children)
         self._writes[node_key(path)] = row
         return Node(node_digest(row), sum(child.entries for child in children))
+
+
+def _nothing_pending() -> list[dict[bytes, Changed]]:
+    return [{} for _ in range(_PARTS)]
+
+
+def _by_child(changes: list[Changed], depth: int) -> dict[int, list[Changed]]:
+    """Return changes, which are in order, by the child that each belongs to."""
+    groups: dict[int, list[Changed]] = {}
+    start, count = 0, len(changes)
+    while start < count:
+        child = nibble(changes[start][0], depth)
+        end = start + 1
+        # The next is mostly of another child below, and of the same one above.
+        if count - start > FAN_OUT:
+            end = bisect_right(changes, child, start, key=lambda change: nibble(change[0], depth))
+        else:
+            while end < count and nibble(changes[end][0], depth) == child:
+                end += 1
+        groups[child] = changes[start:end]
+        start = end
+    return groups
 
 
 def trail(read: Callable[[bytes], bytes | None], key_hash: bytes) -> tuple[list[bytes], bytes]:

@@ -20,7 +20,8 @@ from dataplane.documents.tables import Batch, Changes
 from dataplane.documents.types import StateCopies
 from dataplane.storage.ports import KeyValueStore
 
-PENDING_ENTRIES_MAX: Final = 200_000
+PENDING_ENTRIES_MAX: Final = 32_768
+"""That wait for the next checkpoint, which stands still until they are folded."""
 _REBUILD_ROWS: Final = 10_000
 _FIRST_ROW: Final = b"A"
 _BEHIND_ROWS: Final = b"["
@@ -36,6 +37,7 @@ class ReplicatedStore(StateCopies):
     def __init__(self, store: KeyValueStore, reload: Callable[[], None]) -> None:
         self._store = store
         self._reload = reload
+        self.pending_max = PENDING_ENTRIES_MAX
         self._copy = StateCopy(store)
         self._copy.finish()
         self._tree = MerkleTree(store)
@@ -55,8 +57,12 @@ class ReplicatedStore(StateCopies):
         self._tree.note(batch.changes.items())
         self._tree.reached(sequence)
         self._store.write(written)
-        if self._tree.pending_count > PENDING_ENTRIES_MAX:
-            self._tree.root()
+        self._tree.relieve(self.pending_max)
+
+    @property
+    def pending_count(self) -> int:
+        """How many rows wait for the next root."""
+        return self._tree.pending_count
 
     def root(self) -> bytes:
         """Return the digest of all replicated rows."""

@@ -335,6 +335,12 @@ class Batch:
         assert value is None or isinstance(value, bytes)
         return value
 
+    def lacks(self, keys: Iterable[bytes]) -> None:
+        """Say of rows that are about to be put that they are not there: nobody has to look."""
+        for key in keys:
+            if key not in self.changes:
+                self._known.setdefault(key, None)
+
     def before(self) -> Iterator[tuple[bytes, bytes | None]]:
         """Yield the changed rows as they were before this batch."""
         known = self._known
@@ -369,6 +375,10 @@ class Attempt(Batch):
     @override
     def get(self, key: bytes) -> bytes | None:
         return self.changes[key] if key in self.changes else self._batch.get(key)
+
+    @override
+    def lacks(self, keys: Iterable[bytes]) -> None:
+        self._batch.lacks([key for key in keys if key not in self.changes])
 
     @override
     def spend(self, size_bytes: int) -> None:

@@ -177,7 +177,7 @@ def check_rows(store: KeyValueStore) -> None:
             if row.state == "ready" or document_key[5:] <= row.place:
                 document_id = document_key[5:].decode()
                 whole = whole_row(store.get, stored)
-                rows, multikey, _ = shape.entries(document_id, read(document_id, whole))
+                rows, multikey, *_ = shape.entries(document_id, read(document_id, whole))
                 assert not rows.keys() & own.keys(), "unique"
                 assert multikey | row.multikey == row.multikey
                 own |= rows

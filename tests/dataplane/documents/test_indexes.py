@@ -1,6 +1,8 @@
 """Indexes as the state machine keeps them: always what the documents say, built in steps."""
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from dataplane.documents import collections, index_definitions, maintenance, ordering
 from dataplane.documents.commands import (
@@ -22,9 +24,14 @@ from dataplane.documents.commands import (
 )
 from dataplane.documents.determinism import START_MS as LOG_START_MS
 from dataplane.documents.determinism import LogMaker, Sent, Stream
+from dataplane.documents.errors import Refusal
+from dataplane.documents.index_definitions import Definition
+from dataplane.documents.index_entries import Shape
 from dataplane.documents.indexes import INDEXES_MAX
+from dataplane.documents.journal import Journal
 from dataplane.documents.maintenance import STEP, TICK
 from dataplane.documents.ordering import sort_key
+from dataplane.documents.rewinding import rewound
 from dataplane.documents.settings import TTL_OPTION
 from dataplane.documents.state import StateMachine
 from dataplane.documents.stubs import COLD_RESULT
@@ -41,6 +48,7 @@ from tests.dataplane.documents.index_checks import (
     warming,
     warmings,
 )
+from tests.dataplane.documents.test_index_keys import VALUES
 
 
 def put(document_id: str, collection: str = "c", **document: object) -> Put:
@@ -68,6 +76,7 @@ def test_entries_are_what_the_documents_say_after_every_batch_and_every_restart(
     maker, times = LogMaker(seed, 0), Stream(b"time%d" % seed)
     now_ms = LOG_START_MS
     made = sealed = warmed = cold = 0
+    root: bytes | None = None
     for number in range(1, 220):
         now_ms += times.below(20_000)
         ops = maker.operations() if number > 1 else (encode_op(OpenSession(b"nonce")),)
@@ -84,9 +93,15 @@ def test_entries_are_what_the_documents_say_after_every_batch_and_every_restart(
         check_segments(store)
         sealed += state.tiers.segment(number) is not None
         if times.below(4) == 0:
+            # What the journal says was there before leads back to what was.
+            snapshot, before = rewound(store, Journal(store), number - 1)
+            snapshot.release()
+            assert root in {None, before}
             root = state.root()
             state = StateMachine(store, Genesis())
             assert state.root() == root
+        else:
+            root = state.root() if times.below(2) else None
         made += sum(len(state.view.indexes(name)) for name in ("one", "two"))
     assert made > 100
     assert sealed > 0
@@ -123,6 +138,74 @@ def test_a_tick_does_a_larger_step_than_a_batch_of_requests(machine):
     machine.apply(Maintain())
     machine.apply(Maintain())
     assert machine.index().state == "ready"
+
+
+def test_indexes_that_are_made_one_after_the_other_go_through_the_documents_together(machine):
+    fill(machine, 20 * STEP.documents)
+    machine.apply(index("n", name="a"))
+    later = index("-n", name="b"), index("tags", name="c")
+    machine.apply(*later, *[Delete("c", f"d{n:04}") for n in range(5)])
+    steps = 0
+    while machine.state.maintenance.is_due(machine.now_ms):
+        check_rows(machine.store)
+        machine.apply()
+        steps += 1
+    assert steps <= 20 + 1, "they wait for each other, and go on together"
+    assert {machine.index(name=name).state for name in "abc"} == {"ready"}
+    assert {machine.index(name=name).built for name in "bc"} == {20 * STEP.documents - 5}
+    check_clean(machine.store)
+
+
+@pytest.mark.parametrize("is_transaction", [False, True])
+def test_the_journal_knows_what_was_there_before_an_entry_went_and_came_again(
+    machine, is_transaction
+):
+    machine.apply(put("a", n=1))
+    machine.apply(index("n"))
+    settle(machine)
+    root, sequence = machine.state.root(), machine.state.applied
+    gone, again = Delete("c", "a"), put("a", n=1)
+    failed = Transact((gone, Delete("c", "none")))
+    if is_transaction:
+        done = machine.apply(failed, Transact((gone, again)))
+        assert [result.status for result in done] == [409, 200]
+    else:
+        machine.apply(gone, again)
+    snapshot, before = rewound(machine.store, Journal(machine.store), sequence)
+    snapshot.release()
+    assert before == root
+
+
+def test_an_index_that_fails_does_not_stop_those_that_are_built_with_it(machine):
+    machine.apply(*[put(f"d{n:03}", n=n) for n in range(100)], put("d050x", n=50))
+    machine.apply(*[index("n", name=name, unique=name == "b") for name in "abc"])
+    while machine.state.maintenance.is_due(machine.now_ms):
+        machine.apply()
+        check_rows(machine.store)
+    assert [machine.index(name=name).state for name in "abc"] == ["ready", "failed", "ready"]
+    check_clean(machine.store)
+
+
+@example(document={"a": "\0" * 130}, fields=(("a", 1),), is_unique=True, is_sparse=False)
+@example(document={"a": "x" * 240}, fields=(("a", -1),), is_unique=False, is_sparse=False)
+@given(
+    document=st.dictionaries(st.sampled_from(["a", "b"]), VALUES, max_size=2),
+    fields=st.sampled_from([(("a", 1),), (("b", -1), ("a.b", 1)), (("a.aa", -1),)]),
+    is_unique=st.booleans(),
+    is_sparse=st.booleans(),
+)
+def test_short_values_make_the_rows_that_all_values_make(document, fields, is_unique, is_sparse):
+    definition = Definition(fields, is_unique, is_sparse)
+    shape, longer = Shape(7, "i", definition), Shape(7, "i", definition)
+    longer.is_simple = False
+    try:
+        expected = longer.entries("id", document)
+    except Refusal:
+        expected = None
+    if expected is not None:
+        found = shape.entries("id", document)
+        assert found == expected
+        assert found.size == sum(len(key) + len(row) for key, row in found.rows.items())
 
 
 def test_an_index_of_an_empty_collection_is_ready_with_the_next_batch(machine):

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataplane.consensus.tree import BUCKET_MAX
-from dataplane.documents.replicated import ReplicatedStore
+from dataplane.documents.replicated import PENDING_ENTRIES_MAX, ReplicatedStore
 from dataplane.documents.tables import Batch
 from dataplane.storage.engine import MemoryStore
 
@@ -65,10 +65,14 @@ def test_growing_and_shrinking_pass_through_the_same_roots() -> None:
             st.booleans(),
         ),
         max_size=8,
-    )
+    ),
+    st.sampled_from([0, 20, 60, PENDING_ENTRIES_MAX]),
 )
-def test_incremental_equals_rebuilt(steps: list[tuple[dict[int, int | None], bool]]) -> None:
+def test_incremental_equals_rebuilt(
+    steps: list[tuple[dict[int, int | None], bool]], pending_max: int
+) -> None:
     tree = Tree()
+    tree.tree.pending_max = pending_max
     for changes, fold in steps:
         tree.change(
             {
@@ -80,6 +84,20 @@ def test_incremental_equals_rebuilt(steps: list[tuple[dict[int, int | None], boo
             tree.tree.root()
     assert reopened(tree.store).root() == tree.rebuilt()
     assert tree.tree.root() == tree.rebuilt()
+
+
+def test_what_waits_for_the_next_root_is_bounded_and_survives_a_restart() -> None:
+    tree = Tree()
+    tree.tree.pending_max = 100
+    tree.change(numbered(range(1_000), b"x"))
+    assert tree.tree.pending_count <= 100
+    tree.change(numbered(range(900), None))
+    tree.change(numbered(range(500, 700), b"y"))
+    assert tree.tree.pending_count <= 100
+    # What was folded before its time is noted again: only a root says how far the tree is.
+    after = reopened(tree.store)
+    assert after.pending_count == 1_000
+    assert after.root() == tree.rebuilt() == tree.tree.root()
 
 
 def test_every_row_and_value_counts() -> None:

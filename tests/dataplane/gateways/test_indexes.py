@@ -57,6 +57,7 @@ def test_a_unique_index_refuses_writes_by_name_and_a_failed_build_says_which_cla
     api.put(f"{places}/indexes/city", json={"fields": {"city": 1}, "unique": True})
     failed = until(api, f"{places}/indexes/city", lambda body: body["state"] != "building")
     assert failed["failure"]["ids"] == ["p0009", "p0000"]
+    until(api, f"{places}/indexes/n", lambda body: body["state"] == "ready")
     refused = api.put(f"{places}/documents/new", json={"n": 7})
     body = problem(refused, 409, "conflict")
     assert body["errors"] == [{"pointer": "/n", "detail": body["detail"]}]
