@@ -1,7 +1,7 @@
 """Key material and specifications of a new cluster, for whoever places nodes.
 
-Each cluster has its own certificate authority; its certificates are good for the links between the
-nodes of that cluster and for nothing else.
+Each cluster has its own certificate authority; its certificates say who a node of that cluster is,
+to the other nodes and to clients, and are good for nothing else.
 """
 
 import datetime as dt

@@ -1,8 +1,11 @@
 """Clients of a cluster with the portal's own key."""
 
+import msgspec
+
 from dataplane.client.anchors import TrustAnchor
 from dataplane.client.client import Client
 from dataplane.client.errors import AnchorError, ClusterUnreachableError
+from dataplane.client.provisioning import Authority
 from portal.clusters.models import Cluster
 from portal.core.crypto import unseal
 
@@ -22,6 +25,16 @@ def node_urls(cluster: Cluster) -> list[str]:
 def grpc_addresses(cluster: Cluster) -> list[str]:
     """Return where the cluster's members speak gRPC."""
     return [node.grpc_address for node in cluster.members if node.grpc_port]
+
+
+def authority_certificate(cluster: Cluster) -> bytes:
+    """Return the certificate (PEM) that those of the cluster's nodes are checked with.
+
+    Empty before the cluster has an authority.
+    """
+    if not cluster.authority:
+        return b""
+    return msgspec.json.decode(unseal(bytes(cluster.authority)), type=Authority).certificate_pem
 
 
 def trust_anchor(cluster: Cluster) -> TrustAnchor | None:

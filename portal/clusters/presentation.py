@@ -5,7 +5,12 @@ from typing import Any
 
 import msgspec
 
-from portal.clusters.connections import grpc_addresses, node_urls, trust_anchor
+from portal.clusters.connections import (
+    authority_certificate,
+    grpc_addresses,
+    node_urls,
+    trust_anchor,
+)
 from portal.clusters.models import SERVING, ApiKey, Cluster, Node, Operation, OperationStep
 from portal.clusters.snippets import snippets
 from portal.plans.presentation import budget_json, money
@@ -123,6 +128,7 @@ def connection_json(cluster: Cluster) -> dict[str, Any]:
     return {
         "endpoints": urls,
         "grpc": grpc,
+        "ca": authority_certificate(cluster).decode() or None,
         "ready": cluster.status in SERVING,
         "status": cluster.status,
         "authentication": "Authorization: Bearer adk_…",

@@ -164,8 +164,10 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 
 NODE = "{grpc}"
 KEY = os.environ["AEROLITH_TOKEN"]  # {key}
+with open("ca.pem", "rb") as file:  # Of the page Connect: who signs the nodes' certificates.
+    CREDENTIALS = grpc.ssl_channel_credentials(file.read())
 
-with grpc.insecure_channel(NODE) as channel:
+with grpc.secure_channel(NODE, CREDENTIALS) as channel:
     pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
     service = pool.FindServiceByName("aerolith.v1.DataService")
 

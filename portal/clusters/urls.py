@@ -25,6 +25,7 @@ urlpatterns = [
     path(ONE, views.cluster_page, name="cluster"),
     path(f"{ONE}state/", views.cluster_fragment, name="state"),
     path(f"{ONE}connect/", views.connect_page, name="connect"),
+    path(f"{ONE}connect/ca.pem", views.ca_view, name="ca"),
     path(f"{ONE}connect/anchor.json", views.anchor_view, name="anchor"),
     path(f"{ONE}keys/", views.keys_page, name="keys"),
     path(f"{ONE}keys/<slug:key_id>/revoke/", views.key_revoke_view, name="key-revoke"),

@@ -15,7 +15,7 @@ from portal.access.guards import require
 from portal.access.types import Access
 from portal.clusters import services
 from portal.clusters.auditing.views import compliance_context
-from portal.clusters.connections import grpc_addresses, node_urls
+from portal.clusters.connections import authority_certificate, grpc_addresses, node_urls
 from portal.clusters.forms import ClusterForm, KeyForm
 from portal.clusters.models import Cluster, Operation
 from portal.clusters.pages import (
@@ -131,6 +131,19 @@ def anchor_view(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpRespon
     disposition = 'attachment; filename="anchor.json"'
     return HttpResponse(
         data, content_type="application/json", headers={"Content-Disposition": disposition}
+    )
+
+
+@require_GET
+def ca_view(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpResponse:
+    """The certificate that those of the nodes are checked with, as a file."""
+    require(request, "clusters:read")
+    data = authority_certificate(cluster_get(cluster_id))
+    if not data:
+        raise NotFound("The cluster has no authority yet, or no longer.")
+    disposition = 'attachment; filename="ca.pem"'
+    return HttpResponse(
+        data, content_type="application/x-pem-file", headers={"Content-Disposition": disposition}
     )
 
 

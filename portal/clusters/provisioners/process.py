@@ -16,7 +16,14 @@ from django.conf import settings
 
 from dataplane.client.errors import SpecError
 from dataplane.client.provisioning import write_node_files, write_private
-from dataplane.client.spec import EncryptionSpec, NodeSpec, TlsSpec, UsageSpec, load_spec
+from dataplane.client.spec import (
+    EncryptionSpec,
+    NodeSpec,
+    ServerTlsSpec,
+    TlsSpec,
+    UsageSpec,
+    load_spec,
+)
 from portal.clusters.constants import LOG_BYTES_MAX
 from portal.clusters.ports import Address, Blueprint, Driver, DriverError, Encryption, Placed
 from portal.core.supervision import SupervisorClient, SupervisorError
@@ -72,11 +79,12 @@ class ProcessDriver(Driver):
             data_dir=str(home / "data"),
             signing_key_file=str(home / "signing.key"),
             gateway_key_file=str(home / "gateway.key"),
-            tls=TlsSpec(str(home / "ca.pem"), str(home / "node.pem"), str(home / "node.key")),
+            tls=_tls(home),
             genesis=blueprint.genesis,
             usage=UsageSpec(blueprint.usage_url, str(token_file)),
             profile=blueprint.profile,
             grpc_port=blueprint.grpc_port,
+            grpc_tls=_grpc_tls(home, blueprint),
             encryption=_encryption(home, blueprint.encryption),
         )
         write_node_files(home, spec, blueprint.authority, blueprint.material)
@@ -211,6 +219,16 @@ def _encryption(home: Path, encryption: Encryption | None) -> EncryptionSpec | N
     path = home / "cluster.key"
     write_private(path, encryption.wrapped_key)
     return EncryptionSpec(str(path), encryption.provider, encryption.algorithm)
+
+
+def _tls(home: Path) -> TlsSpec:
+    return TlsSpec(str(home / "ca.pem"), str(home / "node.pem"), str(home / "node.key"))
+
+
+def _grpc_tls(home: Path, blueprint: Blueprint) -> ServerTlsSpec | None:
+    """Have the node prove itself to clients of gRPC with the certificate that its peers know."""
+    links = _tls(home)
+    return None if blueprint.grpc_port is None else ServerTlsSpec(links.cert_file, links.key_file)
 
 
 def _unit(cluster: str, index: int) -> str:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import grpc
 import pytest
@@ -14,6 +15,7 @@ from dataplane.gateways.rpc.pb import aerolith_pb2 as pb
 from dataplane.gateways.rpc.pb import aerolith_pb2_grpc as stubs
 from portal.audit.models import AuditEvent
 from portal.clusters import services
+from portal.clusters.connections import authority_certificate, grpc_addresses
 from portal.clusters.models import Cluster
 from portal.clusters.operations.observation import cluster_observe
 from portal.clusters.provisioners.process import driver
@@ -26,12 +28,13 @@ from tests.portal.clusters.lives import finish, processes
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 
-def run_snippet(snippet: Snippet, secret: str) -> None:
+def run_snippet(snippet: Snippet, secret: str, folder: Path) -> None:
     """Do what a reader does: paste the program, the key in its place."""
     program = ["bash", "-e"] if snippet.language == "curl" else [sys.executable, "-"]
     done = subprocess.run(
         program,
         input=snippet.code,
+        cwd=folder,
         env={**os.environ, "AEROLITH_TOKEN": secret},
         text=True,
         capture_output=True,
@@ -42,7 +45,7 @@ def run_snippet(snippet: Snippet, secret: str) -> None:
     assert done.stdout.count("hello") == 3, done.stdout
 
 
-def test_a_cluster_is_made_used_and_restarted(acme, alice, access_of, tidy_nodes):
+def test_a_cluster_is_made_used_and_restarted(acme, alice, access_of, tidy_nodes, tmp_path):
     access = access_of(alice)
     with tenant_context(acme.schema_name):
         began = time.monotonic()
@@ -64,15 +67,20 @@ def test_a_cluster_is_made_used_and_restarted(acme, alice, access_of, tidy_nodes
         assert cluster.observed["ready"] == 4
         assert {node.state for node in cluster.nodes.all()} == {"ready"}
 
+        authority = authority_certificate(cluster)
         for node in cluster.nodes.all():
-            with grpc.insecure_channel(node.grpc_address) as channel:
+            credentials = grpc.ssl_channel_credentials(authority)
+            with grpc.secure_channel(node.grpc_address, credentials) as channel:
                 asked = pb.HealthRequest()
                 assert stubs.ClusterServiceStub(channel).Health(asked, timeout=20).ready
+        with grpc.insecure_channel(node.grpc_address) as channel, pytest.raises(grpc.RpcError):
+            stubs.ClusterServiceStub(channel).Health(asked, timeout=20)
 
         # Those that need a client installed are run in tests/clients.
-        for snippet in snippets(urls, secret):
-            if snippet.language in {"curl", "python-plain"}:
-                run_snippet(snippet, secret)
+        (tmp_path / "ca.pem").write_bytes(authority)
+        for snippet in snippets(urls, secret, grpc=grpc_addresses(cluster)):
+            if snippet.language in {"curl", "python-plain", "grpc"}:
+                run_snippet(snippet, secret, tmp_path)
 
         before = processes(cluster)
         finish(services.cluster_restart_node(access, cluster, node=2)[1])

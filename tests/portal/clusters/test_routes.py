@@ -142,6 +142,27 @@ def test_strangers_get_404_and_members_the_name_of_what_they_lack(
     assert answer.json()["permission"] == "clusters:delete"
 
 
+def test_the_certificate_of_the_authority_is_offered_and_its_key_is_not(
+    api, acme, client_for, charlie
+):
+    from portal.clusters.models import Cluster
+    from portal.clusters.operations.specs import material_make
+
+    made = post(api, "clusters", BODY).json()["cluster"]
+    one = f"{API}clusters/{made['id']}/connection"
+    page = f"/o/acme/clusters/{made['id']}/connect/ca.pem"
+    assert api.get(one).json()["ca"] is None
+    assert api.get(page).status_code == 404
+    with tenant_context(acme.schema_name):
+        material_make(Cluster.objects.get(pk=made["id"]))
+    answer = api.get(page)
+    assert "ca.pem" in answer["Content-Disposition"]
+    assert answer.content.startswith(b"-----BEGIN CERTIFICATE-----")
+    assert b"PRIVATE" not in answer.content
+    assert api.get(one).json()["ca"] == answer.content.decode()
+    assert client_for(charlie).get(page).status_code == 404
+
+
 def test_the_trust_anchor_is_offered_once_the_nodes_have_keys(api, acme, client_for, charlie):
     from dataplane.client.anchors import load_anchor
     from portal.clusters.models import Cluster, Node

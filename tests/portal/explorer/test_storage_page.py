@@ -79,7 +79,7 @@ def test_what_the_nodes_refuse_is_said_in_their_words(browser, base, stored, cli
     form = {**MONTH, "archive_after": "90", "archive_unit": "d"}
     answer = browser.post(f"{base}storage/", form)
     assert answer.status_code == 422
-    assert "This node has no archive" in text(answer)
+    assert "has no archive: leave" in text(answer)
     assert 'name="archive_after" value="90"' in text(answer), "what was typed is not lost"
     assert "tiering" not in options(client)
 
