@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from dataplane.client.spec import NodeSpec
 from dataplane.documents.checkpoint_views import CheckpointViews
 from dataplane.documents.commands import Barrier, encode_op
+from dataplane.documents.own_fragments import OwnFragments
 from dataplane.documents.state import StateMachine
 from dataplane.documents.types import Genesis, GenesisKey
 from dataplane.documents.view import StateView
@@ -21,10 +22,10 @@ from dataplane.gateways.calls import REPORT_S
 from dataplane.gateways.context import Context
 from dataplane.gateways.front import SWITCHES, Front
 from dataplane.gateways.rest.http import HttpServer
+from dataplane.node.cold_segments import ColdSegments
 from dataplane.node.encryption import Encryption, open_keyring, open_store
 from dataplane.node.figures import NodeFigures
 from dataplane.node.maintaining import Maintainer
-from dataplane.node.own_segments import OwnSegments
 from dataplane.node.resealing import Resealer
 from dataplane.node.usage import UsageReporter
 from dataplane.ports import Clock, SystemClock
@@ -34,7 +35,7 @@ from dataplane.replication.errors import ReplicationError
 from dataplane.replication.reads import ReadState
 from dataplane.replication.transport import MakeTransport, PeerTransport
 from dataplane.security.keyring import EVIDENCE, LOG, Keyring
-from dataplane.security.signing import load_signer
+from dataplane.security.signing import Ed25519Signer, load_signer
 from dataplane.storage.directory import DataDirectory
 from dataplane.storage.errors import FatalStorageError
 from dataplane.storage.evidence import EvidenceLog
@@ -118,6 +119,9 @@ class Node:
         self._state = StateMachine(
             self._store, genesis_of(spec), self._encryption, member=spec.node_id
         )
+        self._own_fragments = OwnFragments(
+            spec.node_id, lambda: self._state.tiers, lambda: self._store
+        )
         shown = ShownState(parts.show(self._state.view))
         self._ended = asyncio.Event()
         self._exit_code = EXIT_CLEAN
@@ -134,24 +138,13 @@ class Node:
             clock=self._clock,
             nonce=secrets.token_bytes(16),
             on_halt=self._halted,
-            state=ReadState(shown.view.row, CheckpointViews(self._store)),
+            state=ReadState(shown.view.row, CheckpointViews(self._store), self._own_fragments),
             make_transport=parts.make_transport,
         )
-        figures = NodeFigures(self._clock)
-        figures.replication = self._driver.metrics
-        figures.gauges = self._gauges()
-        self._context = Context(
-            spec=spec,
-            cluster=self._driver,
-            reads=self._driver.reads,
-            state=shown,
-            figures=figures,
-            clock=self._clock,
-            random_bytes=secrets.token_bytes,
-            sign=signer.sign,
-            encryption=self._encryption,
-            cold=OwnSegments(lambda: self._state.tiers, lambda: self._store),
+        self._segments = ColdSegments(
+            lambda: self._state.tiers, {"distributed": self._driver.reads.fragments.gather}
         )
+        self._context = self._open_context(shown, signer)
         app = Front(self._context)
         self._server = HttpServer(
             app,
@@ -180,6 +173,23 @@ class Node:
             path, None if keyring is None else keyring.ciphers(EVIDENCE)
         )
         return keyring
+
+    def _open_context(self, shown: ShownState, signer: Ed25519Signer) -> Context:
+        figures = NodeFigures(self._clock)
+        figures.replication = self._driver.metrics
+        figures.gauges = self._gauges()
+        return Context(
+            spec=self._spec,
+            cluster=self._driver,
+            reads=self._driver.reads,
+            state=shown,
+            figures=figures,
+            clock=self._clock,
+            random_bytes=secrets.token_bytes,
+            sign=signer.sign,
+            encryption=self._encryption,
+            cold=self._segments,
+        )
 
     def _open_encryption(self, keyring: Keyring | None) -> Encryption:
         return Encryption(
@@ -309,6 +319,7 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)  # noqa: TID251 - all cancelled
+        self._segments.close()
         await self._driver.stop()
         self._state.copies.close()
         try:

@@ -154,6 +154,7 @@ class ReplicationDriver:
             replica=lambda: self._replica,
             standing=self._standing,
             send=self._transport.send,
+            queued_bytes=self._transport.queued_bytes_of,
             order=self._submissions.submit,
             on_contradiction=self._contradicted,
             refuse=self.notices.reject,
@@ -232,8 +233,7 @@ class ReplicationDriver:
     def _on_frame(self, sender: int, frame: bytes, now_ms: int) -> None:
         self.metrics.messages_received += 1
         if frame.startswith(MARK):
-            if not self.reads.on_frame(sender, frame):
-                self.notices.reject(sender, "ReadMessage", "unverified")
+            self.reads.on_frame(sender, frame)
             return
         replica, config = self._replica, self.config
         message = self._intake.read(sender, frame, replica=replica, config=config, now_ms=now_ms)

@@ -1,4 +1,4 @@
-"""Messages between nodes beside the protocol: comparing reads, and seals of the state.
+"""Messages between nodes beside the protocol: reads, seals of the state, fragments of segments.
 
 They decide nothing and are never on disk. A frame of theirs starts with a byte that begins no
 message of the protocol.
@@ -17,6 +17,8 @@ COLLECTION_CHARS_MAX: Final = 63
 ID_CHARS_MAX: Final = 128
 ROW_BYTES_MAX: Final = 1_200_000
 PLACES_MAX: Final = 256
+FRAGMENT_BYTES_MAX: Final = 3 * 1024 * 1024
+"""As it travels: a segment is of 1 MiB of bodies and their ids, or of one document."""
 _NUMBER_MAX: Final = 2**63 - 1
 
 
@@ -109,6 +111,24 @@ class EpochWord(PeerMessage, frozen=True):
     changes: tuple[EpochChange, ...]
 
 
+class FragmentAsk(PeerMessage, frozen=True):
+    """Ask a holder for its fragment of a segment."""
+
+    number: int
+    segment: int
+
+
+class FragmentAnswer(PeerMessage, frozen=True):
+    """A holder's fragment as it is stored, compared with the agreed digest; None when it has none.
+
+    `later` asks for patience: the asker had as much as it may have in this second.
+    """
+
+    number: int
+    fragment: bytes | None
+    later: bool
+
+
 type AnyPeerMessage = (
     ReadRequest
     | ReadAnswer
@@ -119,6 +139,8 @@ type AnyPeerMessage = (
     | EpochAsk
     | EpochChain
     | EpochWord
+    | FragmentAsk
+    | FragmentAnswer
 )
 
 _encoder = msgspec.msgpack.Encoder()
@@ -158,6 +180,8 @@ def _is_legal(message: AnyPeerMessage) -> bool:
     match message:
         case ReadRequest() | ReadAnswer() | IndexAsk() | IndexAnswer():
             return _is_legal_read(message)
+        case FragmentAsk() | FragmentAnswer():
+            return _is_legal_fragment(message)
         case EpochVote():
             return 0 <= message.epoch <= _NUMBER_MAX and 0 < message.sequence <= _NUMBER_MAX
         case EpochAsk():
@@ -189,3 +213,12 @@ def _is_legal_read(message: ReadRequest | ReadAnswer | IndexAsk | IndexAnswer) -
                 _are_numbers(message.number, message.epoch, message.promised, message.executed)
                 and len(message.digests) <= PLACES_MAX * HASH_BYTES
             )
+
+
+def _is_legal_fragment(message: FragmentAsk | FragmentAnswer) -> bool:
+    match message:
+        case FragmentAsk():
+            return _are_numbers(message.number, message.segment)
+        case FragmentAnswer():
+            size_bytes = 0 if message.fragment is None else len(message.fragment)
+            return _are_numbers(message.number) and size_bytes <= FRAGMENT_BYTES_MAX

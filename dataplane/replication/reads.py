@@ -11,8 +11,10 @@ from dataplane.consensus.messages import CheckpointCertificate
 from dataplane.consensus.outcome import Execute
 from dataplane.consensus.replica import Replica
 from dataplane.documents.checkpoint_views import CheckpointViews
+from dataplane.documents.own_fragments import OwnFragments
 from dataplane.documents.types import Executor
 from dataplane.replication.errors import NoQuorumError
+from dataplane.replication.fragments import FragmentPorts, Fragments
 from dataplane.replication.handovers import Handovers
 from dataplane.replication.peer_messages import (
     AnyPeerMessage,
@@ -20,6 +22,8 @@ from dataplane.replication.peer_messages import (
     EpochChain,
     EpochVote,
     EpochWord,
+    FragmentAnswer,
+    FragmentAsk,
     IndexAnswer,
     IndexAsk,
     ReadAnswer,
@@ -49,6 +53,7 @@ class ReadState:
     read: Callable[[str, str], bytes | None]
     """A document's row by collection and id."""
     views: CheckpointViews
+    own_fragments: OwnFragments
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,8 @@ class ReadPorts:
     replica: Callable[[], Replica]
     standing: Standing
     send: Callable[[int, bytes], None]
+    queued_bytes: Callable[[int], int]
+    """How much waits for a peer to read."""
     order: Callable[[Sequence[bytes], int], Awaitable[object]]
     on_contradiction: Callable[[str], None]
     refuse: Callable[[int, str, str], None]
@@ -75,7 +82,7 @@ class ReadPorts:
 
 
 class Reads:
-    """Bounded reads, seals and the views of checkpoints of one node."""
+    """Bounded reads, seals, fragments and the views of checkpoints of one node."""
 
     def __init__(self, ports: ReadPorts) -> None:
         config = ports.config
@@ -116,6 +123,16 @@ class Reads:
             ),
         )
         self._strong.set_members(config.epoch, [m.replica_id for m in config.members])
+        self.fragments = Fragments(
+            FragmentPorts(
+                own=ports.state.own_fragments,
+                reachable=ports.standing.reaches,
+                queued_bytes=ports.queued_bytes,
+                send=self._send,
+                refuse=ports.refuse,
+                now_ms=_now_ms,
+            )
+        )
         self._flushing = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -213,8 +230,12 @@ class Reads:
 
     # --- The driver's side ----------------------------------------------------------------------
 
-    def on_frame(self, sender: int, frame: bytes) -> bool:
-        """Take a peer's message; return False when it should not have been sent."""
+    def on_frame(self, sender: int, frame: bytes) -> None:
+        """Take a peer's message; note one that should not have been sent."""
+        if not self._is_taken(sender, frame):
+            self._ports.refuse(sender, "ReadMessage", "unverified")
+
+    def _is_taken(self, sender: int, frame: bytes) -> bool:
         try:
             message = decode_peer_message(frame)
         except MalformedMessageError:
@@ -230,6 +251,10 @@ class Reads:
                 return self._ports.handovers.on_chain(message)
             case EpochWord():
                 return self._ports.handovers.on_word(message)
+            case FragmentAsk():
+                self.fragments.on_ask(sender, message)
+            case FragmentAnswer():
+                self.fragments.on_answer(sender, message)
             case _:
                 self._on_read(sender, message)
         return True

@@ -296,6 +296,11 @@ class PeerTransport:
         """Bytes that wait for peers to read."""
         return sum(connection.queued_bytes for connection in self._peers.values())
 
+    def queued_bytes_of(self, node_id: int) -> int:
+        """Bytes that wait for one peer to read."""
+        connection = self._peers.get(node_id)
+        return 0 if connection is None else connection.queued_bytes
+
     def connected(self, connection: PeerConnection) -> bool:
         """Take a greeted connection unless a newer life of the same node has one."""
         assert connection.node_id is not None

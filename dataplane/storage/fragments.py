@@ -63,6 +63,13 @@ def unpack(packed: bytes, length: int) -> bytes | None:
     return data if len(data) == length else None
 
 
+def packed_length(packed: bytes) -> int:
+    """Return how long what was packed here is; of what others packed it is a claim."""
+    if packed[:1] == _COMPRESSED:
+        return zstandard.frame_content_size(packed[1:])
+    return len(packed) - 1
+
+
 def fragment_keys(store: KeyValueStore, start: bytes = FRAGMENT) -> Iterator[bytes]:
     """Yield the keys of this node's fragments from `start` on; write nothing meanwhile."""
     return (key for key, _ in store.iterate(FRAGMENT, start=start))

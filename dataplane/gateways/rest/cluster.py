@@ -35,7 +35,6 @@ from dataplane.gateways.rest.parsing import idempotency_of, object_of, struct_of
 from dataplane.gateways.rest.responses import answer_response, json_response
 from dataplane.gateways.services import cluster, schemas
 from dataplane.gateways.services.queries import catch_up
-from dataplane.storage.erasure import needed
 
 COLLECTION_OPTIONS = frozenset(
     {
@@ -107,9 +106,6 @@ async def collection_put(context: Context, request: Request, caller: Caller, nam
     settings = settings_of(packed)
     if settings.archive_after_s is not None:
         raise Problem("invalid", "this node has no archive: leave archive_after_s out")
-    if settings.cold_after_s is not None and needed(context.cluster.config.n) > 1:
-        # What it could not read it must not let go of.
-        raise Problem("invalid", "this version reads cold documents in clusters of one or two")
     schema = settings.schema
     if request.query.get("dry_run") == "true":
         if schema is not None:

@@ -31,6 +31,7 @@ from dataplane.documents.view import StateView
 from dataplane.ports import Clock, SystemClock
 from dataplane.replication.peer_messages import (
     MARK,
+    FragmentAnswer,
     IndexAnswer,
     ReadAnswer,
     decode_peer_message,
@@ -41,6 +42,7 @@ from dataplane.simulation.byzantine.behaviour import Behaviour, Conspiracy
 from dataplane.simulation.byzantine.reads import lie_to_reader
 from dataplane.simulation.byzantine.votes import EquivocatingPrimary
 from dataplane.storage.engine import RocksStore
+from dataplane.storage.fragments import pack, packed_length, unpack
 from dataplane.wire.errors import MalformedMessageError
 
 DELAY_S: Final = (0.5, 1.5)
@@ -215,6 +217,26 @@ def _forged(answer: ReadAnswer) -> ReadAnswer:
 def flipped(row: bytes) -> bytes:
     """Return a row with the lowest bit of its last byte turned."""
     return row[:-1] + bytes([row[-1] ^ 1])
+
+
+class ForgedFragments(Attack):
+    """Gives every peer that asks for a fragment of a segment another one of the same length."""
+
+    @override
+    def outgoing(self, to: int, payload: bytes, deliver: Deliver) -> None:
+        if payload.startswith(MARK):
+            told = decode_peer_message(payload)
+            if isinstance(told, FragmentAnswer) and told.fragment is not None:
+                forged = flipped_fragment(told.fragment)
+                payload = encode_peer_message(msgspec.structs.replace(told, fragment=forged))
+        deliver(to, payload)
+
+
+def flipped_fragment(packed: bytes) -> bytes:
+    """Return a fragment, as it is stored and sent, with one bit of it turned."""
+    fragment = unpack(packed, packed_length(packed))
+    assert fragment is not None
+    return pack(flipped(fragment))
 
 
 class WrongClock(Clock):

@@ -32,6 +32,7 @@ from dataplane.security.signing import load_signer
 from dataplane.simulation.byzantine.attacks import (
     Attack,
     Equivocator,
+    ForgedFragments,
     ForgedReplies,
     Late,
     Lossy,
@@ -57,6 +58,7 @@ REAL_NAMES: Final = (
     "corrupt_document",
     "stale_reads",
     "forged_backups",
+    "forged_fragments",
     "clock_skew",
 )
 """What only a process can do; all others are behaviours of the simulation."""
@@ -120,10 +122,10 @@ def _behaviour(spec: NodeSpec, make: Callable[..., Behaviour]) -> Behaviour:
 def _attack(spec: NodeSpec, name: str) -> Attack:
     rng = random.Random(spec.node_id)
     match name:
-        case "delay":
-            return Late(rng)
-        case "drop":
-            return Lossy(rng)
+        case "delay" | "drop":
+            return Late(rng) if name == "delay" else Lossy(rng)
+        case "forged_fragments":
+            return ForgedFragments()
         case "equivocate":
             return Said(_behaviour(spec, Equivocator))
         case "forge_replies":
