@@ -259,7 +259,7 @@ class Collections:
                     finished = False
                     break
                 batch.delete(key)
-                thaw(batch, row)
+                thaw(batch, b"", row)
                 budget -= 1
                 size_left -= len(row)
             if not finished:

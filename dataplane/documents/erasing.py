@@ -17,13 +17,13 @@ from dataplane.documents.commands import (
     OpResult,
 )
 from dataplane.documents.conflicts import CONFLICTS
-from dataplane.documents.errors import CONFLICT, NOT_FOUND, TOO_LARGE, Refusal, invalid
+from dataplane.documents.errors import CONFLICT, NOT_FOUND, NOT_READY, TOO_LARGE, Refusal, invalid
 from dataplane.documents.stubs import body_of
 from dataplane.documents.subjects import SALT_BYTES, names, subject_field
 from dataplane.documents.tables import ERASURE, Batch, ErasureRow, MetaRow
+from dataplane.documents.tiering import Tiers
 from dataplane.documents.values import SYSTEM_COLLECTIONS, unpack_document
 from dataplane.documents.writing import Writing
-from dataplane.storage.ports import KeyValueStore
 
 ERASURES_MAX: Final = 1_000
 STEP_IDS_MAX: Final = 500
@@ -39,19 +39,20 @@ class Erasing:
 
     def __init__(
         self,
-        store: KeyValueStore,
         meta: MetaRow,
         *,
         collections: Collections,
         writing: Writing,
         audit: Audit,
+        tiers: Tiers,
     ) -> None:
         self._meta = meta
         self._collections = collections
         self._writing = writing
         self._audit = audit
+        self._tiers = tiers
         self.rows: dict[bytes, ErasureRow] = {
-            key[1:]: tables.decode_erasure(row) for key, row in store.iterate(ERASURE)
+            key[1:]: tables.decode_erasure(row) for key, row in audit.store.iterate(ERASURE)
         }
 
     def begin(self, batch: Batch, operation: EraseBegin) -> OpResult:
@@ -105,6 +106,7 @@ class Erasing:
             counts = dict(row.removed)
             counts[name] = counts.get(name, 0) + removed
             row.removed = tuple(sorted(counts.items()))
+            row.stepped = self._meta.applied
             self._write(batch, operation.id, row)
         return OpResult(200, id=operation.id.hex(), version=removed)
 
@@ -147,14 +149,24 @@ class Erasing:
         """Close an erasure; the result names the record of it in the audit log.
 
         Raises:
-            Refusal: `not_found` or `conflict`.
+            Refusal: `not_found`, `conflict`, or `not_ready`: what was removed still lies in a
+                segment.
         """
         row = self._open(operation.id)
+        # Where what this very batch removed lies is not known before its end.
+        is_early = row.stepped == self._meta.applied and self._tiers.collections
+        if is_early or self.holding(operation.id):
+            raise Refusal(NOT_READY, "segments hold what was removed; they are being made anew")
         row.record, row.sequence = self._audit.next_index, self._meta.applied
         self._write(batch, operation.id, row)
         facts = {"subject": row.subject.hex(), "salt": row.salt.hex(), "removed": dict(row.removed)}
         # Names of collections may be many: who has the receipt can tell them by their digest.
         return OpResult(200, None, operation.id.hex(), row.record, detail=detail_of(facts))
+
+    def holding(self, erasure: bytes) -> list[int]:
+        """Return the segments that still hold what an erasure removed, or another before it did."""
+        row = self.rows.get(erasure)
+        return [] if row is None or not row.stepped else self._tiers.holding(row.stepped)
 
     def _open(self, erasure: bytes) -> ErasureRow:
         row = self.rows.get(erasure)

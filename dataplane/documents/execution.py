@@ -88,6 +88,7 @@ from dataplane.documents.resolving import Conflicts
 from dataplane.documents.restoring import Restoring
 from dataplane.documents.stubs import COLD_RESULT, ColdError, body_digest, body_of
 from dataplane.documents.tables import Batch, IdempotencyRow, MetaRow
+from dataplane.documents.tiering import Tiers
 from dataplane.documents.transactions import Transactions, as_sent
 from dataplane.documents.values import (
     SYSTEM_COLLECTIONS,
@@ -134,6 +135,7 @@ class Execution:
         restoring: Restoring,
         audit: Audit,
         compliance: Compliance,
+        tiers: Tiers,
     ) -> None:
         self._meta = meta
         self._audit = audit
@@ -143,7 +145,7 @@ class Execution:
         self._accounting = accounting
         self.writing = self._writing = Writing(meta, collections, accounting)
         self.erasing = Erasing(
-            audit.store, meta, collections=collections, writing=self._writing, audit=audit
+            meta, collections=collections, writing=self._writing, audit=audit, tiers=tiers
         )
         self._membership = membership
         self._restoring = restoring

@@ -83,7 +83,9 @@ class Maintenance:
         if self._restoring.is_active:
             return self._restoring.is_given_up(now_ms)
         indexes = self._indexes
-        if indexes.dropped or not indexes.is_finished or self._collections.is_sweeping:
+        if indexes.dropped or not indexes.is_finished:
+            return True
+        if self._collections.is_sweeping or self._tiers.is_sweeping:
             return True
         waits = indexes.patience_ms
         return any(at_ms + waits.get(number, 0) <= now_ms for number, at_ms in indexes.due.items())

@@ -117,6 +117,7 @@ class StateMachine(Executor):
             restoring=self._restoring,
             audit=self._audit,
             compliance=self._compliance,
+            tiers=self.tiers,
         )
         self.view.compliance = self._compliance
         self.view.erasing = self._execution.erasing
@@ -200,6 +201,7 @@ class StateMachine(Executor):
         self._sessions.expire(batch, self._meta.now_ms)
         self._expire_outcomes(batch)
         self._collections.sweep(batch)
+        self.tiers.sweep(batch)
         self._audit.sweep(batch)
 
     def _prefetch(self, batch: Batch, decoded: list[list[Decoded]]) -> None:
@@ -243,7 +245,7 @@ class StateMachine(Executor):
         """Write the rows, their journal and the applied sequence at once."""
         meta = self._meta
         self._note_expiry(batch)
-        if batch.thawed:
+        if batch.thawed or batch.erased:
             self.tiers.settle(batch)
         self._collections.write(batch)
         self._audit.write(batch)

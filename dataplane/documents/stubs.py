@@ -70,11 +70,14 @@ def body_digest(row: bytes) -> bytes:
     return blake3(row[HEADER_BYTES:]).digest() if stub is None else stub.digest
 
 
-def thaw(batch: Batch, row: bytes) -> None:
-    """Note that a row goes, so that a segment holds a living document less if it is a stub."""
+def thaw(batch: Batch, key: bytes, row: bytes) -> None:
+    """Note that a row goes, so that a segment holds a living document less if it is a stub.
+
+    `key` is that of the row, empty when its whole collection goes.
+    """
     stub = stub_of(row)
     if stub is not None:
-        batch.thawed.append((stub.segment, stub.length))
+        batch.thawed.append((stub.segment, stub.length, key))
 
 
 def build_segment(number: int, documents: Sequence[tuple[str, bytes]]) -> tuple[bytes, list[Stub]]:

@@ -40,6 +40,10 @@ INDEX_EXPIRY: Final = b"T"
 INDEX_DROPPED: Final = b"Y"
 TOMBSTONE: Final = b"F"
 SEGMENT: Final = b"B"
+DEAD: Final = b"Jd"
+"""By document and segment: the segment has a body of the document that is not its body any more."""
+DEAD_IN: Final = b"Js"
+"""The same by segment and document."""
 
 RESTORED: Final = "done"
 """The state of a restore that came to its end."""
@@ -145,6 +149,8 @@ class ErasureRow(Row):
     removed: tuple[tuple[str, int], ...] = ()
     record: int | None = None
     sequence: int | None = None
+    stepped: int = 0
+    """The sequence at which it last removed something."""
 
 
 class TombstoneRow(Row):
@@ -178,6 +184,8 @@ class SegmentRow(Row):
     documents: int
     bytes: int
     tier: str = "distributed"
+    erased_at: int = 0
+    """The sequence at which it was found to have a body of what a person was erased from."""
 
 
 class KeyRow(Row):
@@ -299,8 +307,11 @@ class Batch:
         """What happened to documents, in order."""
         self.groups: list[tuple[int, int]] = []
         """(position, count) of the changes of each transaction."""
-        self.thawed: list[tuple[int, int]] = []
-        """(segment, length) of each body that lives in its segment no more."""
+        self.thawed: list[tuple[int, int, bytes]] = []
+        """(segment, length, key of the document unless its collection is dropped) of each body
+        that lives in its segment no more."""
+        self.erased: list[bytes] = []
+        """Keys of the documents that a person was erased from."""
 
     def spend(self, size_bytes: int) -> None:
         """Count what was changed, or looked at to change it."""
@@ -395,6 +406,7 @@ class Attempt(Batch):
             batch.groups.append((len(batch.documents), len(self.documents)))
             batch.documents += self.documents
         batch.thawed += self.thawed
+        batch.erased += self.erased
 
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
@@ -449,6 +461,12 @@ def decode_document_row(document_id: str, row: bytes) -> DocumentRecord:
 def tombstone_key(number: int) -> bytes:
     """Return the key of a tombstone."""
     return TOMBSTONE + number.to_bytes(4, "big")
+
+
+def dead_prefix(key: bytes) -> bytes:
+    """Return what the keys begin with that say where old bodies of a document are, by its key."""
+    # No id holds the character 0.
+    return DEAD + key[len(DOCUMENT) :] + b"\0"
 
 
 def number_key(prefix: bytes, *numbers: int) -> bytes:

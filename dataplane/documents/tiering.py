@@ -10,6 +10,7 @@ from typing import Final, override
 
 from dataplane.documents.cold import SegmentRecord, SegmentTable, Tier
 from dataplane.documents.membership import Membership
+from dataplane.documents.remains import Remains
 from dataplane.documents.stubs import build_segment
 from dataplane.documents.tables import (
     SEGMENT,
@@ -48,6 +49,10 @@ class Tiers(SegmentTable):
         """(collection, tier) -> documents, bytes."""
         self.half_empty: set[int] = set()
         """Segments of whose bytes most are dead: advice to those who warm what is left."""
+        self.erased: dict[int, int] = {}
+        """Segments that hold what a person was erased from, and since which sequence that is known:
+        what is left in them is to be put back at once."""
+        self._remains = Remains(store)
         for key, row in store.iterate(SEGMENT):
             known = decode_segment(row)
             self._count(known, known.documents, known.bytes)
@@ -93,12 +98,12 @@ class Tiers(SegmentTable):
 
     def settle(self, batch: Batch) -> None:
         """Count what a batch took out of segments; forget those that hold nothing any more."""
-        gone: dict[int, list[int]] = {}
-        for number, length in batch.thawed:
-            counts = gone.setdefault(number, [0, 0])
-            counts[0] += 1
-            counts[1] += length
-        for number, (documents, size_bytes) in sorted(gone.items()):
+        self._mark(batch)
+        gone: dict[int, list[tuple[int, bytes]]] = {}
+        for number, length, document in batch.thawed:
+            gone.setdefault(number, []).append((length, document))
+        for number, bodies in sorted(gone.items()):
+            documents, size_bytes = len(bodies), sum([length for length, _ in bodies])
             key = number_key(SEGMENT, number)
             stored = batch.get(key)
             assert stored is not None, "stubs have a segment"
@@ -110,11 +115,43 @@ class Tiers(SegmentTable):
             if row.documents:
                 batch.put(key, encode_row(row))
                 self._advise(number, row)
+                # Of what goes with its collection nobody is erased any more.
+                self._remains.add(batch, number, [known for _, known in bodies if known])
                 continue
             batch.delete(key)
             batch.own[fragment_key(row.collection, number)] = None
             self.half_empty.discard(number)
+            self.erased.pop(number, None)
+            self._remains.forget(number)
         batch.thawed.clear()
+        batch.erased.clear()
+
+    def _mark(self, batch: Batch) -> None:
+        """Mark the segments that have bodies of documents that a person was erased from."""
+        for document in batch.erased if self._held else ():
+            for number in self._remains.segments_of(batch, document):
+                if number not in self.erased:
+                    key = number_key(SEGMENT, number)
+                    stored = batch.get(key)
+                    assert stored is not None, "those that are no more are passed over"
+                    row = decode_segment(stored)
+                    row.erased_at = self._meta.applied
+                    batch.put(key, encode_row(row))
+                    self._advise(number, row)
+
+    def sweep(self, batch: Batch) -> None:
+        """Forget some of what is noted of segments that are no more, before all else."""
+        if self._remains.is_sweeping:
+            self._remains.sweep(batch)
+
+    @property
+    def is_sweeping(self) -> bool:
+        """Whether something is noted of segments that are no more."""
+        return self._remains.is_sweeping
+
+    def holding(self, sequence: int) -> list[int]:
+        """Return the segments that hold what was erased up to a sequence."""
+        return sorted([number for number, at in self.erased.items() if at <= sequence])
 
     def _count(self, row: SegmentRow, documents: int, size_bytes: int) -> None:
         counts = self._held.setdefault((row.collection, row.tier), [0, 0])
@@ -126,6 +163,8 @@ class Tiers(SegmentTable):
     def _advise(self, number: int, row: SegmentRow) -> None:
         if 2 * row.bytes < row.sealed:
             self.half_empty.add(number)
+        if row.erased_at:
+            self.erased[number] = row.erased_at
 
     # --- Reading --------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from dataplane.documents import tables
 from dataplane.documents.accounting import Accounting
+from dataplane.documents.changes import ERASED
 from dataplane.documents.collections import Collections
 from dataplane.documents.commands import OpResult
 from dataplane.documents.errors import Refusal
@@ -89,9 +90,10 @@ class Writing:
             self._index(batch, place, (old, row), size)
         collection.version_max = max(collection.version_max, version)
         self._count(collection, documents=0, size=size)
-        thaw(batch, old)
+        key = self._collections.prefixes[name] + document_id.encode()
+        thaw(batch, key, old)
         batch.spend(len(old) + len(row))
-        batch.put(self._collections.prefixes[name] + document_id.encode(), row)
+        batch.put(key, row)
         batch.documents.append((change, name, document_id, version, row))
         document = body if change == "update" else None
         return OpResult(200, None, document_id, version, created_us, now, document)
@@ -113,9 +115,12 @@ class Writing:
         collection.floor = max(collection.floor, version)
         encoded_id = document_id.encode()
         self._count(collection, documents=-1, size=-len(encoded_id) - body_bytes(old))
-        thaw(batch, old)
+        key = self._collections.prefixes[name] + encoded_id
+        thaw(batch, key, old)
         batch.spend(len(old))
-        batch.delete(self._collections.prefixes[name] + encoded_id)
+        batch.delete(key)
+        if change == ERASED:
+            batch.erased.append(key)
         batch.documents.append((change, name, document_id, version, None))
 
     def warm(
@@ -127,9 +132,10 @@ class Writing:
         """
         name, document_id = place
         row = old[: tables.HEADER_BYTES] + body
-        thaw(batch, old)
+        key = self._collections.prefixes[name] + document_id.encode()
+        thaw(batch, key, old)
         batch.spend(len(old) + len(row))
-        batch.put(self._collections.prefixes[name] + document_id.encode(), row)
+        batch.put(key, row)
         updated_us = tables.decode_document_header(old)[2]
         since_ms = updated_us // 1000 if rests else self._meta.now_ms
         self._indexes.await_tier(batch, place, since_ms)

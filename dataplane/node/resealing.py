@@ -1,7 +1,6 @@
-"""Segments that are to be made anew: of which most is dead, or whose holders are no members."""
+"""Segments to make anew: with what was erased, mostly dead, or of holders that are no members."""
 
 import asyncio
-import contextlib
 from itertools import islice
 from typing import Final
 
@@ -26,14 +25,18 @@ class Resealer:
         self._view = view
         self._epoch: int | None = None
         """The last epoch of which no segment is with others than its members."""
+        self._failed: set[int] = set()
+        """Those that could not be had, until the others had their turn."""
 
     async def run(self) -> None:
         """Look for such segments for ever."""
         while True:
             await asyncio.sleep(CHECK_S)
             for number in self.wanted():
-                with contextlib.suppress(ReplicationError, Problem):
+                try:
                     await self._context.cold.warm_out(number)
+                except (ReplicationError, Problem):
+                    self._failed.add(number)
 
     def wanted(self) -> list[int]:
         """Return the next segments to make anew."""
@@ -47,6 +50,12 @@ class Resealer:
         misplaced: list[int] = []
         # Those that are made in an epoch are with its members: once none is left, none comes.
         if self._epoch != epoch:
-            misplaced = [record.number for record in islice(tiers.misplaced(), SEGMENTS_MAX)]
-            self._epoch = None if misplaced else epoch
-        return [*misplaced, *sorted(tiers.half_empty)][:SEGMENTS_MAX]
+            others = (record.number for record in tiers.misplaced())
+            found = (number for number in others if number not in self._failed)
+            misplaced = list(islice(found, SEGMENTS_MAX))
+            self._epoch = None if misplaced or self._failed else epoch
+        wanted = [*tiers.holding(self._view.stats().applied), *misplaced, *sorted(tiers.half_empty)]
+        chosen = [number for number in wanted if number not in self._failed][:SEGMENTS_MAX]
+        if not chosen:
+            self._failed.clear()
+        return chosen

@@ -3,14 +3,19 @@
 The code is systematic: the first `k` fragments are the segment itself, cut into equal pieces, so
 that a reader who gets those only puts them together. It says nothing about truth: a wrong fragment
 decodes to a wrong segment. Callers compare every fragment with its agreed digest first.
+
+zfec, which does the arithmetic, is under another licence than this program (see docs/tiers.md). It
+is imported where it is needed first: never without cold documents, nor where one fragment is all.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from blake3 import blake3
-from zfec import Decoder, Encoder
+
+if TYPE_CHECKING:
+    from zfec import Decoder, Encoder
 
 FRAGMENTS_COUNT_MAX: Final = 256
 """The code counts in a field of 256 elements."""
@@ -42,6 +47,8 @@ def encode(segment: bytes, k: int, n: int) -> list[bytes]:
     """Return the `n` fragments of a segment, all of one length."""
     length = fragment_bytes(len(segment), k)
     padded = segment.ljust(length * k, b"\0")
+    if k == 1:
+        return [padded] * n
     pieces = tuple(padded[at : at + length] for at in range(0, len(padded), length))
     fragments: list[bytes] = _encoder(k, n).encode(pieces)
     return fragments
@@ -56,7 +63,7 @@ def decode(fragments: Mapping[int, bytes], k: int, n: int, size: int) -> bytes:
     places = sorted(fragments)[:k]
     assert len(places) == k, "fewer fragments than the code needs"
     assert all(0 <= place < n and len(fragments[place]) == length for place in places)
-    if places == list(range(k)):
+    if k == 1 or places == list(range(k)):
         return b"".join(fragments[place] for place in places)[:size]
     blocks = tuple(fragments[place] for place in places)
     pieces: list[bytes] = _decoder(k, n).decode(blocks, tuple(places))
@@ -74,12 +81,16 @@ def is_sound(fragment: bytes, place: int, digests: Sequence[bytes]) -> bool:
 
 
 @lru_cache(maxsize=_CODERS_COUNT_MAX)
-def _encoder(k: int, n: int) -> Encoder:
+def _encoder(k: int, n: int) -> "Encoder":
+    from zfec import Encoder  # noqa: PLC0415 - optional, see above
+
     assert 1 <= k <= n <= FRAGMENTS_COUNT_MAX
     return Encoder(k, n)
 
 
 @lru_cache(maxsize=_CODERS_COUNT_MAX)
-def _decoder(k: int, n: int) -> Decoder:
+def _decoder(k: int, n: int) -> "Decoder":
+    from zfec import Decoder  # noqa: PLC0415 - optional, see above
+
     assert 1 <= k <= n <= FRAGMENTS_COUNT_MAX
     return Decoder(k, n)

@@ -1,6 +1,7 @@
 """What is stored of a person, over all collections: to be handed out, or to be removed."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -30,9 +31,12 @@ from dataplane.gateways.errors import Problem, error_fields
 from dataplane.gateways.services.queries import reach, run_steps
 from dataplane.query import parse_query, query_steps
 from dataplane.query.types import PAGE_BYTES_MAX
+from dataplane.replication.errors import ReplicationError
 
 PAGE: Final = 200
 STEPS_PER_CALL: Final = 20
+SEGMENTS_PER_CALL: Final = 16
+"""Of those that hold what was removed: what is left in each is put back."""
 SLICE: Final = STEP_IDS_MAX
 """Kept conflicts that are looked at in one turn of the event loop, or removed in one step."""
 _KEPT: Final = "~"
@@ -172,6 +176,8 @@ async def erase(context: Context, caller: Caller, subject: Subject, erasure: str
         left = await _erase_collection(context, own, (name, field, subject), left)
         if left <= 0:
             return Answer(202, progress(context, own), context.position(context.cluster.executed))
+    if not await _is_gone(context, own):
+        return Answer(202, progress(context, own), context.position(context.cluster.executed))
     await _ordered(context, EraseEnd(own))
     return receipt(context, own)
 
@@ -205,6 +211,19 @@ async def _erase_collection(context: Context, own: bytes, what: What, left: int)
     return left
 
 
+async def _is_gone(context: Context, own: bytes) -> bool:
+    """Have segments made anew that hold what was removed; say whether none is left.
+
+    Those that cannot be had now are left to whoever asks again, and to the primary.
+    """
+    erasing = context.state.view.erasing
+    for number in erasing.holding(own)[:SEGMENTS_PER_CALL]:
+        with contextlib.suppress(ReplicationError):
+            await context.cold.warm_out(number)
+    await reach(context, 0, "strong")
+    return not erasing.holding(own)
+
+
 def _id_of(erasure: str) -> bytes:
     try:
         return bytes.fromhex(erasure)
@@ -222,6 +241,7 @@ def progress(context: Context, own: bytes) -> dict[str, Any]:
         "subject_hash": row.subject.hex(),
         "salt": row.salt.hex(),
         "removed": dict(row.removed),
+        "segments_left": len(context.state.view.erasing.holding(own)),
         "is_over": row.record is not None,
         "sequence": row.sequence,
         "record": row.record,

@@ -16,8 +16,11 @@ from dataplane.documents.index_definitions import decode_definition, roots_of
 from dataplane.documents.index_entries import Shape, expiry_of
 from dataplane.documents.partial_reading import reader_of
 from dataplane.documents.state import StateMachine
+from dataplane.documents.stubs import directory_of
 from dataplane.documents.tables import (
     COLLECTION,
+    DEAD,
+    DEAD_IN,
     DOCUMENT,
     HEADER_BYTES,
     INDEX,
@@ -36,7 +39,7 @@ from dataplane.documents.tables import (
 from dataplane.documents.types import Genesis
 from dataplane.documents.whole_rows import whole_row
 from dataplane.storage.engine import MemoryStore
-from dataplane.storage.fragments import FRAGMENT, fragment_key
+from dataplane.storage.fragments import FRAGMENT, fragment_key, unpack
 from dataplane.storage.ports import KeyValueStore
 from dataplane.wire.stubs import STUB_BYTES, is_stub, stub_of
 
@@ -137,6 +140,35 @@ def check_segments(store: KeyValueStore) -> None:
     assert described == living
     kept = {key for key, _ in store.iterate(FRAGMENT)}
     assert kept == {fragment_key(*place) for place in living}
+    check_remains(store)
+
+
+def check_remains(store: KeyValueStore) -> None:
+    """Compare what is noted of old bodies in segments with what segments hold."""
+    noted: dict[int, set[bytes]] = {}
+    for key, _ in store.iterate(DEAD_IN):
+        noted.setdefault(int.from_bytes(key[2:10], "big"), set()).add(key[10:])
+    by_document = {key[2:] for key, _ in store.iterate(DEAD)}
+    assert by_document == {
+        document + b"\0" + number.to_bytes(8, "big")
+        for number, documents in noted.items()
+        for document in documents
+    }
+    known = {decode_collection(row).id for _, row in store.iterate(COLLECTION)}
+    living = {
+        (stub.segment, key[1:]) for key, row in store.iterate(DOCUMENT) if (stub := stub_of(row))
+    }
+    for key, packed in store.iterate(SEGMENT):
+        number, row = key_numbers(key)[0], decode_segment(packed)
+        if row.collection not in known:
+            continue
+        prefix = row.collection.to_bytes(4, "big")
+        stored = store.get(fragment_key(row.collection, number))
+        segment = unpack(stored or b"", row.size)
+        assert segment is not None
+        held = {prefix + entry.id.encode() for entry in directory_of(segment)}
+        dead = {document for document in held if (number, document) not in living}
+        assert noted.get(number, set()) == dead
 
 
 def check_waiting(store: KeyValueStore, collection: bytes, row: IndexRow) -> dict[bytes, bytes]:

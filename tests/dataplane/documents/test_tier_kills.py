@@ -10,6 +10,7 @@ import pytest
 from blake3 import blake3
 from rocksdict import WriteBatch
 
+from dataplane.documents.audit_commands import EraseBegin, EraseEnd, EraseStep
 from dataplane.documents.commands import (
     CollectionDrop,
     CollectionPut,
@@ -25,6 +26,7 @@ from dataplane.documents.commands import (
 )
 from dataplane.documents.state import StateMachine
 from dataplane.documents.stubs import cut
+from dataplane.documents.subjects import subject_hash
 from dataplane.documents.types import Classes, Genesis
 from dataplane.documents.values import pack_document
 from dataplane.security.aead import Sealer
@@ -169,7 +171,9 @@ def options(**more: object) -> bytes:
 def log() -> Log:
     """Every move between tiers, each as its own batch, and some of them in one."""
     log = Log()
-    log.apply(CollectionPut("c", options()), CollectionPut("s", options(shreddable=True)))
+    log.apply(
+        CollectionPut("c", options(subject="id")), CollectionPut("s", options(shreddable=True))
+    )
     log.apply(*[put(f"d{n}", n=n) for n in range(12)], *[put(f"s{n}", "s") for n in range(4)])
     log.pass_time()
     assert len(cold_places(log.state)) == 16
@@ -187,16 +191,29 @@ def log() -> Log:
     log.apply(*[log.warm(name, rests=True) for name in left])
     log.pass_time(10)
     assert not log.state.tiers.half_empty
+    erase(log, "d9")
     log.apply(IndexPut("c", "n", (("n", 1),)))
     log.apply(Maintain())
     log.apply(*[log.warm(name) for _, name in log.state.maintenance.wanted])
     log.pass_time()
     log.apply(CollectionDrop("s"))
     log.apply()
-    log.apply(CollectionPut("c", options(ttl=2 * COLD_S)), put("late"))
+    log.apply(CollectionPut("c", options(subject="id", ttl=2 * COLD_S)), put("late"))
     log.pass_time()
     assert ("c", "late") in cold_places(log.state)
     return log
+
+
+def erase(log: Log, name: str) -> None:
+    """Erase the person that a cold document is about, and see its segment made anew."""
+    erasure, salt = b"e" * 16, b"s" * 16
+    log.apply(EraseBegin(erasure, subject_hash(salt, name), salt))
+    log.apply(log.warm(name))
+    log.apply(EraseStep(erasure, "c", (name,)))
+    (number,) = log.state.view.erasing.holding(erasure)
+    log.apply(*[log.warm(left, rests=True) for left in cold_in(log, number)])
+    assert log.apply(EraseEnd(erasure))[0].status == 200
+    log.pass_time(10)
 
 
 def cold_in(log: Log, number: int) -> list[str]:

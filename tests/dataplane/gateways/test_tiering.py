@@ -146,6 +146,38 @@ def test_what_is_left_of_a_segment_is_put_together_anew(api, cold):
     assert api.get(f"{cold}/documents/d8").json()["n"] == 8
 
 
+def test_an_erasure_is_over_when_the_segments_of_what_was_erased_are_made_anew(api, collection):
+    path, ada = f"/collections/{collection}", f"ada-{collection}"
+    policy = {"tiering": {"cold_after_s": 1}, "subject": "who"}
+    assert api.put(path, json=policy).status_code == 201
+    items = [
+        {"op": "put", "id": f"d{n}", "document": {"who": (ada, "bob")[n % 2], "text": TEXT}}
+        for n in range(10)
+    ]
+    assert api.post(f"{path}/bulk", json={"operations": items}).status_code == 200
+    until_cold(api, path, 10)
+    policy["tiering"]["cold_after_s"] = 3600
+    assert api.put(path, json=policy).status_code == 200
+    assert api.get(f"{path}/documents/d2").json()["who"] == ada
+    until_cold(api, path, 9)
+
+    asked = {"subject": ada}
+    answer = api.post("/subjects/erase", json=asked)
+    for _ in range(10):
+        if answer.status_code == 200:
+            break
+        assert (answer.status_code, answer.json()["is_over"]) == (202, False), answer.text
+        asked["erasure"] = answer.json()["erasure"]
+        answer = api.post("/subjects/erase", json=asked)
+    receipt = answer.json()
+    assert (receipt["is_over"], receipt["segments_left"]) == (True, 0)
+    assert receipt["removed"] == {collection: 5}
+    body = until_cold(api, path, 0)
+    assert (body["documents"], body["tiers"]["ssd"]["documents"]) == (5, 5), "the others are back"
+    assert api.get(f"{path}/documents/d3").json()["text"] == TEXT
+    assert api.delete(path).status_code == 204
+
+
 def test_a_node_that_is_killed_has_its_cold_documents_afterwards(make_node):
     node = make_node()
     headers = {"Authorization": f"Bearer {node.api_key}"}

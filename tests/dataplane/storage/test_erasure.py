@@ -1,5 +1,7 @@
 """Fragments: any k of n give the segment back, and a wrong one is told by its digest."""
 
+import subprocess
+import sys
 from itertools import combinations
 
 import pytest
@@ -95,3 +97,15 @@ def test_too_few_fragments_are_refused_before_they_are_decoded():
 )
 def test_liars_and_absent_members_are_allowed_for_and_one_lost_disk_always(n, k):
     assert erasure.needed(n) == k
+
+
+def test_a_node_imports_the_coder_only_where_several_fragments_make_a_segment():
+    program = (
+        "import sys, dataplane.node.app\n"
+        "from dataplane.storage.erasure import decode, encode\n"
+        "assert decode({1: encode(b'whole', 1, 2)[1]}, 1, 2, 5) == b'whole'\n"
+        "assert 'zfec' not in sys.modules\n"
+        "encode(b'whole', 2, 4)\n"
+        "assert 'zfec' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
