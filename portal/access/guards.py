@@ -10,6 +10,18 @@ from portal.access.types import Access
 from portal.core.errors import Forbidden, NotFound
 
 
+def member(request: HttpRequest | Request) -> Access:
+    """Return who acts where, whatever they may do there.
+
+    Raises:
+        NotFound: the request was not routed to an organization the caller belongs to.
+    """
+    access = cast("Access | None", getattr(request, "access", None))
+    if access is None:
+        raise NotFound
+    return access
+
+
 def require(request: HttpRequest | Request, permission: str) -> Access:
     """Return who acts where, once it is sure that they may.
 
@@ -18,9 +30,7 @@ def require(request: HttpRequest | Request, permission: str) -> Access:
         Forbidden: the caller's role lacks the permission.
     """
     assert permission in ALL_PERMISSIONS, f"unknown permission {permission}"
-    access = cast("Access | None", getattr(request, "access", None))
-    if access is None:
-        raise NotFound
+    access = member(request)
     if permission not in access.permissions:
         raise Forbidden(permission=permission)
     return access

@@ -4,14 +4,29 @@ from typing import Final
 
 from portal.organizations.models import Role
 
-OWNER, ADMIN, DEVELOPER, ANALYST, VIEWER = (
-    Role.OWNER,
-    Role.ADMIN,
-    Role.DEVELOPER,
-    Role.ANALYST,
-    Role.VIEWER,
-)
+# Every permission there is, with what it allows, in the order of the published matrix.
+PERMISSION_WORDS: Final[dict[str, str]] = {
+    "clusters:read": "See clusters, their nodes, health and figures",
+    "clusters:write": "Create, scale, restart and back up clusters",
+    "clusters:delete": "Delete clusters, and replace their data",
+    "clusters:break": "Break nodes of sandboxes on purpose",
+    "operations:read": "See what is being done to clusters",
+    "operations:cancel": "Cancel what is being done to clusters",
+    "documents:read": "Read documents",
+    "documents:write": "Write and import documents, indexes and schemas",
+    "keys:write": "Create and revoke API keys of clusters",
+    "usage:read": "See usage",
+    "billing:read": "See costs",
+    "tokens:write": "Make API tokens of one's own",
+    "members:read": "See who belongs to the organization",
+    "members:write": "Invite people, remove them and give roles",
+    "owners:write": "Decide who is an owner",
+    "audit:read": "See who did what",
+    "organization:write": "Rename the organization, decide what clusters record",
+}
+ALL_PERMISSIONS: Final = frozenset(PERMISSION_WORDS)
 
+_BILLING_ADMIN = frozenset({"members:read", "usage:read", "billing:read"})
 _VIEWER = frozenset({"clusters:read", "members:read", "usage:read", "operations:read"})
 _ANALYST = _VIEWER | {"documents:read", "billing:read", "tokens:write"}
 _DEVELOPER = _VIEWER | {
@@ -30,7 +45,7 @@ _ADMIN = _DEVELOPER | {
     "billing:read",
     "organization:write",
 }
-_OWNER = _ADMIN | {"organization:delete", "owners:write"}
+_OWNER = _ADMIN | {"owners:write"}
 
 PERMISSIONS: Final[dict[str, frozenset[str]]] = {
     Role.OWNER: frozenset(_OWNER),
@@ -38,8 +53,8 @@ PERMISSIONS: Final[dict[str, frozenset[str]]] = {
     Role.DEVELOPER: frozenset(_DEVELOPER),
     Role.ANALYST: frozenset(_ANALYST),
     Role.VIEWER: _VIEWER,
+    Role.BILLING_ADMIN: _BILLING_ADMIN,
 }
-ALL_PERMISSIONS: Final = frozenset().union(*PERMISSIONS.values())
 
 ROLE_WORDS: Final[dict[str, str]] = {
     Role.OWNER: "Everything, and who else is an owner.",
@@ -47,4 +62,5 @@ ROLE_WORDS: Final[dict[str, str]] = {
     Role.DEVELOPER: "Creates and operates clusters, reads and writes documents.",
     Role.ANALYST: "Reads documents, usage and costs.",
     Role.VIEWER: "Sees clusters and usage, no documents.",
+    Role.BILLING_ADMIN: "Sees usage and costs, no clusters.",
 }

@@ -4,7 +4,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from portal.accounts.models import User
-from portal.organizations.models import Organization
+from portal.organizations.models import Organization, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,11 @@ class Access:
     organization: Organization
     role: str
     permissions: AbstractSet[str]
+
+    @property
+    def role_name(self) -> str:
+        """The role as people call it."""
+        return Role(self.role).label
 
     def can(self, permission: str) -> bool:
         """Tell whether the role includes the permission."""

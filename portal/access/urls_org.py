@@ -14,6 +14,7 @@ urlpatterns = [
     ),
     path("team/<uuid:member_id>/role/", views.member_role, name="team-role"),
     path("team/<uuid:member_id>/remove/", views.member_remove_page, name="team-remove"),
+    path("access/matrix/", views.matrix, name="access-matrix"),
     path("tokens/", views.tokens, name="tokens"),
     path("tokens/<uuid:token_id>/revoke/", views.token_revoke_page, name="token-revoke"),
 ]

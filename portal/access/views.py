@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from portal.access.forms import InviteForm
 from portal.access.guards import require
-from portal.access.permissions import ROLE_WORDS
+from portal.access.permissions import PERMISSION_WORDS, PERMISSIONS, ROLE_WORDS
 from portal.access.selectors import invitation_by_secret, invitation_list
 from portal.access.services import (
     invitation_accept,
@@ -56,6 +56,20 @@ def team(request: HttpRequest, slug: str) -> HttpResponse:
         "can_write": can_write,
     }
     return render(request, "access/team.html", context)
+
+
+@require_GET
+def matrix(request: HttpRequest, slug: str) -> HttpResponse:
+    """Show what each role may do, from the very table that decides it."""
+    require(request, "members:read")
+    context = {
+        "roles": [{"name": role.label, "words": ROLE_WORDS[role]} for role in Role],
+        "rows": [
+            {"code": code, "words": words, "cells": [code in PERMISSIONS[role] for role in Role]}
+            for code, words in PERMISSION_WORDS.items()
+        ],
+    }
+    return render(request, "access/matrix.html", context)
 
 
 @require_POST

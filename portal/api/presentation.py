@@ -4,11 +4,11 @@ import json
 from datetime import UTC, datetime
 
 from portal.access.models import Invitation
-from portal.access.permissions import PERMISSIONS
+from portal.access.permissions import PERMISSIONS, ROLE_WORDS
 from portal.accounts.models import AccessToken, User
 from portal.audit.models import AuditEvent
 from portal.core.spreadsheets import harmless
-from portal.organizations.models import Membership, Organization
+from portal.organizations.models import Membership, Organization, Role
 
 type Json = dict[str, object]
 
@@ -44,6 +44,16 @@ def organization_json(organization: Organization, role: str) -> Json:
         "created": time_json(organization.created_at),
         "role": role,
         "permissions": sorted(PERMISSIONS[role]),
+    }
+
+
+def role_json(role: str, permissions: frozenset[str]) -> Json:
+    """Describe a role and what it may do."""
+    return {
+        "role": role,
+        "name": Role(role).label,
+        "description": ROLE_WORDS[role],
+        "permissions": sorted(permissions),
     }
 
 

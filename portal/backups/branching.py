@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db import transaction
 from django.urls import reverse
 
+from portal.access.selectors import permission_holders
 from portal.access.types import Access
 from portal.audit.services import Actor
 from portal.backups.constants import (
@@ -34,7 +35,7 @@ from portal.core import clock
 from portal.core.errors import Forbidden, Invalid
 from portal.core.tenancy import current_schema, public_context
 from portal.notifications.services import mail_send
-from portal.organizations.models import Organization, Role
+from portal.organizations.models import Organization
 from portal.organizations.selectors import member_list
 
 logger = logging.getLogger(__name__)
@@ -216,17 +217,19 @@ def _mail(branch: Branch) -> None:
     schema = current_schema()
     with public_context():
         organization = Organization.objects.get(schema_name=schema)
-        members = list(member_list(organization))
+    # Who made it may have left; addresses of former members get nothing.
+    makers = [row.user for row in member_list(organization) if row.user.email == branch.created_by]
+    people = {user.pk: user for user in permission_holders(organization, "clusters:delete")}
+    people |= {user.pk: user for user in makers if user.is_active}
     path = reverse("backups:backups", args=[organization.slug, branch.cluster_id])
-    for member in members:
-        if member.user.email == branch.created_by or member.role in {Role.OWNER, Role.ADMIN}:
-            mail_send(
-                to=member.user.email,
-                template="branch_ends",
-                branch=branch,
-                organization=organization,
-                link=settings.PORTAL_URL + path,
-            )
+    for user in people.values():
+        mail_send(
+            to=user.email,
+            template="branch_ends",
+            branch=branch,
+            organization=organization,
+            link=settings.PORTAL_URL + path,
+        )
 
 
 def _unmake(operation: Operation) -> None:

@@ -55,18 +55,19 @@ class Overview:
 def overview_of(access: Access) -> Overview:
     """Gather the dashboard (about ten queries)."""
     now = clock.now()
-    clusters = list(Cluster.objects.filter(deleted_at=None).order_by("name"))
-    members = member_list(access.organization)
+    can_see = access.can("clusters:read")
+    clusters = list(Cluster.objects.filter(deleted_at=None).order_by("name")) if can_see else []
+    members = member_list(access.organization) if access.can("members:read") else []
     can_cost, can_audit = access.can("billing:read"), access.can("audit:read")
     return Overview(
         clusters=clusters[:CLUSTERS_SHOWN_MAX],
         cluster_count=len(clusters),
         running_count=sum(cluster.status == "running" for cluster in clusters),
         members=members,
-        usage=usage_of(month_of(now)),
+        usage=usage_of(month_of(now)) if access.can("usage:read") else None,
         costs=costs_of(month_of(now), now=now) if can_cost else None,
         events=list(AuditEvent.objects.order_by("-pk")[:EVENTS_SHOWN_MAX]) if can_audit else [],
-        steps=_steps(access, clusters, members),
+        steps=_steps(access, clusters, members) if can_see else [],
     )
 
 

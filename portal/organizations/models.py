@@ -18,6 +18,7 @@ class Role(models.TextChoices):
     DEVELOPER = "developer", "Developer"
     ANALYST = "analyst", "Analyst"
     VIEWER = "viewer", "Viewer"
+    BILLING_ADMIN = "billing_admin", "Billing Admin"
 
 
 class Organization(TenantMixin):  # type: ignore[misc]  # no stubs

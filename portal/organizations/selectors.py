@@ -43,7 +43,8 @@ def member_query(organization: Organization) -> QuerySet[Membership]:
     )
 
 
-def owner_count(organization: Organization) -> int:
-    """Return how many owners there are."""
-    with public_context():
-        return Membership.objects.filter(organization=organization, role=Role.OWNER).count()
+def owner_query(organization_id: UUID) -> QuerySet[Membership]:
+    """Return the owners who can still sign in; evaluate it in the public schema."""
+    return Membership.objects.filter(
+        organization=organization_id, role=Role.OWNER, user__is_active=True
+    )

@@ -19,6 +19,7 @@ from portal.organizations.errors import (
 )
 from portal.organizations.models import Membership, Organization, Role
 from portal.organizations.schemas import schema_create, schema_prepare
+from portal.organizations.selectors import owner_query
 
 NAME_LENGTH_MAX = 80
 SLUG_LENGTH_MAX = 40
@@ -193,10 +194,7 @@ def _locked(membership: Membership) -> Membership:
 
 
 def _check_other_owner(membership: Membership) -> None:
-    others = Membership.objects.filter(
-        organization=membership.organization_id, role=Role.OWNER
-    ).exclude(pk=membership.pk)
-    if not others.exists():
+    if not owner_query(membership.organization_id).exclude(pk=membership.pk).exists():
         raise UnableToLeaveWithoutOwner("Make someone else an owner first.")
 
 

@@ -19,6 +19,7 @@ from dataplane.client.evidence import (
     read_evidence,
     verify_evidence,
 )
+from portal.access.selectors import permission_holders
 from portal.audit.services import Actor, audit_record
 from portal.clusters.accountability.fetching import has_news, node_read
 from portal.clusters.accountability.selectors import experiment_behind
@@ -28,8 +29,7 @@ from portal.clusters.operations.live import announce_cluster
 from portal.core import clock
 from portal.core.tenancy import current_schema, public_context
 from portal.notifications.services import mail_send
-from portal.organizations.models import Organization, Role
-from portal.organizations.selectors import member_list
+from portal.organizations.models import Organization
 
 logger = logging.getLogger(__name__)
 
@@ -157,13 +157,12 @@ def _tell(cluster: Cluster, reporter: Node, evidence: Evidence) -> None:
     with public_context():
         organization = Organization.objects.get(schema_name=schema)
     path = reverse("clusters:accountability", args=[organization.slug, cluster.pk])
-    for member in member_list(organization):
-        if member.role in {Role.OWNER, Role.ADMIN}:
-            mail_send(
-                to=member.user.email,
-                template="node_accused",
-                cluster=cluster,
-                organization=organization,
-                node=evidence.node,
-                link=settings.PORTAL_URL + path,
-            )
+    for user in permission_holders(organization, "clusters:delete"):
+        mail_send(
+            to=user.email,
+            template="node_accused",
+            cluster=cluster,
+            organization=organization,
+            node=evidence.node,
+            link=settings.PORTAL_URL + path,
+        )
