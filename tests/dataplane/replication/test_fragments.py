@@ -32,6 +32,7 @@ from dataplane.replication.peer_messages import (
     decode_peer_message,
     encode_peer_message,
 )
+from dataplane.simulation.byzantine.attacks import flipped_fragment
 from dataplane.storage.engine import MemoryStore
 from dataplane.storage.erasure import digest, encode, needed
 from dataplane.storage.fragments import fragment_key, pack
@@ -154,7 +155,7 @@ def silent(_answer: FragmentAnswer) -> None:
 
 def wrong(answer: FragmentAnswer) -> FragmentAnswer:
     assert answer.fragment is not None
-    return msgspec.structs.replace(answer, fragment=pack(bytes(500)))
+    return msgspec.structs.replace(answer, fragment=flipped_fragment(answer.fragment))
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7])
@@ -193,6 +194,16 @@ async def test_a_holder_whose_fragment_is_damaged_says_that_it_has_none_and_tell
     assert sorted(holders.unsound) == sorted((peer, NUMBER) for peer in holders.asked if peer != 4)
     assert all(answer.fragment is None for answer in holders.answers[:-1])
     assert not holders.refused, "who says that it has none does not lie"
+
+
+async def test_a_fragment_of_another_length_is_as_wrong_as_any():
+    holders = Holders(4)
+
+    def other(answer: FragmentAnswer) -> FragmentAnswer:
+        return msgspec.structs.replace(answer, fragment=pack(bytes(10)))
+
+    holders.lies = dict.fromkeys((2, 3, 4), other)
+    assert "gave a wrong fragment" in await holders.refusal()
 
 
 async def test_a_liar_is_counted_and_costs_nothing_but_a_question():
