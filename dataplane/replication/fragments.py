@@ -66,6 +66,7 @@ class Gathering:
     record: SegmentRecord
     holders: tuple[int, ...]
     """The other members that keep a fragment, in the order in which they are asked."""
+    ends_ms: int
     fragments: dict[int, bytes] = field(default_factory=dict)
     """The honest ones by their places."""
     words: dict[int, Word] = field(default_factory=dict)
@@ -150,31 +151,49 @@ class Fragments:
         Raises:
             NotReadyError: Too few holders gave an honest fragment in time; says who did not.
         """
-        ports, number = self._ports, record.number
-        gathering = Gathering(record, self._in_turn(record))
+        gathering = self.begin(record, timeout_ms=timeout_ms)
+        try:
+            while not self.is_complete(gathering):
+                await _either(gathering.changed, PATIENCE_MS)
+                if self.is_over(record):
+                    return None
+        finally:
+            self.end(gathering)
+        return whole(gathering)
+
+    def begin(self, record: SegmentRecord, *, timeout_ms: int) -> Gathering:
+        """Begin with the own fragment; nobody is asked yet."""
+        ports = self._ports
         ends_ms = ports.now_ms() + timeout_ms
+        gathering = Gathering(record, self._in_turn(record), ends_ms)
         own = ports.own.fragment(record)
         if own is not None:
             gathering.fragments[record.members.index(ports.own.member)] = own
-        try:
-            while gathering.missing > 0:
-                now_ms = ports.now_ms()
-                if now_ms >= ends_ms or gathering.is_hopeless:
-                    raise NotReadyError(gathering.explain(ports.own.member))
-                self._ask(gathering, now_ms)
-                await _either(gathering.changed, min(PATIENCE_MS, ends_ms - now_ms))
-                present = ports.own.table().segment(number)
-                if present is None or present.tier != record.tier:
-                    return None
-        finally:
-            for asked in gathering.numbers:
-                self._open.pop(asked, None)
-        segment = decode(gathering.fragments, record.k, len(record.members), record.size)
-        if digest(segment) != record.digest:
-            # Each fragment is the agreed one: then what was agreed on is no code of the segment.
-            log.error("cold.segment_inconsistent", extra={"segment": number})
-            raise NotReadyError(f"the fragments of segment {number} do not make it up")
-        return segment
+        return gathering
+
+    def is_complete(self, gathering: Gathering) -> bool:
+        """Whether the fragments are enough; ask for more when it is time to.
+
+        Raises:
+            NotReadyError: They will not be, or not in time.
+        """
+        if gathering.missing <= 0:
+            return True
+        now_ms = self._ports.now_ms()
+        if now_ms >= gathering.ends_ms or gathering.is_hopeless:
+            raise NotReadyError(gathering.explain(self._ports.own.member))
+        self._ask(gathering, now_ms)
+        return gathering.missing <= 0
+
+    def is_over(self, record: SegmentRecord) -> bool:
+        """Whether its holders need not keep a segment any more: it is gone, or elsewhere."""
+        present = self._ports.own.table().segment(record.number)
+        return present is None or present.tier != record.tier
+
+    def end(self, gathering: Gathering) -> None:
+        """Forget what was asked."""
+        for asked in gathering.numbers:
+            self._open.pop(asked, None)
 
     def _in_turn(self, record: SegmentRecord) -> tuple[int, ...]:
         """Return the other holders, another first for each segment; liars and who is away last."""
@@ -249,6 +268,21 @@ class Fragments:
             self._answered_bytes[sender] += fragment_bytes(record.size, record.k)
             packed = ports.own.packed(record)
         ports.send(sender, FragmentAnswer(ask.number, packed, later=False))
+
+
+def whole(gathering: Gathering) -> bytes:
+    """Return the segment that enough fragments make.
+
+    Raises:
+        NotReadyError: They do not make it up.
+    """
+    record = gathering.record
+    segment = decode(gathering.fragments, record.k, len(record.members), record.size)
+    if digest(segment) != record.digest:
+        # Each fragment is the agreed one: then what was agreed on is no code of the segment.
+        log.error("cold.segment_inconsistent", extra={"segment": record.number})
+        raise NotReadyError(f"the fragments of segment {record.number} do not make it up")
+    return segment
 
 
 async def _either(changed: asyncio.Event, timeout_ms: int) -> None:

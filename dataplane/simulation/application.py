@@ -290,13 +290,16 @@ class Workload:
         # Those of "things", which is always made first: a put in "others" reads nothing.
         return document_prefix(1)
 
-    def executor(self, store: MemoryStore) -> Executor:
-        """Return the application over what the store holds; an empty one gets its first state."""
+    def executor(self, store: MemoryStore, member: int | None = None) -> Executor:
+        """Return the application over what the store holds; an empty one gets its first state.
+
+        Of segments it keeps the fragments of `member`, or all of them when it is nobody's.
+        """
         if not self._documents:
             return MapApplication(store, members=self._members, tail=self._tail)
         admin_key, _ = bindings.crypto_sign_seed_keypair(ADMIN_SEED)
         genesis = Genesis(cluster_id=self._cluster_id, members=self._members, admin_key=admin_key)
-        return StateMachine(store, genesis)
+        return StateMachine(store, genesis, member=member)
 
     def place(self, key: int) -> tuple[str, str]:
         """Return where an operation on a key writes: (collection, document id)."""

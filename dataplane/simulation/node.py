@@ -1,6 +1,7 @@
 """One node of the world: a real core behind real checks, a disk, an application, a gateway."""
 
 from collections import deque
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ from dataplane.replication.copying import (
     epoch_end,
 )
 from dataplane.replication.passed_over import PassedOver
-from dataplane.replication.peer_messages import IndexAnswer, IndexAsk
+from dataplane.replication.peer_messages import PeerMessage
 from dataplane.replication.reopening import epoch_to_finish
 from dataplane.simulation.byzantine.behaviour import Behaviour
 from dataplane.simulation.checkers.checker import Executed
@@ -49,6 +50,7 @@ from dataplane.simulation.kept import KeptState
 from dataplane.simulation.options import SLOW_SYNC_MS
 from dataplane.simulation.reading import Reader
 from dataplane.simulation.signatures import FakeSigner, FakeVerifier
+from dataplane.simulation.trace import Aside
 
 if TYPE_CHECKING:
     from dataplane.simulation.world import World
@@ -91,7 +93,7 @@ class Node:
         self.behaviour = behaviour
         self.disk = Disk()
         self.kept = KeptState(
-            world.workload.executor,
+            partial(world.workload.executor, member=replica_id),
             flippable=world.workload.flippable,
             checkpoint_interval=self._limits.checkpoint_interval,
         )
@@ -251,12 +253,12 @@ class Node:
 
     # --- Events ---------------------------------------------------------------------------------
 
-    def receive(self, sender: int, message: AnyMessage | IndexAsk | IndexAnswer) -> None:
+    def receive(self, sender: int, message: AnyMessage | Aside) -> None:
         """Take a message from the network."""
         if self.replica is None:
             return
         self.world.acting = self
-        if isinstance(message, IndexAsk | IndexAnswer):
+        if isinstance(message, PeerMessage):
             self.reader.receive(sender, message)
             return
         if is_of_another_epoch(message, self.config.epoch):

@@ -1,4 +1,4 @@
-"""A node's linearizable reads without an order: the real logic on virtual time."""
+"""A node's reads without an order, linearizable and of cold segments, on virtual time."""
 
 from functools import partial
 from random import Random
@@ -9,6 +9,8 @@ from dataplane.replication.polls import Place
 from dataplane.replication.strong_reads import PATIENCE_MS, Confirmed, IndexPorts, StrongReads
 from dataplane.simulation.byzantine.reads import lie_to_reader
 from dataplane.simulation.checkers.checker import Read
+from dataplane.simulation.cold_reading import ColdReader
+from dataplane.simulation.trace import Aside
 
 if TYPE_CHECKING:
     from dataplane.simulation.node import Node
@@ -24,11 +26,13 @@ class Reader:
         self._node = node
         self._chance = Random(f"{node.world.options.seed} reader {node.instance}")
         self._ticks = False
+        self._cold = ColdReader(node)
         self.restart()
 
     def restart(self) -> None:
         """Begin a new life."""
         node = self._node
+        self._cold.restart()
         self._reads = StrongReads(
             node.id,
             IndexPorts(
@@ -53,6 +57,7 @@ class Reader:
 
     def maybe_read(self) -> None:
         """Let a client read, now and then."""
+        self._cold.maybe_read()
         key, wants = self._chance.randint(0, 5), self._chance.random() < SHARE
         if not wants:
             return
@@ -88,12 +93,15 @@ class Reader:
             said = lie
         node.world.send_aside(node.instance, to, said)
 
-    def receive(self, sender: int, message: IndexAsk | IndexAnswer) -> None:
+    def receive(self, sender: int, message: Aside) -> None:
         """Take a message of another node's reader."""
-        if isinstance(message, IndexAsk):
-            self._reads.on_ask(sender, message)
-        else:
-            self._reads.on_answer(sender, message, self._now_ms)
+        match message:
+            case IndexAsk():
+                self._reads.on_ask(sender, message)
+            case IndexAnswer():
+                self._reads.on_answer(sender, message, self._now_ms)
+            case _:
+                self._cold.receive(sender, message)
 
     def on_executed(self) -> None:
         """The node executed a batch."""

@@ -33,8 +33,16 @@ from dataplane.consensus.messages import (
     TreeRows,
     ViewChange,
 )
-from dataplane.replication.peer_messages import IndexAnswer, IndexAsk
+from dataplane.replication.peer_messages import (
+    FragmentAnswer,
+    FragmentAsk,
+    IndexAnswer,
+    IndexAsk,
+)
 from dataplane.simulation.schedule import Delivery
+
+type Aside = IndexAsk | IndexAnswer | FragmentAsk | FragmentAnswer
+"""What travels beside the protocol."""
 
 
 class Trace:
@@ -57,7 +65,7 @@ class Trace:
         self,
         now_ms: int,
         way: Delivery,
-        message: AnyMessage | IndexAsk | IndexAnswer,
+        message: AnyMessage | Aside,
         payload: bytes,
     ) -> None:
         """Add the arrival of a message: hashed as it is, put into words only when printed."""
@@ -90,12 +98,17 @@ def _describe_transfer(message: AnyMessage) -> str:
     return said
 
 
-def describe(message: AnyMessage | IndexAsk | IndexAnswer) -> str:
+def describe(message: AnyMessage | Aside) -> str:
     """Return a message in a few words."""
     if isinstance(message, IndexAsk):
         return f"IndexAsk n{message.number} >=s{message.at_least} x{len(message.places)}"
     if isinstance(message, IndexAnswer):
         return f"IndexAnswer n{message.number} promised s{message.promised} s{message.executed}"
+    if isinstance(message, FragmentAsk):
+        return f"FragmentAsk n{message.number} s{message.segment}"
+    if isinstance(message, FragmentAnswer):
+        given = "none" if message.fragment is None else f"{len(message.fragment)} bytes"
+        return f"FragmentAnswer n{message.number} {'later' if message.later else given}"
     return f"{type(message).__name__} {_describe_views(message) or _describe_rest(message)}"
 
 

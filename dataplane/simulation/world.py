@@ -10,12 +10,7 @@ from random import Random
 from dataplane.consensus.messages import AnyMessage, decode_message, encode_batch, encode_message
 from dataplane.consensus.records import Decided, MadeStable, decode_record
 from dataplane.documents.types import Configuration
-from dataplane.replication.peer_messages import (
-    IndexAnswer,
-    IndexAsk,
-    decode_peer_message,
-    encode_peer_message,
-)
+from dataplane.replication.peer_messages import decode_peer_message, encode_peer_message
 from dataplane.simulation.application import Workload
 from dataplane.simulation.byzantine.behaviour import Conspiracy
 from dataplane.simulation.byzantine.catalogue import behaviour_of
@@ -32,7 +27,7 @@ from dataplane.simulation.node import Node
 from dataplane.simulation.options import Options
 from dataplane.simulation.schedule import Delivery
 from dataplane.simulation.signatures import FakeVerifier, signer_of
-from dataplane.simulation.trace import Trace
+from dataplane.simulation.trace import Aside, Trace
 from dataplane.wire.quorum import reply_quorum
 
 CLUSTER_ID = b"simulated-world!"
@@ -261,14 +256,14 @@ class World:
                 delivery = (source, instance, index)
                 self.later(delay_ms, partial(self._deliver, delivery, arrived, payload))
 
-    def send_aside(self, source: int, target: int, message: IndexAsk | IndexAnswer) -> None:
+    def send_aside(self, source: int, target: int, message: Aside) -> None:
         """Put a message beside the protocol on the network; it meets a fate of its own."""
         payload = encode_peer_message(message)
         for instance in self._instances.get(target, ()):
             index, delays_ms = self.network.arrivals(source, instance, aside=True)
             for delay_ms in delays_ms:
                 arrived = decode_peer_message(payload)
-                assert isinstance(arrived, IndexAsk | IndexAnswer)
+                assert isinstance(arrived, Aside.__value__)
                 delivery = (source, instance, index)
                 self.later(delay_ms, partial(self._deliver, delivery, arrived, payload))
 
@@ -279,9 +274,7 @@ class World:
             self._last = (message, (decode_message(payload), payload))
         return self._last[1]
 
-    def _deliver(
-        self, delivery: Delivery, message: AnyMessage | IndexAsk | IndexAnswer, payload: bytes
-    ) -> None:
+    def _deliver(self, delivery: Delivery, message: AnyMessage | Aside, payload: bytes) -> None:
         source, target, _ = delivery
         self.counters["delivered"] += 1
         if not self.network.healed:

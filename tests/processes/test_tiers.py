@@ -17,7 +17,7 @@ from dataplane.client.local import LocalCluster
 from dataplane.client.spec import load_spec
 from dataplane.gateways.rpc.pb import aerolith_pb2 as pb
 from dataplane.gateways.rpc.pb import aerolith_pb2_grpc as stubs
-from dataplane.simulation.byzantine.attacks import flipped_fragment
+from dataplane.simulation.byzantine.reads import flipped_fragment
 from dataplane.storage.engine import RocksStore
 from dataplane.storage.fragments import FRAGMENT, packed_length
 from dataplane.wire.stubs import is_stub

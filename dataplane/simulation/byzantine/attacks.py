@@ -39,10 +39,9 @@ from dataplane.replication.peer_messages import (
 )
 from dataplane.replication.polls import digest_of_row
 from dataplane.simulation.byzantine.behaviour import Behaviour, Conspiracy
-from dataplane.simulation.byzantine.reads import lie_to_reader
+from dataplane.simulation.byzantine.reads import flipped_fragment, lie_to_reader
 from dataplane.simulation.byzantine.votes import EquivocatingPrimary
 from dataplane.storage.engine import RocksStore
-from dataplane.storage.fragments import pack, packed_length, unpack
 from dataplane.wire.errors import MalformedMessageError
 
 DELAY_S: Final = (0.5, 1.5)
@@ -230,13 +229,6 @@ class ForgedFragments(Attack):
                 forged = flipped_fragment(told.fragment)
                 payload = encode_peer_message(msgspec.structs.replace(told, fragment=forged))
         deliver(to, payload)
-
-
-def flipped_fragment(packed: bytes) -> bytes:
-    """Return a fragment, as it is stored and sent, with one bit of it turned."""
-    fragment = unpack(packed, packed_length(packed))
-    assert fragment is not None
-    return pack(flipped(fragment))
 
 
 class WrongClock(Clock):

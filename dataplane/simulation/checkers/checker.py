@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 from dataplane.consensus.messages import AnyMessage, Batch, CheckpointCertificate, Request
 from dataplane.consensus.outcome import Evidence
 from dataplane.consensus.records import Record
+from dataplane.documents.cold import SegmentRecord
 from dataplane.documents.types import RequestResult
 from dataplane.replication.polls import Place
 from dataplane.replication.strong_reads import Confirmed
@@ -35,6 +36,14 @@ class Read:
     asked_ms: int
     place: Place
     told: Confirmed
+
+
+@dataclass(frozen=True, slots=True)
+class ColdRead:
+    """A segment that a node put together of what its holders gave it."""
+
+    record: SegmentRecord
+    segment: bytes
 
 
 class Checker:
@@ -100,6 +109,12 @@ class Checker:
 
     def on_read(self, node: "Node", read: Read) -> None:
         """See a client get the answer to a read that was not ordered."""
+
+    def on_cold_read(self, node: "Node", read: ColdRead) -> None:
+        """See a node that read a cold segment."""
+
+    def on_wrong_fragment(self, node: "Node", peer: int, reason: str) -> None:
+        """See a node that was given a wrong fragment of a segment."""
 
     def after_turn(self, node: "Node") -> None:
         """See a node that carried out all effects of an event."""

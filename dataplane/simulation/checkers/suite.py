@@ -7,8 +7,9 @@ from dataplane.consensus.messages import AnyMessage, CheckpointCertificate, Requ
 from dataplane.consensus.outcome import Alarm, Evidence, PeerFault
 from dataplane.consensus.records import decode_record
 from dataplane.documents.types import RequestResult
-from dataplane.simulation.checkers.checker import Checker, Executed, Read
+from dataplane.simulation.checkers.checker import Checker, ColdRead, Executed, Read
 from dataplane.simulation.checkers.clients import Acknowledged, Linearizable
+from dataplane.simulation.checkers.cold import ColdSegments
 from dataplane.simulation.checkers.execution import (
     Agreement,
     ExactlyOnce,
@@ -57,6 +58,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     Liveness,
     Certificates,
     DamagedLog,
+    ColdSegments,
 )
 
 
@@ -204,6 +206,22 @@ class CheckerSuite:
         node.world.say(f"read {node.id} {read.place[1]} s{read.told.index}-{read.told.sequence}")
         for checker in self._checkers:
             checker.on_read(node, read)
+
+    def on_cold_read(self, node: "Node", read: ColdRead) -> None:
+        """Tell what a node read of a cold segment."""
+        if node.is_liar:
+            return
+        node.world.say(f"cold {node.id} s{read.record.number}")
+        for checker in self._checkers:
+            checker.on_cold_read(node, read)
+
+    def on_wrong_fragment(self, node: "Node", peer: int, reason: str) -> None:
+        """Tell who gave a node a wrong fragment."""
+        if node.is_liar:
+            return
+        node.world.say(f"wrong fragment {node.id} from {peer}")
+        for checker in self._checkers:
+            checker.on_wrong_fragment(node, peer, reason)
 
     def after_turn(self, node: "Node") -> None:
         """Tell that a node is at rest."""

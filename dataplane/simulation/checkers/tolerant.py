@@ -7,7 +7,7 @@ from dataplane.consensus.messages import AnyMessage, CheckpointCertificate, Requ
 from dataplane.consensus.outcome import Evidence
 from dataplane.consensus.records import Record
 from dataplane.documents.types import RequestResult
-from dataplane.simulation.checkers.checker import Checker, Executed, Read
+from dataplane.simulation.checkers.checker import Checker, ColdRead, Executed, Read
 from dataplane.simulation.errors import ViolationError
 
 if TYPE_CHECKING:
@@ -77,6 +77,14 @@ class Tolerant(Checker):
     @override
     def on_read(self, node: "Node", read: Read) -> None:
         self._try(lambda: self._checker.on_read(node, read))
+
+    @override
+    def on_cold_read(self, node: "Node", read: ColdRead) -> None:
+        self._try(lambda: self._checker.on_cold_read(node, read))
+
+    @override
+    def on_wrong_fragment(self, node: "Node", peer: int, reason: str) -> None:
+        self._try(lambda: self._checker.on_wrong_fragment(node, peer, reason))
 
     @override
     def on_alarm(self, node: "Node", code: str, detail: str) -> None:

@@ -32,7 +32,7 @@ from dataplane.replication.peer_messages import (
     decode_peer_message,
     encode_peer_message,
 )
-from dataplane.simulation.byzantine.attacks import flipped_fragment
+from dataplane.simulation.byzantine.reads import flipped_fragment
 from dataplane.storage.engine import MemoryStore
 from dataplane.storage.erasure import digest, encode, needed
 from dataplane.storage.fragments import fragment_key, pack
