@@ -223,6 +223,9 @@ class Fragments:
         holder, gathering = self._open.get(answer.number, (None, None))
         if gathering is None or holder != sender:
             return
+        # An answer to an earlier life of this node may have the number of a question of this one.
+        if answer.segment != gathering.record.number:
+            return
         del self._open[answer.number]
         gathering.words[sender] = self._word(sender, answer, gathering)
         gathering.changed.set()
@@ -259,7 +262,7 @@ class Fragments:
         )
         if is_spent:
             if self._answers[sender] <= 2 * ANSWERS_MAX:
-                ports.send(sender, FragmentAnswer(ask.number, None, later=True))
+                ports.send(sender, FragmentAnswer(ask.number, ask.segment, None, later=True))
             return
         record = ports.own.table().segment(ask.segment)
         packed = None
@@ -267,7 +270,7 @@ class Fragments:
             # Reading and comparing is the work, whatever comes of it.
             self._answered_bytes[sender] += fragment_bytes(record.size, record.k)
             packed = ports.own.packed(record)
-        ports.send(sender, FragmentAnswer(ask.number, packed, later=False))
+        ports.send(sender, FragmentAnswer(ask.number, ask.segment, packed, later=False))
 
 
 def whole(gathering: Gathering) -> bytes:

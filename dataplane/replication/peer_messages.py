@@ -125,6 +125,7 @@ class FragmentAnswer(PeerMessage, frozen=True):
     """
 
     number: int
+    segment: int
     fragment: bytes | None
     later: bool
 
@@ -221,4 +222,6 @@ def _is_legal_fragment(message: FragmentAsk | FragmentAnswer) -> bool:
             return _are_numbers(message.number, message.segment)
         case FragmentAnswer():
             size_bytes = 0 if message.fragment is None else len(message.fragment)
-            return _are_numbers(message.number) and size_bytes <= FRAGMENT_BYTES_MAX
+            return (
+                _are_numbers(message.number, message.segment) and size_bytes <= FRAGMENT_BYTES_MAX
+            )

@@ -298,6 +298,8 @@ async def test_an_answer_counts_from_whom_it_was_asked_alone():
     answer = holders.answers[0]
     reader.on_answer(next(peer for peer in (2, 3, 4) if peer != first), wrong(answer))
     reader.on_answer(first, msgspec.structs.replace(answer, number=answer.number + 99))
+    # Of an earlier life of this node, which asked the same holder for another segment.
+    reader.on_answer(first, msgspec.structs.replace(wrong(answer), segment=NUMBER - 1))
     assert not reader.wrong
     reader.on_answer(first, answer)
     assert await reading == SEGMENT
@@ -345,13 +347,13 @@ def test_nothing_is_sent_behind_a_queue_that_is_long_already():
     holders.stopped_ms = 5_000
     holders.queued = QUEUED_BYTES_MAX + 1
     holders.nodes[2].on_ask(1, FragmentAsk(1, NUMBER))
-    assert holders.answers == [FragmentAnswer(1, None, later=True)]
+    assert holders.answers == [FragmentAnswer(1, NUMBER, None, later=True)]
 
 
 async def test_a_reader_who_is_told_to_wait_asks_another_meanwhile():
     holders = Holders(4)
     first = holders.nodes[1]._in_turn(holders.record)[0]
-    holders.lies = {first: lambda answer: FragmentAnswer(answer.number, None, later=True)}
+    holders.lies = {first: lambda answer: FragmentAnswer(answer.number, NUMBER, None, later=True)}
     assert await holders.gather() == SEGMENT
     assert not holders.nodes[1].wrong
 
@@ -360,7 +362,7 @@ def test_a_segment_that_is_unknown_here_is_answered_with_none():
     holders = Holders(4)
     holders.stopped_ms = 5_000
     holders.nodes[2].on_ask(1, FragmentAsk(1, 99))
-    assert holders.answers == [FragmentAnswer(1, None, later=False)]
+    assert holders.answers == [FragmentAnswer(1, 99, None, later=False)]
     assert not holders.unsound
 
 
@@ -371,12 +373,12 @@ def test_the_largest_segment_fits_a_message_and_a_frame():
     for segment in (many, one):
         assert len(pack(segment)) <= FRAGMENT_BYTES_MAX
         assert len(segment) + 1 <= FRAGMENT_BYTES_MAX
-    whole = encode_peer_message(FragmentAnswer(1, bytes(FRAGMENT_BYTES_MAX), later=False))
+    whole = encode_peer_message(FragmentAnswer(1, 2, bytes(FRAGMENT_BYTES_MAX), later=False))
     assert decode_peer_message(whole)
     assert len(whole) < FRAME_BYTES_MAX
     with pytest.raises(MalformedMessageError):
         decode_peer_message(
-            encode_peer_message(FragmentAnswer(1, bytes(FRAGMENT_BYTES_MAX + 1), later=False))
+            encode_peer_message(FragmentAnswer(1, 2, bytes(FRAGMENT_BYTES_MAX + 1), later=False))
         )
 
 
@@ -384,10 +386,13 @@ def test_the_messages_are_on_the_wire_as_they_always_were():
     for message, told in (
         (FragmentAsk(7, 300), "c193ab467261676d656e7441736b07cd012c"),
         (
-            FragmentAnswer(7, b"\0ab", later=False),
-            "c194ae467261676d656e74416e7377657207c403006162c2",
+            FragmentAnswer(7, 300, b"\0ab", later=False),
+            "c195ae467261676d656e74416e7377657207cd012cc403006162c2",
         ),
-        (FragmentAnswer(7, None, later=True), "c194ae467261676d656e74416e7377657207c0c3"),
+        (
+            FragmentAnswer(7, 300, None, later=True),
+            "c195ae467261676d656e74416e7377657207cd012cc0c3",
+        ),
     ):
         assert encode_peer_message(message).hex() == told
         assert decode_peer_message(bytes.fromhex(told)) == message
