@@ -337,10 +337,25 @@ class AsyncClient(AsyncImportCalls, AsyncHistoryCalls):
         return found
 
     async def collection_put(self, collection: str, options: Json) -> dict[str, Any]:
-        """Create a collection."""
+        """Create a collection, or give it these options in the place of others."""
         path = calls.collection_path(collection)
         stored: dict[str, Any] = await self._run(Call("PUT", path, options, write=True))
         return stored
+
+    async def collection_tier(
+        self,
+        collection: str,
+        *,
+        cold_after_s: int | None = None,
+        archive_after_s: int | None = None,
+    ) -> dict[str, Any]:
+        """Say after how long documents become cold, or are archived; without either, never.
+
+        The other options of the collection stay.
+        """
+        known = await self.collections()
+        options = calls.with_tiering(known, collection, cold_after_s, archive_after_s)
+        return await self.collection_put(collection, options)
 
     async def collection_drop(self, collection: str) -> None:
         """Drop a collection and all it holds."""

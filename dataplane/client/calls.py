@@ -52,6 +52,17 @@ def collection_path(collection: str) -> str:
     return f"/api/v1/collections/{_segment(collection)}"
 
 
+def with_tiering(
+    collections: Sequence[Json], name: str, cold_after_s: int | None, archive_after_s: int | None
+) -> Json:
+    """Return the options of a collection with another policy of tiers, or none."""
+    found = (known["options"] for known in collections if known["name"] == name)
+    options = {key: value for key, value in next(found, {}).items() if key != "tiering"}
+    spans = {"cold_after_s": cold_after_s, "archive_after_s": archive_after_s}
+    tiering = {key: seconds for key, seconds in spans.items() if seconds is not None}
+    return options | ({"tiering": tiering} if tiering else {})
+
+
 def document_path(collection: str, document_id: str) -> str:
     """Return the path of a document."""
     return f"{collection_path(collection)}/documents/{_segment(document_id)}"

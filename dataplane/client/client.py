@@ -333,10 +333,25 @@ class Client(ImportCalls, HistoryCalls):
         return found
 
     def collection_put(self, collection: str, options: Json) -> dict[str, Any]:
-        """Create a collection."""
+        """Create a collection, or give it these options in the place of others."""
         path = calls.collection_path(collection)
         stored: dict[str, Any] = self._run(Call("PUT", path, options, write=True))
         return stored
+
+    def collection_tier(
+        self,
+        collection: str,
+        *,
+        cold_after_s: int | None = None,
+        archive_after_s: int | None = None,
+    ) -> dict[str, Any]:
+        """Say after how long documents become cold, or are archived; without either, never.
+
+        The other options of the collection stay.
+        """
+        known = self.collections()
+        options = calls.with_tiering(known, collection, cold_after_s, archive_after_s)
+        return self.collection_put(collection, options)
 
     def collection_drop(self, collection: str) -> None:
         """Drop a collection and all it holds."""

@@ -94,6 +94,8 @@ class LimitsSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     write_timeout_ms: int = 5_000
     requests_max: int = 2_048
     """Under way at once, over all protocols, shared evenly by the keys that have any."""
+    memory_tier_bytes: int = 32 * 1024 * 1024
+    """For documents that are asked for often, ready to be answered; 0 keeps none."""
 
 
 type Algorithm = Literal["aes-256-gcm", "chacha20-poly1305", "xchacha20-poly1305"]

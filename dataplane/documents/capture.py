@@ -52,6 +52,8 @@ class Capture:
         self._cold = cold
         """The collections that hold stubs."""
         self._segments = segments
+        self.met: dict[int, int] = {}
+        """By segment, how often a body was taken from it."""
 
     def row(self, collection: str, document_id: str) -> bytes | None:
         """Return a document row with its body, or None when it or its collection is absent.
@@ -108,7 +110,10 @@ class Capture:
             return row
         segment = self._segments.get(stub.segment)
         body = None if segment is None else cut(segment, stub)
-        return None if body is None else row[:HEADER_BYTES] + body
+        if body is None:
+            return None
+        self.met[stub.segment] = self.met.get(stub.segment, 0) + 1
+        return row[:HEADER_BYTES] + body
 
     def entries(
         self, low: bytes, high: bytes, *, reverse: bool = False

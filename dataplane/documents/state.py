@@ -143,7 +143,7 @@ class StateMachine(Executor):
         self.view.maintenance = self.maintenance
         self.view.tiers = self.tiers
         self.view.session_count = len(self._sessions)
-        self.view.wake()
+        self.view.replaced()
 
     @property
     @override
@@ -266,7 +266,7 @@ class StateMachine(Executor):
             self._load()
         self.view.session_count = len(self._sessions)
         if batch.documents:
-            self.view.wake()
+            self.view.changed(batch.documents)
 
     def _commit(self, sequence: int, batch: Batch) -> None:
         """Write a batch; keys of classes are there before it, and gone behind it."""

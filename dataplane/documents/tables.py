@@ -312,6 +312,8 @@ class Batch:
         that lives in its segment no more."""
         self.erased: list[bytes] = []
         """Keys of the documents that a person was erased from."""
+        self.warmed = 0
+        """How many of them were put back."""
 
     def spend(self, size_bytes: int) -> None:
         """Count what was changed, or looked at to change it."""
@@ -407,6 +409,7 @@ class Attempt(Batch):
             batch.documents += self.documents
         batch.thawed += self.thawed
         batch.erased += self.erased
+        batch.warmed += self.warmed
 
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode

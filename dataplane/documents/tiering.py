@@ -6,6 +6,7 @@ document, and there is no moment at which its body is nowhere.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final, override
 
 from dataplane.documents.cold import SegmentRecord, SegmentTable, Tier
@@ -31,6 +32,17 @@ DISTRIBUTED: Final = "distributed"
 ARCHIVE: Final = "archive"
 
 
+@dataclass(slots=True)
+class Moves:
+    """What moved between tiers since this node began, or took up another state."""
+
+    segments_sealed: int = 0
+    documents_sealed: int = 0
+    bytes_sealed: int = 0
+    segments_forgotten: int = 0
+    documents_warmed: int = 0
+
+
 class Tiers(SegmentTable):
     """All segments, in the store; how much of each collection they hold, in memory.
 
@@ -53,6 +65,7 @@ class Tiers(SegmentTable):
         """Segments that hold what a person was erased from, and since which sequence that is known:
         what is left in them is to be put back at once."""
         self._remains = Remains(store)
+        self.moves = Moves()
         for key, row in store.iterate(SEGMENT):
             known = decode_segment(row)
             self._count(known, known.documents, known.bytes)
@@ -94,6 +107,9 @@ class Tiers(SegmentTable):
             batch.own[fragment_key(collection, number)] = pack(own)
         batch.spend(2 * size_bytes)
         self._count(row, row.documents, row.bytes)
+        self.moves.segments_sealed += 1
+        self.moves.documents_sealed += len(stubs)
+        self.moves.bytes_sealed += size_bytes
         return stubs
 
     def settle(self, batch: Batch) -> None:
@@ -123,6 +139,8 @@ class Tiers(SegmentTable):
             self.half_empty.discard(number)
             self.erased.pop(number, None)
             self._remains.forget(number)
+            self.moves.segments_forgotten += 1
+        self.moves.documents_warmed += batch.warmed
         batch.thawed.clear()
         batch.erased.clear()
 
@@ -173,9 +191,10 @@ class Tiers(SegmentTable):
         documents, size_bytes = self._held.get((collection, tier), (0, 0))
         return documents, size_bytes
 
-    def total_bytes(self, tier: Tier) -> int:
-        """Return how many bytes the documents in a tier are."""
-        return sum([counts[1] for (_, name), counts in self._held.items() if name == tier])
+    def total(self, tier: Tier) -> tuple[int, int]:
+        """Return how many documents are in a tier, and how many bytes they are."""
+        found = [counts for (_, name), counts in self._held.items() if name == tier]
+        return sum([counts[0] for counts in found]), sum([counts[1] for counts in found])
 
     @property
     def collections(self) -> set[int]:

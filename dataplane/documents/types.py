@@ -258,6 +258,8 @@ class CollectionRecord(msgspec.Struct, frozen=True):
     """How many of the documents are with all members together, and how many bytes they are."""
     archived: tuple[int, int] = (0, 0)
     """And in the archive."""
+    memory: tuple[int, int] = (0, 0)
+    """How many this node keeps in memory besides, and how many bytes that takes."""
 
 
 class IndexRecord(msgspec.Struct, frozen=True):

@@ -1,26 +1,32 @@
 """What gateways and queries read of the executed state, between two batches."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
+from dataplane.documents import tables
 from dataplane.documents.accounting import Accounting
 from dataplane.documents.audit_view import AuditLog
 from dataplane.documents.capture import Capture
 from dataplane.documents.changes import Changes
+from dataplane.documents.cold import Tier
 from dataplane.documents.collections import Collections
 from dataplane.documents.compliance import Compliance
 from dataplane.documents.erasing import Erasing
 from dataplane.documents.keys import Keys
 from dataplane.documents.maintenance import Maintenance
+from dataplane.documents.memory import Memory
 from dataplane.documents.proving import prove_document, prove_row
+from dataplane.documents.rendering import render_text
 from dataplane.documents.restoring import Restoring
 from dataplane.documents.settings import Settings
 from dataplane.documents.tables import (
+    HEADER_BYTES,
     RESTORE,
     TOMBSTONE,
+    Change,
     MetaRow,
     decode_document_row,
     decode_tombstone,
@@ -39,9 +45,11 @@ from dataplane.documents.types import (
     TombstoneRecord,
     UsageWindow,
 )
-from dataplane.storage.ports import KeyValueStore, Snapshot
+from dataplane.storage.ports import CacheFigures, KeyValueStore, Snapshot
 from dataplane.wire.proofs import RowProof
+from dataplane.wire.stubs import is_stub
 
+COLD_TIERS: Final[tuple[Tier, ...]] = ("distributed", "archive")
 NO_SEGMENTS: Final[Mapping[int, bytes]] = MappingProxyType({})
 
 
@@ -59,11 +67,24 @@ class StateView:
     def __init__(self) -> None:
         self.watchers: list[Callable[[], None]] = []
         """Called after each batch that changed documents, and when the state was replaced."""
+        self.memory = Memory()
+        """The documents that are asked for, as they are answered."""
 
     def wake(self) -> None:
         """Tell those who wait for changes."""
         for watcher in self.watchers:
             watcher()
+
+    def replaced(self) -> None:
+        """Forget all documents, since another state is there, and tell those who wait."""
+        self.memory.clear()
+        self.wake()
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        """Forget documents that a batch changed, and tell those who wait for changes."""
+        if len(self.memory):
+            self.memory.changed(changes, self._collections.prefixes)
+        self.wake()
 
     def show(
         self,
@@ -87,6 +108,28 @@ class StateView:
         """Return a document row as stored, or None when it or its collection is absent."""
         prefix = self._collections.prefixes.get(collection)
         return None if prefix is None else self._store.get(prefix + document_id.encode())
+
+    def key_of(self, collection: str, document_id: str) -> bytes | None:
+        """Return the key of a document's row, None where there is no such collection."""
+        prefix = self._collections.prefixes.get(collection)
+        return None if prefix is None else prefix + document_id.encode()
+
+    def text(self, place: tuple[str, str], row: bytes) -> bytes:
+        """Return the JSON of a document by collection and id, and a row that has its body."""
+        key = self.key_of(*place)
+        # A collection may have been dropped since the row was read.
+        return render_text(place[1], row) if key is None else self.text_of(key, row)
+
+    def text_of(self, key: bytes, row: bytes) -> bytes:
+        """Return the JSON of a document by the key of its row, and a row that has its body."""
+        text = self.memory.find(key, row)
+        if text is None:
+            text = render_text(tables.document_id(key), row)
+            # What is removed must not come back by way of those who read an earlier moment.
+            present = self._store.get(key)
+            if present is not None and (present == row or _is_stub_of(present, row)):
+                self.memory.keep(key, row, text)
+        return text
 
     def row_at(self, key: bytes) -> bytes | None:
         """Return the row of a key, as proofs and backups name rows."""
@@ -157,14 +200,30 @@ class StateView:
     def collections(self) -> list[CollectionRecord]:
         """Return every collection in name order."""
         records, tiers = self._collections.records(), self.tiers
-        if not tiers.collections:
+        if not tiers.collections and not len(self.memory):
             return records
         found: list[CollectionRecord] = []
         for record in records:
             number = self._collections.rows[record.name].id
             held, archived = tiers.held(number, "distributed"), tiers.held(number, "archive")
-            found.append(msgspec.structs.replace(record, distributed=held, archived=archived))
+            kept = self.memory.held(tables.document_prefix(number))
+            found.append(
+                msgspec.structs.replace(record, distributed=held, archived=archived, memory=kept)
+            )
         return found
+
+    def tier_totals(self) -> dict[str, tuple[int, int]]:
+        """Return how many documents are in each tier below memory, and how many bytes."""
+        cold: dict[str, tuple[int, int]] = {name: self.tiers.total(name) for name in COLD_TIERS}
+        documents, size_bytes = self._meta.documents, self._meta.bytes
+        for elsewhere in cold.values():
+            documents -= elsewhere[0]
+            size_bytes -= elsewhere[1]
+        return {"ssd": (documents, size_bytes), **cold}
+
+    def cached(self) -> CacheFigures:
+        """Return what the store keeps in memory of its files."""
+        return self._store.cached()
 
     def collection_name(self, number: int) -> str | None:
         """Return the name of a collection by its number, None when it was dropped."""
@@ -230,3 +289,8 @@ class StateView:
             collections=len(self._collections.rows),
             sessions=self.session_count,
         )
+
+
+def _is_stub_of(present: bytes, row: bytes) -> bool:
+    """Say whether a row is the stub of a document that another row has with its body."""
+    return is_stub(present) and present[:HEADER_BYTES] == row[:HEADER_BYTES]

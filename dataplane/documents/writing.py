@@ -134,6 +134,7 @@ class Writing:
         row = old[: tables.HEADER_BYTES] + body
         key = self._collections.prefixes[name] + document_id.encode()
         thaw(batch, key, old)
+        batch.warmed += 1
         batch.spend(len(old) + len(row))
         batch.put(key, row)
         updated_us = tables.decode_document_header(old)[2]

@@ -3,16 +3,21 @@
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from dataplane.documents.commands import OpResult
 from dataplane.documents.conflicts import LAST_WRITER_WINS, MERGE_PATCH
 from dataplane.documents.merging import unpack_fields
+from dataplane.documents.rendering import timestamp
 from dataplane.documents.settings import TIERING_OPTION
 from dataplane.documents.types import CollectionRecord, DocumentRecord, KeyRecord
 from dataplane.documents.values import unpack_document
-from dataplane.gateways.calls import timestamp_ms, timestamp_us
+from dataplane.gateways.calls import timestamp_ms
 from dataplane.gateways.errors import Problem, error_fields
 
 _MET_NAMES: Final = {LAST_WRITER_WINS: "overwrote", MERGE_PATCH: "merged"}
+
+_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 type Facts = list[tuple[str, str]]
 """What is told beside a body, under the names that HTTP headers have."""
@@ -26,6 +31,19 @@ class Answer:
     body: dict[str, Any] | None = None
     """None: there is nothing to say besides."""
     facts: Facts = field(default_factory=list)
+    document: bytes | None = None
+    """In the place of a body: the JSON of a document, as the memory tier has it."""
+
+    def fields(self) -> dict[str, Any]:
+        """Return the body as an object, also where it is text."""
+        body = _decode(self.document) if self.body is None and self.document else self.body
+        assert body is not None, "something is said"
+        return body
+
+
+def fields_of(document: dict[str, Any] | msgspec.Raw) -> dict[str, Any]:
+    """Return a document of the answer to a query as an object."""
+    return document if isinstance(document, dict) else _decode(document)
 
 
 def etag(version: int) -> tuple[str, str]:
@@ -40,8 +58,8 @@ def document_body(  # noqa: PLR0917 - the columns of a document
     return {
         "_id": document_id,
         "_version": version,
-        "_created": timestamp_us(created_us),
-        "_updated": timestamp_us(updated_us),
+        "_created": timestamp(created_us),
+        "_updated": timestamp(updated_us),
         **unpack_document(body),
     }
 
@@ -113,7 +131,8 @@ def collection_body(record: CollectionRecord) -> dict[str, Any]:
     options = unpack_document(record.options)
     elsewhere = {"distributed": record.distributed, "archive": record.archived}
     cold_documents, cold_bytes = map(sum, zip(*elsewhere.values(), strict=True))
-    tiers = {"ssd": (record.documents - cold_documents, record.bytes - cold_bytes), **elsewhere}
+    ssd = record.documents - cold_documents, record.bytes - cold_bytes
+    tiers = {"memory": record.memory, "ssd": ssd, **elsewhere}
     shown = {
         name: {"documents": documents, "bytes": size} for name, (documents, size) in tiers.items()
     }
@@ -121,8 +140,8 @@ def collection_body(record: CollectionRecord) -> dict[str, Any]:
         "name": record.name,
         "documents": record.documents,
         "bytes": record.bytes,
-        "created": timestamp_us(record.created_us),
-        "updated": timestamp_us(record.updated_us),
+        "created": timestamp(record.created_us),
+        "updated": timestamp(record.updated_us),
         "options": options,
         **({"tiers": shown} if TIERING_OPTION in options or cold_documents else {}),
     }
@@ -138,5 +157,5 @@ def key_body(record: KeyRecord) -> dict[str, Any]:
         "kind": record.kind,
         "requests_per_s": record.requests_per_s,
         "expires": None if record.expires_ms is None else timestamp_ms(record.expires_ms),
-        "created": timestamp_us(record.created_us),
+        "created": timestamp(record.created_us),
     }

@@ -5,11 +5,11 @@ second, so that all nodes enforce the same number, and it is the number that is 
 """
 
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
 from typing import Final
 
 from dataplane.documents.accounting import RATES_MAX
 from dataplane.documents.commands import ReportCalls, encode_op
+from dataplane.documents.rendering import timestamp
 from dataplane.documents.view import StateView
 from dataplane.gateways.errors import Problem
 
@@ -95,34 +95,4 @@ class CallMeter:
 
 def timestamp_ms(at_ms: int) -> str:
     """Return RFC 3339 UTC of milliseconds since 1970."""
-    return timestamp_us(at_ms * 1000)
-
-
-def timestamp_us(at_us: int) -> str:
-    """Return RFC 3339 UTC with microseconds."""
-    seconds, micros = divmod(at_us, 1_000_000)
-    return f"{_second_text(seconds)}.{micros:06d}Z"
-
-
-@lru_cache(maxsize=256)
-def _second_text(seconds: int) -> str:
-    """Return RFC 3339 up to the second; what is written together was written in one second."""
-    days, rest = divmod(seconds, 86_400)
-    year, month, day = _civil(days)
-    hour, rest = divmod(rest, 3600)
-    minute, second = divmod(rest, 60)
-    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}"
-
-
-def _civil(days: int) -> tuple[int, int, int]:
-    """Return (year, month, day) of days since 1970-01-01 (Hinnant, "chrono-compatible dates")."""
-    shifted = days + 719_468
-    era, day_of_era = divmod(shifted, 146_097)
-    year_of_era = (
-        day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096
-    ) // 365
-    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
-    shifted_month = (5 * day_of_year + 2) // 153
-    day = day_of_year - (153 * shifted_month + 2) // 5 + 1
-    month = shifted_month + 3 if shifted_month < 10 else shifted_month - 9
-    return year_of_era + era * 400 + (month <= 2), month, day
+    return timestamp(at_ms * 1000)

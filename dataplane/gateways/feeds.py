@@ -16,11 +16,12 @@ from typing import Any, Final, NamedTuple, Self, override
 import msgspec
 
 from dataplane.documents.changes import ERASED, PlacedRow
+from dataplane.documents.rendering import timestamp
 from dataplane.documents.tables import decode_document_row
 from dataplane.documents.values import SYSTEM_COLLECTIONS, check_readable_name, unpack_document
 from dataplane.documents.view import StateView
 from dataplane.gateways.auth import Caller, renew
-from dataplane.gateways.calls import timestamp_ms, timestamp_us
+from dataplane.gateways.calls import timestamp_ms
 from dataplane.gateways.errors import Problem
 from dataplane.query.matching import Matcher
 
@@ -95,8 +96,8 @@ class Event:
             body["document"] = {
                 "_id": record.id,
                 "_version": record.version,
-                "_created": timestamp_us(record.created_us),
-                "_updated": timestamp_us(record.updated_us),
+                "_created": timestamp(record.created_us),
+                "_updated": timestamp(record.updated_us),
                 **unpack_document(record.body),
             }
         return body

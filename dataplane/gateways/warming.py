@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -26,6 +27,7 @@ from dataplane.documents.tables import HEADER_BYTES, decode_document_header
 from dataplane.documents.values import unpack_document
 from dataplane.documents.view import StateView
 from dataplane.gateways.errors import Problem
+from dataplane.gateways.fetches import Fetched, Fetches, Outcome
 from dataplane.gateways.ports import Cluster
 from dataplane.replication.errors import ReplicationError
 from dataplane.wire.stubs import Stub, is_stub, stub_of
@@ -50,11 +52,12 @@ class Warming:
         self._view = view
         self._reader = reader
         self._timeout_ms = timeout_ms
+        self.fetches = Fetches()
         self._kept: dict[Place, Warm] = {}
         self._asked = asyncio.Event()
 
-    async def segments(self, numbers: Iterable[int]) -> dict[int, bytes]:
-        """Return segments by their numbers, without those that are no more.
+    async def segments(self, numbers: Iterable[int], told: Fetched) -> dict[int, bytes]:
+        """Return segments by their numbers, without those that are no more; count them in `told`.
 
         Raises:
             NotReadyError: Too few members gave their fragments in time.
@@ -65,25 +68,48 @@ class Warming:
 
         async def fetch(number: int) -> None:
             try:
-                segment = await self._segment(number)
+                segment = await self._fetch(number)
             except ReplicationError as error:
                 failures.append(error)
             else:
                 if segment is not None:
                     found[number] = segment
 
+        began = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for number in dict.fromkeys(numbers):
-                group.create_task(fetch(number))
+                told.segments += 1
+                segment = self._known(number)
+                if segment is None:
+                    told.fetched += 1
+                    group.create_task(fetch(number))
+                else:
+                    found[number] = segment
+        told.seconds += time.perf_counter() - began
         if failures:
             raise failures[0]
         return found
 
     async def _segment(self, number: int) -> bytes | None:
-        known = self._reader.known(number)
-        if known is not None:
-            return known
-        return await self._reader.fetch(number, timeout_ms=self._timeout_ms)
+        known = self._known(number)
+        return await self._fetch(number) if known is None else known
+
+    def _known(self, number: int) -> bytes | None:
+        segment = self._reader.known(number)
+        if segment is not None:
+            self.fetches.known()
+        return segment
+
+    async def _fetch(self, number: int) -> bytes | None:
+        began = time.perf_counter()
+        outcome: Outcome = "failed"
+        try:
+            segment = await self._reader.fetch(number, timeout_ms=self._timeout_ms)
+            outcome = "gone" if segment is None else "fetched"
+            self.fetches.bytes += len(segment or b"")
+        finally:
+            self.fetches.ended(outcome, time.perf_counter() - began)
+        return segment
 
     async def whole(self, place: Place, row: bytes | None, *, keep: bool = True) -> bytes | None:
         """Return a document row with its body; `keep` has it put back too, if there is room.

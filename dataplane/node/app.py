@@ -27,6 +27,7 @@ from dataplane.node.encryption import Encryption, open_keyring, open_store
 from dataplane.node.figures import NodeFigures
 from dataplane.node.maintaining import Maintainer
 from dataplane.node.resealing import Resealer
+from dataplane.node.tier_figures import TierParts, tier_lines
 from dataplane.node.usage import UsageReporter
 from dataplane.ports import Clock, SystemClock
 from dataplane.replication.configuration import member_of
@@ -122,6 +123,7 @@ class Node:
         self._own_fragments = OwnFragments(
             spec.node_id, lambda: self._state.tiers, lambda: self._store
         )
+        self._state.view.memory.bytes_max = spec.limits.memory_tier_bytes
         shown = ShownState(parts.show(self._state.view))
         self._ended = asyncio.Event()
         self._exit_code = EXIT_CLEAN
@@ -178,6 +180,14 @@ class Node:
         figures = NodeFigures(self._clock)
         figures.replication = self._driver.metrics
         figures.gauges = self._gauges()
+        figures.more = lambda: tier_lines(
+            TierParts(
+                self._state.view,
+                self._context.cold.fetches,
+                self._segments,
+                self._driver.reads.fragments,
+            )
+        )
         return Context(
             spec=self._spec,
             cluster=self._driver,

@@ -40,6 +40,8 @@ class NodeFigures(Figures):
         self.ops = {"total": 0, "reads": 0, "writes": 0, "errors": 0}
         self.replication: ReplicationMetrics | None = None
         self.gauges: dict[str, Callable[[], int]] = {}
+        self.more: Callable[[], list[str]] = list
+        """Returns further lines of the metrics page."""
 
     @override
     def observe(self, call_class: str, status: int, seconds: float) -> None:
@@ -116,7 +118,7 @@ class NodeFigures(Figures):
                 f'aerolith_alarms_total{{code="{code}"}} {count}'
                 for code, count in sorted(metrics.alarms.items())
             )
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, *self.more()]) + "\n"
 
 
 def _at_share(histogram: list[int], total: int, share: float) -> float:

@@ -24,6 +24,7 @@ from dataplane.query.pipeline import Group, Match, Sort, Stage, needed_names
 from dataplane.query.requests import AggregateRequest, AggregateResult
 from dataplane.query.rows import RowShape, document_reader
 from dataplane.query.stages import Batches, Stages, wanted_of
+from dataplane.query.tiers import tiers_of
 from dataplane.query.types import (
     PAGE_BYTES_MAX,
     RESULT_MAX,
@@ -62,7 +63,7 @@ def aggregate_steps(
     """
     capture = view.capture(segments)
     try:
-        return (yield from _Run(capture, request, limits).result())
+        return (yield from _Run((view, capture), request, limits).result())
     except RecursionError as error:
         # Paths of many parts, one stage after another, can nest values deeper than any document.
         raise QueryTooCostlyError([("/pipeline", "a value would be too deep")]) from error
@@ -78,8 +79,12 @@ class _Run:
     the stages need.
     """
 
-    def __init__(self, capture: Capture, request: AggregateRequest, limits: Limits) -> None:
+    def __init__(
+        self, state: tuple[StateView, Capture], request: AggregateRequest, limits: Limits
+    ) -> None:
         self._started = time.perf_counter()
+        self._view, capture = state
+        self._cold = capture.met
         self._request = request
         self._work = Work(limits, "/pipeline", weight=request.weight)
         compiled = compiled_count()
@@ -156,6 +161,7 @@ class _Run:
             "documents_examined": self._work.documents,
             "memory_bytes": self._work.memory_bytes,
             "returned": returned,
+            "tiers": {"memory": 0, **tiers_of(self._view, self._work.documents, self._cold)},
             "compiled": "new" if self._is_new_shape else "cached",
             "time_ms": round((time.perf_counter() - self._started) * 1000, 3),
         }

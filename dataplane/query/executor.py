@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, Final
 
+import msgspec
+
 from dataplane.documents.capture import Capture
 from dataplane.documents.paths import MISSING
 from dataplane.documents.rendering import render_document
@@ -24,6 +26,7 @@ from dataplane.query.planner import id_direction
 from dataplane.query.projection import Projection
 from dataplane.query.rows import RowShape
 from dataplane.query.sorting import Entry, Firsts, Order, entry_of, entry_text
+from dataplane.query.tiers import tiers_of
 from dataplane.query.traces import Trace
 from dataplane.query.types import (
     PAGE_BYTES_MAX,
@@ -75,8 +78,11 @@ def query_steps(
     *,
     limits: Limits = DEFAULT_LIMITS,
     segments: Mapping[int, bytes] = NO_SEGMENTS,
+    as_text: bool = False,
 ) -> Generator[None, None, QueryPage]:
     """Answer a query from the state at the first step, yielding after each slice of work.
+
+    `as_text` gives whole documents as JSON, from the memory tier where they are in it.
 
     Raises:
         QueryError: The cursor does not fit the query.
@@ -85,7 +91,7 @@ def query_steps(
     """
     capture = view.capture(segments)
     try:
-        return (yield from _Run(capture, request, limits).page())
+        return (yield from _Run((view, capture), request, limits, as_text=as_text).page())
     finally:
         capture.release()
 
@@ -130,12 +136,24 @@ def scan_function(code: Code, shape: RowShape, where: Node, then: tuple[str, lis
     return code.function(f"rows, count_max, bytes_max, work, {parameters}", body)
 
 
-class _Run:
-    """One execution of one query."""
+def _document(key: bytes, stored: bytes) -> Document:
+    return render_document(decode_document_row(document_id(key), stored))
 
-    def __init__(self, capture: Capture, request: QueryRequest, limits: Limits) -> None:
+
+class _Run:
+    """One execution of one query; `as_text` makes JSON of whole documents."""
+
+    def __init__(
+        self,
+        state: tuple[StateView, Capture],
+        request: QueryRequest,
+        limits: Limits,
+        *,
+        as_text: bool,
+    ) -> None:
         self._started = time.perf_counter()
-        self._capture = capture
+        self._view, self._capture = state
+        capture = self._capture
         self._request = request
         self._direction = id_direction(request)
         self._after = decode_cursor(request)
@@ -157,11 +175,18 @@ class _Run:
         order = None if self._direction is not None else request.sort
         self._scan = compile_scan(request.where, order=order)
         self._is_new_shape = compiled_count() > compiled
+        self._cold: dict[int, int] = {}
+        self._from_memory = 0
+        as_text = as_text and request.projection is None
+        self._projection = Projection(request.projection)
+        self._show = self._text if as_text else self._object
 
     def page(self) -> Generator[None, None, QueryPage]:
         """Return the page that the request asks for."""
         self._rows = yield from self._access.rows()
         found = yield from self._found()
+        # Matches that are read again for the page were counted.
+        self._cold = dict(self._capture.met)
         documents, place = yield from self._render(found)
         return QueryPage(
             documents=documents,
@@ -262,29 +287,37 @@ class _Run:
         key: bytes = entry[-1]
         return key, self._capture.row(self._request.collection, document_id(key)) or b""
 
-    def _render(
-        self, rows: Iterator[Row]
-    ) -> Generator[None, None, tuple[list[Document], Place | None]]:
+    def _render(self, rows: Iterator[Row]) -> Generator[None, None, tuple[list[Any], Place | None]]:
         """Build the documents of a page, and the place to go on from when there are more."""
-        projection = Projection(self._request.projection)
-        documents: list[Document] = []
-        last: Document = {}
+        documents: list[Any] = []
+        last: Row = b"", b""
         size, slice_end = 0, SLICE_BYTES
         for key, stored in rows:
             full = len(documents) == self._request.limit
             if full or (documents and size + len(stored) > PAGE_BYTES_MAX):
-                return documents, self._place(last)
-            last = render_document(decode_document_row(document_id(key), stored))
-            documents.append(projection.apply(last))
+                return documents, self._place(*last)
+            last = key, stored
+            documents.append(self._show(key, stored))
             size += len(stored)
             if size > slice_end:
                 slice_end = size + SLICE_BYTES
                 yield
         return documents, None
 
-    def _place(self, document: Document) -> Place:
+    def _text(self, key: bytes, stored: bytes) -> msgspec.Raw:
+        memory = self._view.memory
+        before = memory.hits
+        text = self._view.text_of(key, stored)
+        self._from_memory += memory.hits - before
+        return msgspec.Raw(text)
+
+    def _object(self, key: bytes, stored: bytes) -> Document:
+        return self._projection.apply(_document(key, stored))
+
+    def _place(self, key: bytes, stored: bytes) -> Place:
         if self._direction is not None:
-            return Place([], document["_id"])
+            return Place([], document_id(key))
+        document = _document(key, stored)
         values: list[Any] = []
         for path, way in self._request.sort:
             name, *rest = path.split(".")
@@ -310,6 +343,10 @@ class _Run:
             "order": order,
             "documents_examined": self._work.documents,
             "returned": returned,
+            "tiers": {
+                "memory": self._from_memory,
+                **tiers_of(self._view, self._work.documents, self._cold),
+            },
             "compiled": "new" if self._is_new_shape else "cached",
             "time_ms": round((time.perf_counter() - self._started) * 1000, 3),
         }

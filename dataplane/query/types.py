@@ -82,11 +82,12 @@ class QueryRequest:
 class QueryPage:
     """One page of results.
 
-    Each document carries `_id`, `_version`, `_created`, `_updated` and its own fields. `next` is
-    the cursor of the following page, None on the last one. `plan` is set when it was asked for.
+    Each document carries `_id`, `_version`, `_created`, `_updated` and its own fields; a whole one
+    is `msgspec.Raw`, its JSON, where that was asked for. `next` is the cursor of the following
+    page, None on the last one. `plan` is set when it was asked for.
     """
 
-    documents: list[Document]
+    documents: list[Any]
     next: str | None
     scanned: int
     trace: Trace

@@ -14,7 +14,14 @@ from rocksdict import WriteBatch
 from dataplane.storage.engine import RocksCursor, RocksStore, prefix_end
 from dataplane.storage.errors import CorruptionError, UnknownKeyError
 from dataplane.storage.pages import PAGE_BYTES, Page, Pages, page_number
-from dataplane.storage.ports import Cipher, Ciphers, KeyValueStore, Snapshot, number_of
+from dataplane.storage.ports import (
+    CacheFigures,
+    Cipher,
+    Ciphers,
+    KeyValueStore,
+    Snapshot,
+    number_of,
+)
 
 ROWS_MAX: Final = 64
 """A page with more is divided."""
@@ -296,6 +303,10 @@ class EncryptedStore(KeyValueStore):
         batch.put(new.fence, current.seal(first, new.fence))
         self._store.write_batch(batch)
         self._pages.replace(at, new)
+
+    @override
+    def cached(self) -> CacheFigures:
+        return self._store.cached()
 
     @override
     def flush(self) -> None:

@@ -1,7 +1,7 @@
 """What the state machine asks of a storage engine."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class Snapshot(Protocol):
@@ -17,6 +17,15 @@ class Snapshot(Protocol):
     def release(self) -> None:
         """Let go of it; calling it again does nothing."""
         ...
+
+
+class CacheFigures(NamedTuple):
+    """What a store keeps in memory of its files, and how often that spared it the disk."""
+
+    hits: int = 0
+    misses: int = 0
+    size_bytes: int = 0
+    bytes_max: int = 0
 
 
 class KeyValueStore(Protocol):
@@ -68,6 +77,10 @@ class KeyValueStore(Protocol):
     def close(self) -> None:
         """Flush and release; calling it again does nothing."""
         ...
+
+    def cached(self) -> CacheFigures:
+        """Return the figures of its cache, since it was opened; all are 0 where it has none."""
+        return CacheFigures()
 
 
 class Cipher(Protocol):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, override
 
-from dataplane.storage.ports import KeyValueStore, Snapshot
+from dataplane.storage.ports import CacheFigures, KeyValueStore, Snapshot
 
 _METHODS: Final = ("get", "get_many", "iterate", "scan", "write", "snapshot", "flush")
 
@@ -50,6 +50,10 @@ class StandIn(KeyValueStore):
     @override
     def snapshot(self) -> Snapshot:
         return self.store.snapshot()
+
+    @override
+    def cached(self) -> CacheFigures:
+        return self.store.cached()
 
     @override
     def flush(self) -> None:

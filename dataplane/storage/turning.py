@@ -14,7 +14,7 @@ from typing import Final, override
 
 from dataplane.storage.encrypted import EncryptedStore
 from dataplane.storage.engine import RocksStore, prefix_end
-from dataplane.storage.ports import Cipher, Ciphers, KeyValueStore, Snapshot
+from dataplane.storage.ports import CacheFigures, Cipher, Ciphers, KeyValueStore, Snapshot
 
 _OWN: Final = b"\xff"
 """Keys of the state begin with letters; what this module notes comes behind them."""
@@ -99,6 +99,10 @@ class TurningStore(KeyValueStore):
         """Note that a snapshot is read no more."""
         self._snapshots -= 1
         self._drop_when_free()
+
+    @override
+    def cached(self) -> CacheFigures:
+        return self._sealed.cached()
 
     @override
     def flush(self) -> None:

@@ -1,6 +1,6 @@
 """How a query was answered, as a page shows it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -15,6 +15,11 @@ _STAGES = {
     "index_scan": "By an index",
     "index_union": "By several indexes",
     "collection_scan": "Looked at every document",
+}
+_TIERS = {
+    "ssd": "on the disk",
+    "distributed": "in segments over the nodes",
+    "archive": "in the archive",
 }
 _ORDERS = {
     "id_order": "in the order of ids",
@@ -46,6 +51,11 @@ class Explained:
     is_cached: bool
     rejected: list[dict[str, str]]
     proposal: Proposed | None
+    tiers: list[tuple[str, int]] = field(default_factory=list)
+    """Where the documents that were looked at came from, in words; empty: all from the disk."""
+    from_memory: int = 0
+    segments: dict[str, float] = field(default_factory=dict)
+    """What it took to have cold documents."""
 
     @property
     def returned_share(self) -> float:
@@ -76,7 +86,17 @@ def explained(client: Client, collection: str, plan: dict[str, Any]) -> Explaine
         is_cached=plan.get("choice") == "cached",
         rejected=plan.get("rejected", []),
         proposal=proposal,
+        tiers=_tiers(plan.get("tiers", {})),
+        from_memory=int(plan.get("tiers", {}).get("memory", 0)),
+        segments=plan.get("segments", {}),
     )
+
+
+def _tiers(told: dict[str, int]) -> list[tuple[str, int]]:
+    """Return the places of the documents that were looked at, if there are several."""
+    if not any(told.get(name) for name in ("distributed", "archive")):
+        return []
+    return [(words, told[name]) for name, words in _TIERS.items() if told.get(name)]
 
 
 def _bound(item: dict[str, Any]) -> str:

@@ -93,6 +93,29 @@ def test_the_history_of_a_document_from_the_shell(at_node, client, node, snapsho
     snapshot("history", settled(cli.transcript, node))
 
 
+def test_tiers_from_the_shell(at_node, node, snapshot):
+    cli = at_node
+    assert cli("collections", "create", "ledger", "--options", '{"conflict_policy": "lww"}') == 0
+    assert cli("collections", "tier", "ledger", "--cold-after-s", "3600") == 0
+    assert cli("collections", "show", "ledger") == 0
+    told = json.loads(cli.out)
+    assert told["options"] == {"conflict_policy": "lww", "tiering": {"cold_after_s": 3600}}
+    assert told["tiers"]["distributed"] == {"documents": 0, "bytes": 0}
+    told = list(cli.transcript)
+    header, *rows = [line.split() for line in cli.ok("collections", "list").splitlines()]
+    assert header == ["COLLECTION", "DOCUMENTS", "BYTES", "COLD"]
+    assert ["ledger", "0", "0", "0"] in rows
+    # Which other collections there are depends on other tests.
+    cli.transcript = told
+    assert cli("collections", "tier", "ledger", "--cold-after-s", "0") == exits.USAGE
+    assert cli("collections", "tier", "ledger") == exits.USAGE
+    assert cli("collections", "tier", "ledger", "--cold-after-s", "9", "--never") == exits.USAGE
+    assert cli("collections", "tier", "ledger", "--never") == 0
+    assert json.loads(cli.out)["options"] == {"conflict_policy": "lww"}
+    assert cli("collections", "drop", "ledger", "--yes") == 0
+    snapshot("tiers", settled(cli.transcript, node))
+
+
 def test_errors_say_what_to_do(cli, node, monkeypatch, snapshot):
     assert cli("get", "orders", "o-17") == exits.USAGE
     assert cli("clusters", "list") == exits.USAGE

@@ -10,6 +10,7 @@ import type {
   BulkOperation,
   BulkResult,
   Collection,
+  CollectionOptions,
   Consistency,
   Document,
   Fields,
@@ -253,7 +254,10 @@ export class Client {
   }
 
   /** Creates a collection, or changes its options. */
-  async putCollection(collection: string, options: Fields = {}): Promise<Collection> {
+  async putCollection(
+    collection: string,
+    options: CollectionOptions = {},
+  ): Promise<Collection> {
     return this.#write("PUT", path(collection), options, {});
   }
 

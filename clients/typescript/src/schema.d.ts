@@ -474,7 +474,41 @@ export interface paths {
                     headers: {
                         [name: string]: unknown;
                     };
-                    content?: never;
+                    content: {
+                        "application/json": {
+                            collections: {
+                                bytes?: number;
+                                created?: string;
+                                documents?: number;
+                                name: string;
+                                options?: Record<string, unknown>;
+                                /** @description of a collection that has a policy, or cold documents */
+                                tiers?: {
+                                    /** @description in object storage */
+                                    archive?: {
+                                        bytes: number;
+                                        documents: number;
+                                    };
+                                    /** @description coded over the members */
+                                    distributed?: {
+                                        bytes: number;
+                                        documents: number;
+                                    };
+                                    /** @description copies that the node asked keeps ready */
+                                    memory?: {
+                                        bytes: number;
+                                        documents: number;
+                                    };
+                                    /** @description whole on the disks of all nodes */
+                                    ssd?: {
+                                        bytes: number;
+                                        documents: number;
+                                    };
+                                };
+                                updated?: string;
+                            }[];
+                        };
+                    };
                 };
                 /** @description unauthenticated: A valid token is needed. */
                 401: {
@@ -522,21 +556,120 @@ export interface paths {
                 };
                 cookie?: never;
             };
-            requestBody?: never;
+            requestBody?: {
+                content: {
+                    "application/json": {
+                        /**
+                         * @default reject
+                         * @enum {string}
+                         */
+                        conflict_policy?: "reject" | "lww" | "merge_patch";
+                        /** @description JSON Schema that documents must fit */
+                        schema?: Record<string, unknown>;
+                        /** @default false */
+                        shreddable?: boolean;
+                        /** @description the field that names a person */
+                        subject?: string;
+                        tiering?: {
+                            /** @description unchanged so long, it is kept in the archive; the larger one */
+                            archive_after_s?: number;
+                            /** @description unchanged so long, a document leaves the disks of single nodes */
+                            cold_after_s?: number;
+                        };
+                        /** @description after its last write a document is removed */
+                        ttl?: number;
+                        /**
+                         * @default strict
+                         * @enum {string}
+                         */
+                        validation?: "strict" | "moderate";
+                    };
+                };
+            };
             responses: {
                 /** @description Success */
                 200: {
                     headers: {
                         [name: string]: unknown;
                     };
-                    content?: never;
+                    content: {
+                        "application/json": {
+                            bytes?: number;
+                            created?: string;
+                            documents?: number;
+                            dry_run?: boolean;
+                            name: string;
+                            options?: Record<string, unknown>;
+                            /** @description which documents do not fit the schema */
+                            report?: Record<string, unknown>;
+                            /** @description of a collection that has a policy, or cold documents */
+                            tiers?: {
+                                /** @description in object storage */
+                                archive?: {
+                                    bytes: number;
+                                    documents: number;
+                                };
+                                /** @description coded over the members */
+                                distributed?: {
+                                    bytes: number;
+                                    documents: number;
+                                };
+                                /** @description copies that the node asked keeps ready */
+                                memory?: {
+                                    bytes: number;
+                                    documents: number;
+                                };
+                                /** @description whole on the disks of all nodes */
+                                ssd?: {
+                                    bytes: number;
+                                    documents: number;
+                                };
+                            };
+                            updated?: string;
+                        };
+                    };
                 };
                 /** @description Success */
                 201: {
                     headers: {
                         [name: string]: unknown;
                     };
-                    content?: never;
+                    content: {
+                        "application/json": {
+                            bytes?: number;
+                            created?: string;
+                            documents?: number;
+                            dry_run?: boolean;
+                            name: string;
+                            options?: Record<string, unknown>;
+                            /** @description which documents do not fit the schema */
+                            report?: Record<string, unknown>;
+                            /** @description of a collection that has a policy, or cold documents */
+                            tiers?: {
+                                /** @description in object storage */
+                                archive?: {
+                                    bytes: number;
+                                    documents: number;
+                                };
+                                /** @description coded over the members */
+                                distributed?: {
+                                    bytes: number;
+                                    documents: number;
+                                };
+                                /** @description copies that the node asked keeps ready */
+                                memory?: {
+                                    bytes: number;
+                                    documents: number;
+                                };
+                                /** @description whole on the disks of all nodes */
+                                ssd?: {
+                                    bytes: number;
+                                    documents: number;
+                                };
+                            };
+                            updated?: string;
+                        };
+                    };
                 };
                 /** @description malformed: The request is not well formed. */
                 400: {
@@ -863,11 +996,24 @@ export interface paths {
                                     reason?: string;
                                 }[];
                                 returned?: number;
+                                /** @description of cold documents: needed, fetched since they were not in memory, and how long the question waited for them */
+                                segments?: {
+                                    fetched?: number;
+                                    needed?: number;
+                                    wait_ms?: number;
+                                };
                                 /** @enum {string} */
                                 stage?: "id_lookup" | "id_range" | "index_scan" | "index_union" | "collection_scan";
                                 /** @description of a scan: fields of the index that would suit the query best */
                                 suited?: {
                                     [key: string]: 1 | -1;
+                                };
+                                /** @description documents by where they came from: ssd, distributed and archive are of those that were looked at, memory of those that are returned */
+                                tiers?: {
+                                    archive?: number;
+                                    distributed?: number;
+                                    memory?: number;
+                                    ssd?: number;
                                 };
                                 time_ms?: number;
                             };
@@ -2568,11 +2714,24 @@ export interface paths {
                                     reason?: string;
                                 }[];
                                 returned?: number;
+                                /** @description of cold documents: needed, fetched since they were not in memory, and how long the question waited for them */
+                                segments?: {
+                                    fetched?: number;
+                                    needed?: number;
+                                    wait_ms?: number;
+                                };
                                 /** @enum {string} */
                                 stage?: "id_lookup" | "id_range" | "index_scan" | "index_union" | "collection_scan";
                                 /** @description of a scan: fields of the index that would suit the query best */
                                 suited?: {
                                     [key: string]: 1 | -1;
+                                };
+                                /** @description documents by where they came from: ssd, distributed and archive are of those that were looked at, memory of those that are returned */
+                                tiers?: {
+                                    archive?: number;
+                                    distributed?: number;
+                                    memory?: number;
+                                    ssd?: number;
                                 };
                                 time_ms?: number;
                             };
@@ -4357,7 +4516,56 @@ export interface paths {
                     headers: {
                         [name: string]: unknown;
                     };
-                    content?: never;
+                    content: {
+                        "application/json": {
+                            bytes: {
+                                archive?: number;
+                                distributed?: number;
+                                ssd?: number;
+                            };
+                            collections: number;
+                            documents: number;
+                            sequence: number;
+                            tiers: {
+                                /** @description in object storage */
+                                archive: {
+                                    bytes: number;
+                                    documents: number;
+                                };
+                                /** @description coded over the members */
+                                distributed: {
+                                    bytes: number;
+                                    documents: number;
+                                };
+                                /** @description copies that this node keeps ready */
+                                memory: {
+                                    bytes: number;
+                                    documents: number;
+                                    /** @description null before there was any */
+                                    hit_rate?: number | null;
+                                    hits?: number;
+                                    /** @description bytes that it may take */
+                                    limit?: number;
+                                    misses?: number;
+                                };
+                                /** @description whole on the disks of all nodes; `cache` is what this node has of its files */
+                                ssd: {
+                                    bytes: number;
+                                    cache?: {
+                                        bytes?: number;
+                                        /** @description null before there was any */
+                                        hit_rate?: number | null;
+                                        hits?: number;
+                                        /** @description bytes that it may take */
+                                        limit?: number;
+                                        misses?: number;
+                                    };
+                                    documents: number;
+                                };
+                            };
+                            view: number;
+                        };
+                    };
                 };
                 /** @description unauthenticated: A valid token is needed. */
                 401: {

@@ -9,6 +9,18 @@ type Body<Path extends keyof paths> = paths[Path] extends {
   ? Content
   : never;
 
+type Put<Path extends keyof paths> = paths[Path] extends {
+  put: { requestBody?: { content: { "application/json": infer Content } } };
+}
+  ? Content
+  : never;
+
+type Answered<Path extends keyof paths> = paths[Path] extends {
+  post: { responses: { 200: { content: { "application/json": infer Content } } } };
+}
+  ? Content
+  : never;
+
 /** A document as a cluster returns it. */
 export type Document<Fields extends object = { [name: string]: Json }> = Fields & {
   readonly _id: string;
@@ -31,13 +43,13 @@ export interface Page<Fields extends object = { [name: string]: Json }> {
   readonly documents: Document<Fields>[];
   readonly next: string | null;
   readonly scanned: number;
-  readonly plan?: Json;
+  readonly plan?: Plan;
 }
 
 export interface Aggregation {
   readonly documents: { [name: string]: Json }[];
   readonly scanned: number;
-  readonly plan?: Json;
+  readonly plan?: Plan;
 }
 
 export interface WriteOptions {
@@ -96,7 +108,24 @@ export interface Collection {
   readonly created: string;
   readonly updated: string;
   readonly options: { readonly [name: string]: Json };
+  /** Of a collection that has a policy, or cold documents; memory is that of the node asked. */
+  readonly tiers?: { readonly [tier in Tier]: Amounts };
 }
+
+export type Tier = "memory" | "ssd" | "distributed" | "archive";
+
+export interface Amounts {
+  readonly documents: number;
+  readonly bytes: number;
+}
+
+/** The options of a collection; `tiering` says when its documents become cold. */
+export type CollectionOptions = NonNullable<Put<"/api/v1/collections/{c}">>;
+
+/** How a question was answered, and from which tiers its documents came. */
+export type Plan = NonNullable<Answered<"/api/v1/collections/{c}/query">["plan"]> & {
+  readonly [name: string]: unknown;
+};
 
 export interface IndexDefinition {
   /** Dotted paths in order, rising or falling. */

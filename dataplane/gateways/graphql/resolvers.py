@@ -20,7 +20,7 @@ from graphql import (
 from dataplane.documents.rendering import render_document
 from dataplane.documents.tables import decode_document_row
 from dataplane.documents.values import Json, parse_json_document
-from dataplane.gateways.answers import Answer
+from dataplane.gateways.answers import Answer, fields_of
 from dataplane.gateways.auditing import Seen
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import Context
@@ -106,10 +106,9 @@ async def _document(_: Any, info: Info, **given: Any) -> Json | None:
                 raise
             return Answer(404)
 
-    body = (
-        await asking.serve(Seen("document.read", given["collection"], given["id"]), "read", work)
-    ).body
-    return None if body is None else document_of(body)
+    seen = Seen("document.read", given["collection"], given["id"])
+    answer = await asking.serve(seen, "read", work)
+    return None if answer.status == 404 else document_of(answer.fields())
 
 
 async def _documents(_: Any, info: Info, **given: Any) -> Json:
@@ -124,7 +123,7 @@ async def _documents(_: Any, info: Info, **given: Any) -> Json:
 
     body = (await asking.serve(Seen("document.query", collection), "query", work)).body
     assert body is not None
-    return {**body, "documents": [document_of(found) for found in body["documents"]]}
+    return {**body, "documents": [document_of(fields_of(found)) for found in body["documents"]]}
 
 
 async def _collections(_: Any, info: Info) -> list[Json]:

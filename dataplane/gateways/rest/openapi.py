@@ -6,6 +6,7 @@ import msgspec
 
 from dataplane.documents.errors import COMPLIANCE_CODES
 from dataplane.gateways.errors import TITLES
+from dataplane.gateways.rest import described
 from dataplane.gateways.rest.backups import CHECKPOINT, NOW
 from dataplane.gateways.rest.history import HISTORY_ANSWER, HISTORY_PARAMETERS, HISTORY_PATH
 from dataplane.gateways.rest.questions import INDEX_BODY, QUESTIONS, json_content
@@ -419,6 +420,7 @@ def openapi_document(server_url: str) -> dict[str, Any]:
         operation["responses"]["200"]["content"] = json_content(answer)
     index = paths["/api/v1/collections/{c}/indexes/{name}"]["put"]
     index["requestBody"] = {"required": True, "content": json_content(INDEX_BODY)}
+    described.describe(paths)
     transact = paths["/api/v1/transactions"]["post"]
     transact["requestBody"] = {"required": True, "content": json_content(TRANSACTION_BODY)}
     transact["responses"]["200"]["content"] = json_content(TRANSACTION_ANSWER)

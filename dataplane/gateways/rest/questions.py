@@ -21,6 +21,7 @@ _ORDER: Final = {
     "additionalProperties": {"type": "integer", "enum": [1, -1]},
     "description": "dotted paths, the most significant first; ties go by _id",
 }
+TIERS: Final = ("memory", "ssd", "distributed", "archive")
 PLAN_STAGES: Final = ("id_lookup", "id_range", "index_scan", "index_union", "collection_scan")
 _PLAN: Final = {
     "type": "object",
@@ -48,6 +49,22 @@ _PLAN: Final = {
         "returned": {"type": "integer"},
         "compiled": {"type": "string", "enum": ["new", "cached"]},
         "time_ms": {"type": "number"},
+        "tiers": {
+            "type": "object",
+            "description": "documents by where they came from: ssd, distributed and archive are of "
+            "those that were looked at, memory of those that are returned",
+            "properties": {name: {"type": "integer"} for name in TIERS},
+        },
+        "segments": {
+            "type": "object",
+            "description": "of cold documents: needed, fetched since they were not in memory, and "
+            "how long the question waited for them",
+            "properties": {
+                "needed": {"type": "integer"},
+                "fetched": {"type": "integer"},
+                "wait_ms": {"type": "number"},
+            },
+        },
     },
 }
 _DOCUMENTS: Final = {"type": "array", "items": {"type": "object"}}

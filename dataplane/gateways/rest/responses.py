@@ -19,7 +19,7 @@ def json_response(
 def answer_response(answer: Answer) -> Response:
     """Return an answer of the service layer as a response."""
     if answer.body is None:
-        return Response(answer.status, headers=answer.facts)
+        return Response(answer.status, answer.document or b"", headers=answer.facts)
     return Response(answer.status, _encoder.encode(answer.body), headers=answer.facts)
 
 

@@ -92,8 +92,7 @@ def position(context: Context, facts: Facts) -> pb.Position:
 
 def document(context: Context, answer: Answer) -> pb.Document:
     """Return the document of an answer."""
-    assert answer.body is not None
-    body = dict(answer.body)
+    body = dict(answer.fields())
     found = pb.Document(
         id=body.pop("_id"),
         version=body.pop("_version"),

@@ -34,21 +34,45 @@ def quota_body(context: Context) -> dict[str, Any]:
     }
 
 
-def _tiers(context: Context, total: int) -> dict[str, int]:
-    """Return how many bytes of documents are where."""
-    tiers = context.state.view.tiers
-    distributed, archive = tiers.total_bytes("distributed"), tiers.total_bytes("archive")
-    ssd = total - distributed - archive
-    return {"ssd": ssd, "distributed": distributed, "archive": archive}
+def _tiers(context: Context) -> dict[str, dict[str, Any]]:
+    """Return how many documents are in each tier; memory has copies, and is this node's alone."""
+    view = context.state.view
+    memory, cache = view.memory, view.cached()
+    tiers: dict[str, dict[str, Any]] = {
+        name: {"documents": documents, "bytes": size_bytes}
+        for name, (documents, size_bytes) in view.tier_totals().items()
+    }
+    tiers["ssd"]["cache"] = {
+        "bytes": cache.size_bytes,
+        "limit": cache.bytes_max,
+        **_hit_rate(cache.hits, cache.misses),
+    }
+    return {
+        "memory": {
+            "documents": len(memory),
+            "bytes": memory.size_bytes,
+            "limit": memory.bytes_max,
+            **_hit_rate(memory.hits, memory.misses),
+        },
+        **tiers,
+    }
+
+
+def _hit_rate(hits: int, misses: int) -> dict[str, Any]:
+    """Return counts since the node began, and the share of hits; null before there was any."""
+    rate = round(hits / (hits + misses), 4) if hits + misses else None
+    return {"hits": hits, "misses": misses, "hit_rate": rate}
 
 
 def stats(context: Context, caller: Caller) -> Answer:
     """Return totals and live figures of this node."""
     caller.require("cluster:read")
     status, totals = context.cluster.status(), context.state.view.stats()
+    tiers = _tiers(context)
     body = {
         "documents": totals.documents,
-        "bytes": _tiers(context, totals.bytes),
+        "bytes": {name: tiers[name]["bytes"] for name in ("ssd", "distributed", "archive")},
+        "tiers": tiers,
         "collections": totals.collections,
         "node_id": status.node_id,
         "role": "primary" if status.primary == status.node_id else "backup",

@@ -4,11 +4,11 @@ from typing import Any
 
 from dataplane.documents.commands import IndexDrop, IndexPut, Op, OpResult, decode_result, encode_op
 from dataplane.documents.index_definitions import check_index_name, parse_definition
+from dataplane.documents.rendering import timestamp
 from dataplane.documents.types import IndexRecord
 from dataplane.documents.values import Json, check_collection_name, check_readable_name
 from dataplane.gateways.answers import Answer, result_problem
 from dataplane.gateways.auth import Caller
-from dataplane.gateways.calls import timestamp_us
 from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem
 
@@ -97,7 +97,7 @@ def index_body(record: IndexRecord) -> dict[str, Any]:
         ],
         "entries": record.entries,
         "bytes": record.bytes,
-        "created": timestamp_us(record.created_us),
+        "created": timestamp(record.created_us),
     }
     if record.state == "building":
         body["progress"] = {"documents": record.built, "of": record.documents}

@@ -12,6 +12,7 @@ from dataplane.gateways.auditing import seen_question
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem, error_fields
+from dataplane.gateways.fetches import Fetched
 from dataplane.gateways.services.reads import consistency_of, require_sound, wait_for_position
 from dataplane.query import aggregate_steps, parse_aggregate, parse_query, query_steps
 from dataplane.query.traces import Trace
@@ -42,8 +43,13 @@ async def _query(
     parsed = parse_query(collection, body)
     await reach(context, after, consistency)
     view, began = context.state.view, time.perf_counter()
+    fetched = Fetched()
     page, sequence = await run_steps(
-        context, lambda segments: _placed(context, query_steps(view, parsed, segments=segments))
+        context,
+        lambda segments: _placed(
+            context, query_steps(view, parsed, segments=segments, as_text=True)
+        ),
+        fetched,
     )
     _note(context, collection, page.trace, began)
     answer: dict[str, Any] = {
@@ -52,7 +58,7 @@ async def _query(
         "scanned": page.scanned,
     }
     if page.plan is not None:
-        answer["plan"] = page.plan
+        answer["plan"] = page.plan | {"segments": fetched.described()}
     return _answer(context, answer, consistency, sequence)
 
 
@@ -75,13 +81,16 @@ async def _aggregate(
         caller.require("documents:read", name)
     await reach(context, after, consistency)
     view, began = context.state.view, time.perf_counter()
+    fetched = Fetched()
     result, sequence = await run_steps(
-        context, lambda segments: _placed(context, aggregate_steps(view, parsed, segments=segments))
+        context,
+        lambda segments: _placed(context, aggregate_steps(view, parsed, segments=segments)),
+        fetched,
     )
     _note(context, collection, result.trace, began)
     answer: dict[str, Any] = {"documents": result.documents, "scanned": result.scanned}
     if result.plan is not None:
-        answer["plan"] = result.plan
+        answer["plan"] = result.plan | {"segments": fetched.described()}
     return _answer(context, answer, consistency, sequence)
 
 
@@ -125,9 +134,13 @@ async def catch_up(context: Context) -> None:
 
 
 async def run_steps[T](
-    context: Context, make: Callable[[Mapping[int, bytes]], Generator[None, None, T]]
+    context: Context,
+    make: Callable[[Mapping[int, bytes]], Generator[None, None, T]],
+    fetched: Fetched,
 ) -> T:
     """Return what steps lead to, begun anew with the segments that they were found to need.
+
+    `fetched` is told what it took to have these.
 
     Raises:
         QueryTooCostlyError: It needs too many cold documents.
@@ -142,7 +155,7 @@ async def run_steps[T](
             if len(segments) + len(missing.numbers) > SEGMENTS_MAX:
                 break
             # One that is no more, no document is in when the steps begin anew.
-            segments |= await context.cold.segments(missing.numbers)
+            segments |= await context.cold.segments(missing.numbers, fetched)
     detail = f"this needs documents of more than {SEGMENTS_MAX} cold segments: narrow the filter"
     raise QueryTooCostlyError([("", detail)])
 

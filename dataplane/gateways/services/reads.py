@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from dataplane.consensus.messages import CheckpointCertificate
 from dataplane.documents.proving import prove_document
-from dataplane.documents.tables import decode_document_row
+from dataplane.documents.tables import decode_document_header, decode_document_row
 from dataplane.gateways.answers import Answer, Facts, etag, record_body
 from dataplane.gateways.context import LAG_HEADER, Context
 from dataplane.gateways.errors import Problem
@@ -98,8 +98,8 @@ async def document_answer(
     row = await context.cold.whole(place, stored)
     if row is None:
         raise absent(place, facts)
-    record = decode_document_row(place[1], row)
-    return Answer(200, record_body(record), [etag(record.version), *facts])
+    facts = [etag(decode_document_header(row)[0]), *facts]
+    return Answer(200, facts=facts, document=context.state.view.text(place, row))
 
 
 async def read_proven(context: Context, reading: Reading, place: Place) -> Answer:

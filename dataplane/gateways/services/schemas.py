@@ -9,6 +9,7 @@ from dataplane.documents.tables import HEADER_BYTES, document_id
 from dataplane.documents.values import unpack_document
 from dataplane.gateways.context import Context
 from dataplane.gateways.errors import error_fields
+from dataplane.gateways.fetches import Fetched
 from dataplane.gateways.operations import Condition
 from dataplane.gateways.services.queries import catch_up, run_steps
 from dataplane.gateways.services.reads import require_sound
@@ -43,7 +44,7 @@ async def refuse_early(
 async def report(context: Context, collection: str, schema: Schema) -> dict[str, Any]:
     """Return how many of the documents that are there do not fit, as far as that was looked at."""
     asked = collection, schema
-    return await run_steps(context, lambda segments: _steps(context, asked, segments))
+    return await run_steps(context, lambda segments: _steps(context, asked, segments), Fetched())
 
 
 def _steps(

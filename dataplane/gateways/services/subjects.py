@@ -28,6 +28,7 @@ from dataplane.gateways.auditing import Seen
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem, error_fields
+from dataplane.gateways.fetches import Fetched
 from dataplane.gateways.services.queries import reach, run_steps
 from dataplane.query import parse_query, query_steps
 from dataplane.query.types import PAGE_BYTES_MAX
@@ -112,7 +113,9 @@ async def _page(context: Context, what: What, cursor: str | None) -> Part:
     collection, field, subject = what
     question = {"filter": {field: subject}, "limit": PAGE, "after": cursor}
     view, parsed = context.state.view, parse_query(collection, question)
-    page = await run_steps(context, lambda segments: query_steps(view, parsed, segments=segments))
+    page = await run_steps(
+        context, lambda segments: query_steps(view, parsed, segments=segments), Fetched()
+    )
     return Part(page.documents, page.next)
 
 

@@ -131,6 +131,8 @@ def result_frame(frame_id: FrameId, answer: Answer) -> bytes:
     body |= facts_of(answer.facts)
     if answer.body is not None:
         body["body"] = answer.body
+    elif answer.document is not None:
+        body["body"] = msgspec.Raw(answer.document)
     return _encode(body)
 
 

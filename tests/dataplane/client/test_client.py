@@ -131,6 +131,23 @@ def test_keys_limits_and_collections_are_managed(client):
     assert client.stats()["ready"] is True
 
 
+async def test_a_policy_of_tiers_is_set_and_shown_through_both_clients(client, node):
+    client.collection_put("tiered", {"conflict_policy": "lww"})
+    told = client.collection_tier("tiered", cold_after_s=3600)
+    assert told["options"] == {"conflict_policy": "lww", "tiering": {"cold_after_s": 3600}}
+    assert set(told["tiers"]) == {"memory", "ssd", "distributed", "archive"}
+    client.put("tiered", "a", {"n": 1})
+    plan = client.query("tiered", explain=True)["plan"]
+    assert plan["tiers"] == {"memory": 0, "ssd": 1, "distributed": 0, "archive": 0}
+    assert plan["segments"]["needed"] == 0
+    assert client.stats()["tiers"]["ssd"]["documents"] >= 1
+    async with AsyncClient(node.urls, node.api_key) as other:
+        assert (await other.collection_tier("tiered", cold_after_s=60))["options"]["tiering"] == {
+            "cold_after_s": 60
+        }
+        assert (await other.collection_tier("tiered"))["options"] == {"conflict_policy": "lww"}
+
+
 async def test_the_asyncio_client_does_the_same(node):
     async with AsyncClient(node.urls, node.api_key) as client:
         made = await client.create("aio", {"n": 1})

@@ -37,6 +37,35 @@ def test_the_node_that_has_seen_many_such_queries_gives_the_reason(browser, base
     assert "queries looked at 300 documents each" in text(browser.get(base, ASKED))
 
 
+def test_cold_documents_are_told_with_what_it_took_to_have_them(browser, base, client):
+    pad = "x" * 100
+    documents = [{"op": "put", "id": f"t{n}", "document": {"n": n, "pad": pad}} for n in range(9)]
+    client.bulk("towns", documents)
+    client.collection_tier("towns", cold_after_s=1)
+
+    def cold() -> int:
+        told = {row["name"]: row for row in client.collections()}["towns"]
+        return told["tiers"]["distributed"]["documents"]
+
+    while cold() < 9:
+        client.put("towns", "hot", {"n": 100})
+    page = text(browser.get(base, {"explain": "1"}))
+    assert '<span class="tabular">9</span> in segments over the nodes' in page
+    assert '<span class="tabular">1</span> on the disk' in page
+    assert "needed, " in page
+    assert "fetched in " in page
+    again = text(browser.get(base, {"explain": "1"}))
+    assert "<dt>From memory</dt>" in again
+    assert '<span class="tabular">10</span> of 10 returned' in again
+    client.collection_drop("towns")
+
+
+def test_a_plan_without_cold_documents_says_nothing_of_segments(browser, base, stored):
+    page = text(browser.get(base, ASKED))
+    assert "<dt>Segments</dt>" not in page
+    assert '<span class="tabular">0</span> of 6 returned' in page
+
+
 def test_an_index_shows_its_bounds_and_those_that_were_not_taken(browser, base, stored, client):
     client.index_put("towns", "by-country-size", {"country": 1, "size": -1})
     client.index_put("towns", "some", {"country": 1}, partial={"size": {"$gt": 290}})

@@ -1,20 +1,32 @@
 """Collections of a cluster."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import typer
 
 from aerolith_cli import output
-from aerolith_cli.exits import NOT_FOUND, CommandError
+from aerolith_cli.exits import NOT_FOUND, USAGE, CommandError
 from aerolith_cli.inputs import read_object
 from aerolith_cli.options import Collection, JsonFlag, YesFlag, confirm, examples
 from aerolith_cli.session import session_of
 
+COLD_TIERS: Final = ("distributed", "archive")
+
 commands = typer.Typer(no_args_is_help=True, help="Collections of the cluster in use.")
+
+
+def _cold(row: Mapping[str, Any]) -> int | None:
+    """Return how many documents are not whole on the disks; None where there are no tiers."""
+    tiers = row.get("tiers")
+    return None if tiers is None else sum(tiers[name]["documents"] for name in COLD_TIERS)
+
+
 _COLUMNS: Final[list[output.Column]] = [
     ("COLLECTION", lambda row: row["name"]),
     ("DOCUMENTS", lambda row: row["documents"]),
     ("BYTES", lambda row: row["bytes"]),
+    ("COLD", _cold),
 ]
 
 
@@ -50,6 +62,35 @@ def create(
     body = read_object("--options", options)
     with session_of(context).documents() as client:
         output.json_value(client.collection_put(collection, body))
+
+
+@commands.command(
+    epilog=examples(
+        "aerolith collections tier events --cold-after-s 2592000",
+        "aerolith collections tier events --never",
+    )
+)
+def tier(
+    context: typer.Context,
+    collection: Collection,
+    *,
+    cold_after_s: Annotated[
+        int | None,
+        typer.Option(min=1, help="Unchanged so long, documents are coded over the nodes."),
+    ] = None,
+    archive_after_s: Annotated[
+        int | None, typer.Option(min=1, help="Unchanged so long, they are in the archive.")
+    ] = None,
+    never: Annotated[bool, typer.Option("--never", help="They stay on the disks.")] = False,
+) -> None:
+    """Say when documents of a collection leave the disks; its other options stay."""
+    if never != (cold_after_s is None and archive_after_s is None):
+        raise CommandError("give after how many seconds, or --never", code=USAGE)
+    with session_of(context).documents() as client:
+        changed = client.collection_tier(
+            collection, cold_after_s=cold_after_s, archive_after_s=archive_after_s
+        )
+    output.json_value(changed)
 
 
 @commands.command()
