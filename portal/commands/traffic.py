@@ -10,6 +10,7 @@ from itertools import count
 from threading import Event
 
 from dataplane.client import ApiError, Client
+from portal.commands.flights import flights_settle
 from portal.core.supervision import Json
 
 logger = logging.getLogger(__name__)
@@ -44,12 +45,23 @@ class Traffic:
 
     def run(self, ending: Event) -> None:
         """Call until told to end; a cluster in trouble is left to recover."""
+        has_flights = False
         for number in count():
+            has_flights = has_flights or self._settle()
             for _ in self._calls(number):
                 if ending.wait(BURST_PAUSE_S):
                     return
             if ending.wait(CALL_PAUSE_S):
                 return
+
+    def _settle(self) -> bool:
+        """Put the old flights there, here and not at the start: nobody has to wait for them."""
+        try:
+            flights_settle(self._client)
+        except ApiError as error:
+            logger.warning("demo.flights_failed", extra={"code": error.code})
+            return False
+        return True
 
     def _calls(self, number: int) -> Iterator[None]:
         repeats = BURST_COUNT if number % BURST_EACH == 0 else 1
