@@ -230,6 +230,10 @@ class StateView:
         rows = self._collections.rows.items()
         return next((name for name, row in rows if row.id == number), None)
 
+    def collection_numbers(self) -> set[int]:
+        """Return the numbers of the collections that there are."""
+        return {row.id for row in self._collections.rows.values()}
+
     def settings(self, name: str) -> Settings:
         """Return what the options of a collection mean."""
         return self._collections.settings(name)

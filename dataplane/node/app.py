@@ -54,6 +54,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 GC_THRESHOLDS: Final = (20_000, 20, 50)
 """Nearly nothing here is in cycles: looking for them after every 2,000 objects is waste."""
 TURN_MS: Final = 1_500
+FORGET_S: Final = 2.0
 
 
 def genesis_of(spec: NodeSpec) -> Genesis:
@@ -256,6 +257,7 @@ class Node:
         maintainer = Maintainer(self._context, self._state.view, self._clock, self._spec.node_id)
         self._run_beside(maintainer.run())
         self._run_beside(self._context.cold.run())
+        self._run_beside(self._forget_segments())
         self._run_beside(Resealer(self._context, self._state.view).run())
         self._run_beside(self._encryption.run())
         self._run_beside(self._context.reporter.run(self._context.submit))
@@ -303,6 +305,12 @@ class Node:
             if self._state.view.stats().now_ms < window_start_ms:
                 with contextlib.suppress(ReplicationError):
                     await self._context.submit([encode_op(Barrier())])
+
+    async def _forget_segments(self) -> None:
+        """Keep no body in memory for long after nothing of the state needs its segment."""
+        while True:
+            await asyncio.sleep(FORGET_S)
+            self._segments.prune(self._state.view.collection_numbers())
 
     async def _report_calls(self) -> None:
         """Order what this gateway served, at most once a second; nothing when idle."""

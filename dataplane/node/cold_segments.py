@@ -3,6 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final, Protocol, override
 
 from dataplane.documents.cold import ColdReader, SegmentRecord, SegmentTable, Tier
@@ -132,6 +133,14 @@ class ColdSegments(ColdReader):
     def forget(self, number: int) -> None:
         """Remember a segment no longer."""
         self.known_bytes -= len(self._known.pop(number, b""))
+
+    def prune(self, collections: AbstractSet[int]) -> None:
+        """Forget the segments that are no more, and those of other collections than these."""
+        table = self._table()
+        for number in list(self._known):
+            record = table.segment(number)
+            if record is None or record.collection not in collections:
+                self.forget(number)
 
     def close(self) -> None:
         """Give up what is under way."""

@@ -1,17 +1,22 @@
 """The memory tier: never another answer than that of the row at hand, and never too large."""
 
+from types import SimpleNamespace
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataplane.documents.commands import CollectionDrop, Delete, Put
+from dataplane.documents.audit_commands import EraseBegin, EraseStep
+from dataplane.documents.commands import CollectionDrop, CollectionPut, Delete, Put
 from dataplane.documents.memory import ENTRY_BYTES, Memory
 from dataplane.documents.rendering import render_text
+from dataplane.documents.subjects import subject_hash
 from dataplane.documents.values import pack_document
 from dataplane.query import parse_query, query_steps
 from dataplane.query.executor import finish
 from dataplane.wire.stubs import is_stub
 from tests.dataplane.documents.index_checks import Machine
+from tests.dataplane.documents.test_copying import fetch
 from tests.dataplane.documents.test_tiering import LONG, cold_machine, pass_time, put, tiered, warm
 
 FIND_ALL = parse_query("c", {})
@@ -66,6 +71,38 @@ def test_a_dropped_collection_leaves_nothing_in_memory():
     assert (len(machine.state.view.memory), machine.state.view.memory.size_bytes) == (0, 0)
     machine.apply(Put("c", "d1", pack_document({"n": 8})))
     assert asked(machine, "d1")["n"] == 8
+
+
+def test_who_is_erased_and_what_expires_is_in_memory_no_longer():
+    machine = Machine()
+    options = {"subject": "who", "ttl": 60}
+    machine.apply(CollectionPut("c", pack_document(options)))
+    machine.apply(*[Put("c", name, pack_document({"who": name})) for name in ("ada", "bob", "eve")])
+    view = machine.state.view
+    for name in ("ada", "bob", "eve"):
+        asked(machine, name)
+    salt = b"s" * 16
+    machine.apply(EraseBegin(b"e" * 16, subject_hash(salt, "ada"), salt))
+    machine.apply(EraseStep(b"e" * 16, "c", ("ada", "bob")))
+    assert len(view.memory) == 2
+    machine.now_ms += 61_000
+    machine.apply()
+    machine.apply()
+    assert (len(view.memory), view.memory.size_bytes) == (0, 0)
+
+
+def test_another_state_begins_with_an_empty_memory():
+    ahead, behind = filled(), filled()
+    ahead.apply(Put("c", "d0", pack_document({"n": "ahead"})))
+    behind.apply(Put("c", "d0", pack_document({"n": "behind"})))
+    asked(behind, "d0")
+    source, target = ahead.state.copies, behind.state.copies
+    root = source.root()
+    source.mark(ahead.state.applied, root)
+    fetch(SimpleNamespace(state=source), target, ahead.state.applied, root)
+    assert target.install(ahead.state.applied, root)
+    assert len(behind.state.view.memory) == 0
+    assert asked(behind, "d0")["n"] == "ahead"
 
 
 def test_who_reads_an_earlier_moment_gets_that_moment_and_brings_nothing_back():

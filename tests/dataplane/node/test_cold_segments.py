@@ -33,6 +33,15 @@ class Table(SegmentTable):
         return []
 
 
+class Emptied(Table):
+    """A table that some are taken out of."""
+
+    gone: frozenset[int] = frozenset()
+
+    def segment(self, number):
+        return None if number in self.gone else super().segment(number)
+
+
 class Source:
     """Gives what it is let go."""
 
@@ -179,3 +188,18 @@ async def test_a_node_that_stops_lets_nobody_wait():
         with pytest.raises(NotReadyError, match="stopping"):
             await waiting
     assert reading.reader.under_way == 0
+
+
+async def test_what_nothing_needs_any_more_is_forgotten():
+    table = Emptied()
+    source = Source()
+    source.gate.set()
+    reader = ColdSegments(lambda: table, {"distributed": source})
+    for number in (1, 2, 3):
+        await reader.fetch(number, timeout_ms=1_000)
+    table.gone = frozenset({2})
+    reader.prune({1})
+    assert [number for number in (1, 2, 3) if reader.known(number) is not None] == [1, 3]
+    assert reader.known_bytes == 8
+    reader.prune({5})
+    assert (reader.known_count, reader.known_bytes) == (0, 0)
