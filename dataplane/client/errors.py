@@ -16,6 +16,18 @@ class KeyProviderError(ClientError):
     """The keeper of the key-encryption key cannot help; says what to do. Nothing is damaged."""
 
 
+class ArchiveUnavailableError(ClientError):
+    """The store of the archive cannot be reached, or refuses; says why. Nothing is damaged."""
+
+
+class ArchiveRefusedError(ArchiveUnavailableError):
+    """The store of the archive does not allow this: its credentials or its rules forbid it."""
+
+
+class ObjectMissingError(ClientError):
+    """The archive has no object of that name."""
+
+
 class ClusterUnreachableError(ClientError):
     """No node of the cluster answered."""
 

@@ -28,6 +28,7 @@ from dataplane.client.provisioning import (
 )
 from dataplane.client.spec import (
     Algorithm,
+    ArchiveSpec,
     EncryptionSpec,
     FileKeySpec,
     GenesisSpec,
@@ -79,6 +80,7 @@ class LocalCluster:
         algorithm: Algorithm | None = None,
         grpc: bool = False,
         organization: str = "local",
+        archive: ArchiveSpec | None = None,
     ) -> None:
         """Write the files of `count` nodes.
 
@@ -102,6 +104,7 @@ class LocalCluster:
         )
         self._usage = usage
         self._organization = organization
+        self._archive = archive
         now = dt.datetime.now(dt.UTC)  # noqa: TID251 - certificates carry wall time
         self._authority = create_authority(self.cluster_id, now)
         ports = free_ports(3 * count if grpc else 2 * count)
@@ -178,6 +181,7 @@ class LocalCluster:
             epoch=self.epoch,
             base=base,
             learner=learner,
+            archive=self._archive,
             grpc_port=self.grpc_ports[index] if index < len(self.grpc_ports) else None,
         )
 

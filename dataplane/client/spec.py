@@ -1,5 +1,6 @@
 """Everything a node needs to know, in one file: the specification a driver hands to a node."""
 
+import re
 from pathlib import Path
 from typing import Final, Literal
 
@@ -10,6 +11,9 @@ from dataplane.client.errors import SpecError
 SPEC_BYTES_MAX: Final = 1024 * 1024
 PUBLIC_KEY_HEX: Final = 64
 MEMBERS_MAX: Final = 31
+ARCHIVE_SCHEMES: Final = ("https://", "http://", "file:///")
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_PREFIX: Final = re.compile(r"([A-Za-z0-9_-]{1,64}/){0,8}")
 
 
 class MemberSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -129,6 +133,25 @@ class EncryptionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     algorithm: Algorithm = "aes-256-gcm"
 
 
+class ArchiveSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the archive tier keeps segments; no credential is in here.
+
+    `url` is the S3 endpoint, or `file:///a/directory` that all nodes of the cluster share: for
+    development on one machine. All nodes need the same `url`, `bucket` and `prefix`.
+    """
+
+    url: str
+    bucket: str
+    prefix: str = ""
+    """What the names of all objects begin with; the id of the cluster follows it."""
+    region: str = "us-east-1"
+    credentials_file: str | None = None
+    """JSON with `access_key_id`, `secret_access_key` and maybe `session_token`, of mode 0600.
+
+    None: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN of the environment.
+    """
+
+
 class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One node of one cluster."""
 
@@ -160,6 +183,8 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     routes: tuple[RouteSpec, ...] = ()
     """For networks that translate addresses; certificates say who answers there."""
     encryption: EncryptionSpec | None = None
+    archive: ArchiveSpec | None = None
+    """Where cold segments may go that nobody touches for longer still; None: nowhere."""
 
     @property
     def me(self) -> MemberSpec:
@@ -197,6 +222,8 @@ def check_spec(spec: NodeSpec) -> None:
     for member in (*spec.members, *spec.genesis.members, *filter(None, (spec.learner,))):
         _check_member(member)
     _check_ports(spec)
+    if spec.archive is not None:
+        _check_archive(spec.archive)
     for key in spec.genesis.keys:
         if not _is_hex(key.hash, 64):
             raise SpecError(f"genesis key {key.id} needs a SHA-256 hash of 64 hex digits")
@@ -208,6 +235,18 @@ def _check_ports(spec: NodeSpec) -> None:
         raise SpecError(f"routes are at most {MEMBERS_MAX}, and all ports are in range")
     if spec.grpc_tls is not None and spec.grpc_port is None:
         raise SpecError("grpc_tls needs a grpc_port")
+
+
+def _check_archive(archive: ArchiveSpec) -> None:
+    if not archive.url.startswith(ARCHIVE_SCHEMES):
+        raise SpecError("archive.url must begin with https://, http:// or file:///")
+    if "@" in archive.url or "?" in archive.url:
+        # It is shown in answers and logs.
+        raise SpecError("archive.url must hold no credentials: use archive.credentials_file")
+    if not _BUCKET.fullmatch(archive.bucket):
+        raise SpecError("archive.bucket must be 3 to 63 lower-case letters, digits, dots, dashes")
+    if not _PREFIX.fullmatch(archive.prefix):
+        raise SpecError("archive.prefix must be parts of letters and digits that end with /")
 
 
 def _check_member(member: MemberSpec) -> None:

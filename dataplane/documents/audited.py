@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from blake3 import blake3
 
+from dataplane.documents.archive_commands import ArchiveSalt, ArchiveSeen
 from dataplane.documents.audit_commands import (
     AuditPut,
     CompliancePut,
@@ -238,7 +239,19 @@ WRITES: Final[dict[type[Op], str]] = {
 """Recorded at `full` and above."""
 
 UNRECORDED: Final[frozenset[type[Op]]] = frozenset(
-    {OpenSession, Get, Barrier, Seal, Maintain, ReportCalls, ReportAudit, RestoreRows, Warm}
+    {
+        OpenSession,
+        Get,
+        Barrier,
+        Seal,
+        Maintain,
+        ReportCalls,
+        ReportAudit,
+        RestoreRows,
+        Warm,
+        ArchiveSeen,
+        ArchiveSalt,
+    }
 )
 """Of the gateways themselves; that a document was read is recorded when its gateway reports it.
 

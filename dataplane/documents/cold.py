@@ -32,6 +32,12 @@ class SegmentRecord(msgspec.Struct, frozen=True):
     bytes: int
     """And how long their bodies are."""
     tier: Tier = "distributed"
+    sealed_ms: int = 0
+    """The agreed time at which it was made."""
+    is_leaving: bool = False
+    """Whether it fell due for the archive, so that an object of it may be there."""
+    attested: tuple[int, ...] = ()
+    """The members that read that object back whole, while it is not enough of them."""
 
 
 class SegmentTable(Protocol):

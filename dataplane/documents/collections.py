@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from dataplane.documents.archive_rows import salt_key
 from dataplane.documents.commands import CollectionDrop, CollectionPut
 from dataplane.documents.conflicts import SHREDDABLE_OPTION, is_shreddable
 from dataplane.documents.errors import INVALID, NOT_FOUND, Refusal, invalid
@@ -73,7 +74,15 @@ class Collections:
         shreddable = [row.id for row in self.rows.values() if is_shreddable(row.options)]
         shreddable += [_number_of(key) for key, tombstone in self._dropped.items() if tombstone]
         self.classes = {prefix for number in shreddable for prefix in _classes_of(number)}
-        """Where documents and fragments are, or still lie, that have a key of their own."""
+        """Where documents and fragments are, or still lie, that have a key of their own.
+
+        And what archive keys are made of, of collections that are there.
+        """
+        self.classes.update(
+            [salt_key(row.id) for row in self.rows.values() if is_shreddable(row.options)]
+        )
+        self.revision = 0
+        """Another whenever the options of any collection are."""
 
     def touch(self, name: str, now_us: int) -> CollectionRow:
         """Return a collection that is about to change, creating it when it is new.
@@ -119,7 +128,8 @@ class Collections:
         self._expire_after(batch, (operation.name, TTL_NAME), settings.ttl_s)
         self._expire_after(batch, (operation.name, TIER_NAME), settings.cold_after_s)
         if is_shreddable(options):
-            self.classes.update(_classes_of(row.id))
+            self.classes.update((*_classes_of(row.id), salt_key(row.id)))
+        self.revision += 1
         row.options = options
         row.updated_us = now_us
         return new
@@ -204,6 +214,11 @@ class Collections:
     def sweep_later(self, batch: Batch, name: str, number: int, note: bytes = b"") -> None:
         """Remove a collection's row, and queue its documents; `note` becomes their tombstone."""
         batch.delete(COLLECTION + name.encode())
+        self.revision += 1
+        if salt_key(number) in self.classes:
+            # What is in the archive cannot be read any more from here on, whoever has copies.
+            batch.delete(salt_key(number))
+            self.classes.remove(salt_key(number))
         key = DROPPED + number.to_bytes(4, "big")
         batch.put(key, note)
         self._dropped[key] = note

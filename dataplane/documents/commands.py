@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 import msgspec
 from blake3 import blake3
 
+from dataplane.documents.archive_commands import ArchiveSalt, ArchiveSeen
 from dataplane.documents.audit_commands import (
     AuditPut,
     CompliancePut,
@@ -204,10 +205,9 @@ class Maintain(Operation, frozen=True):
 
 
 class Warm(Operation, frozen=True):
-    """Put the body of a cold document back, if its stub is still of this version.
+    """Put the body of a cold document back, if its stub is still of this version and fits it.
 
-    Whoever sends it, every replica compares the body with the stub. `rests`: nobody asked for the
-    document, so it need not stay for long.
+    `rests`: nobody asked for the document, so it need not stay for long.
     """
 
     collection: str
@@ -230,9 +230,8 @@ class ClusterErase(Operation, frozen=True):
 class KeyPut(Operation, frozen=True):
     """Create or replace an API key record; `hash` is the SHA-256 of the whole token.
 
-    `requests_per_s` is the key's own limit, below that of the plan. Of another `kind`: an issuer
-    signs short-lived tokens with the key whose public half `hash` is, for no more than its scopes
-    and collections; a revocation has the id of such a token, until `expires_ms`.
+    `requests_per_s` is the key's own limit. Of another `kind`: an issuer signs tokens with the key
+    whose public half `hash` is, for no more than its scopes; a revocation has a token's id.
     """
 
     id: str
@@ -372,6 +371,8 @@ type Op = (
     | EraseBegin
     | EraseStep
     | EraseEnd
+    | ArchiveSeen
+    | ArchiveSalt
 )
 
 READ_ONLY: Final = (Get, Barrier, Seal)
@@ -393,7 +394,7 @@ WHILE_RESTORING: Final = (
     RestoreEnd,
     RestoreDiscard,
 )
-"""All that is done while a restore is under way: nothing else would find its documents."""
+"""All that is done while a restore is under way."""
 
 
 class OpResult(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):

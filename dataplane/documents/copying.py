@@ -167,14 +167,16 @@ class StateCopy:
             self._store.write(gone)
 
     def _prune(self) -> None:
-        """Remove fragments of segments that are no more: what was erased must not stay in them."""
+        """Remove fragments of segments that are no more, or archived.
+
+        What was erased must not stay in them.
+        """
         gone: Changes = {}
         for key in fragment_keys(self._store):
             stored = self._store.get(number_key(SEGMENT, segment_of(key)))
-            is_known = stored is not None and key == fragment_key(
-                decode_segment(stored).collection, segment_of(key)
-            )
-            if not is_known:
+            row = None if stored is None else decode_segment(stored)
+            is_kept = row is not None and row.tier == "distributed"
+            if row is None or not is_kept or key != fragment_key(row.collection, segment_of(key)):
                 gone[key] = None
         if gone:
             self._store.write(gone)

@@ -164,9 +164,14 @@ class Erasing:
         return OpResult(200, None, operation.id.hex(), row.record, detail=detail_of(facts))
 
     def holding(self, erasure: bytes) -> list[int]:
-        """Return the segments that still hold what an erasure removed, or another before it did."""
-        row = self.rows.get(erasure)
-        return [] if row is None or not row.stepped else self._tiers.holding(row.stepped)
+        """Return the segments that still hold what an erasure removed, or another before it did.
+
+        Also when they are no more, and their objects in the archive are not seen gone yet.
+        """
+        row, tiers = self.rows.get(erasure), self._tiers
+        if row is None or not row.stepped:
+            return []
+        return [*tiers.holding(row.stepped), *tiers.left_holding(row.stepped)]
 
     def _open(self, erasure: bytes) -> ErasureRow:
         row = self.rows.get(erasure)

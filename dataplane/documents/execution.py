@@ -8,6 +8,8 @@ from blake3 import blake3
 
 from dataplane.documents import tables
 from dataplane.documents.accounting import Accounting
+from dataplane.documents.archive_commands import ArchiveSalt, ArchiveSeen
+from dataplane.documents.archiving import Archiving
 from dataplane.documents.audit_commands import (
     AuditPut,
     CompliancePut,
@@ -136,6 +138,7 @@ class Execution:
         audit: Audit,
         compliance: Compliance,
         tiers: Tiers,
+        archiving: Archiving,
     ) -> None:
         self._meta = meta
         self._audit = audit
@@ -175,11 +178,10 @@ class Execution:
             QuotaPut: self._quota_put,
             ReportCalls: self._report_calls,
             Reconfigure: self._reconfigure,
-            RestoreDiscard: self._restore_discard,
             AuditPut: self._audit_put,
             ReportAudit: self._report_audit,
             CompliancePut: compliance.put,
-            **_handlers_of(restoring, self.erasing),
+            **_handlers_of(restoring, self.erasing, archiving),
         }
         self._transactions = Transactions(collections, self._handlers)
         self._conflicts = Conflicts(collections, self._writing, self._handlers)
@@ -456,24 +458,24 @@ class Execution:
         ends_at = self._membership.reconfigure(batch, operation, self._meta.applied)
         return OpResult(200, version=ends_at)
 
-    def _restore_discard(self, batch: Batch, operation: RestoreDiscard) -> OpResult:
-        return self._restoring.discard(batch, operation.id)
-
     def _open_session(self, _batch: Batch, _operation: OpenSession) -> OpResult:
         raise invalid("", "OpenSession must be the only operation of its request")
 
 
 def _handlers_of(
-    restoring: Restoring, erasing: Erasing
+    restoring: Restoring, erasing: Erasing, archiving: Archiving
 ) -> dict[type[Op], Callable[[Batch, Any], OpResult]]:
     """Return who does what is done in several steps."""
     return {
         RestoreBegin: restoring.begin,
         RestoreRows: restoring.load,
         RestoreEnd: restoring.finish,
+        RestoreDiscard: lambda batch, operation: restoring.discard(batch, operation.id),
         EraseBegin: erasing.begin,
         EraseStep: erasing.step,
         EraseEnd: erasing.end,
+        ArchiveSeen: archiving.seen,
+        ArchiveSalt: archiving.salt,
     }
 
 

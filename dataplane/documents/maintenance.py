@@ -8,6 +8,7 @@ the step of its batch a larger one.
 from itertools import islice
 from typing import Final, NamedTuple
 
+from dataplane.documents.archiving import Archiving
 from dataplane.documents.audited import Place
 from dataplane.documents.collections import Collections
 from dataplane.documents.index_entries import INDEX_ID_BYTES, entry_prefix, expiry_of
@@ -63,6 +64,7 @@ class Maintenance:
         collections: Collections,
         restoring: Restoring,
         tiers: Tiers,
+        archiving: Archiving,
     ) -> None:
         self._store = store
         self._meta = meta
@@ -71,6 +73,7 @@ class Maintenance:
         self._writing = writing
         self._restoring = restoring
         self._tiers = tiers
+        self._archiving = archiving
         self.wanted: dict[Place, None] = {}
         """Cold documents without whose bodies work stands still: advice to those who warm."""
         self.expired = 0
@@ -86,6 +89,8 @@ class Maintenance:
         if indexes.dropped or not indexes.is_finished:
             return True
         if self._collections.is_sweeping or self._tiers.is_sweeping:
+            return True
+        if self._archiving.is_due(now_ms):
             return True
         waits = indexes.patience_ms
         return any(at_ms + waits.get(number, 0) <= now_ms for number, at_ms in indexes.due.items())
@@ -104,6 +109,7 @@ class Maintenance:
         self._expire(batch, budget)
         if budget is TICK:
             self._seal(batch)
+            self._archiving.step(batch)
         if not self._indexes.is_finished:
             self._advance(batch, budget)
         if self._indexes.dropped:

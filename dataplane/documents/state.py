@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from dataplane.documents import tables
 from dataplane.documents.accounting import Accounting
+from dataplane.documents.archiving import Archiving
 from dataplane.documents.audit_view import AuditLog
 from dataplane.documents.auditing import Audit
 from dataplane.documents.changes import Changes
@@ -98,6 +99,13 @@ class StateMachine(Executor):
         self._accounting = Accounting(store, self._meta)
         self._membership = Membership(store)
         self.tiers = Tiers(store, self._meta, self._membership, self._member)
+        self._archiving = Archiving(
+            store,
+            self._meta,
+            collections=self._collections,
+            membership=self._membership,
+            tiers=self.tiers,
+        )
         self._changes = Changes(store, self._meta.applied)
         self._restoring = Restoring(store, self._meta, self._collections, self._accounting)
         self._audit = Audit(store, self._meta, self._membership)
@@ -118,10 +126,8 @@ class StateMachine(Executor):
             audit=self._audit,
             compliance=self._compliance,
             tiers=self.tiers,
+            archiving=self._archiving,
         )
-        self.view.compliance = self._compliance
-        self.view.erasing = self._execution.erasing
-        self.view.audit = AuditLog(store, self._audit.ends)
         self.maintenance = Maintenance(
             store,
             self._meta,
@@ -129,9 +135,16 @@ class StateMachine(Executor):
             collections=self._collections,
             restoring=self._restoring,
             tiers=self.tiers,
+            archiving=self._archiving,
         )
         self._oldest_expiry = _oldest_expiry(store)
-        # Gateways hold on to the view, so there is one for the life of the state machine.
+        self._show()
+
+    def _show(self) -> None:
+        """Let the view show what was read: gateways hold on to it, so it stays the same one."""
+        self.view.compliance = self._compliance
+        self.view.erasing = self._execution.erasing
+        self.view.audit = AuditLog(self._store, self._audit.ends)
         parts = (
             self._collections,
             self._keys,
@@ -139,9 +152,10 @@ class StateMachine(Executor):
             self._changes,
             self._restoring,
         )
-        self.view.show(store, self._meta, parts)
+        self.view.show(self._store, self._meta, parts)
         self.view.maintenance = self.maintenance
         self.view.tiers = self.tiers
+        self.view.archiving = self._archiving
         self.view.session_count = len(self._sessions)
         self.view.replaced()
 
@@ -230,7 +244,7 @@ class StateMachine(Executor):
         checked = self._sessions.check(batch, sequence, request)
         if isinstance(checked, RequestResult):
             return checked
-        self._audit.client = request.client
+        self._audit.client = self._archiving.client = request.client
         self._execution.begin_request()
         run = self._execution.run
         results = tuple([run(batch, operation) for operation in operations])

@@ -186,6 +186,9 @@ class SegmentRow(Row):
     tier: str = "distributed"
     erased_at: int = 0
     """The sequence at which it was found to have a body of what a person was erased from."""
+    sealed_ms: int = 0
+    is_leaving: bool = False
+    attested: tuple[int, ...] = ()
 
 
 class KeyRow(Row):

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, override
 
+from dataplane.documents.archive_rows import ARCHIVE_LEFT, LeftRow, decode_left, left_key
 from dataplane.documents.cold import SegmentRecord, SegmentTable, Tier
 from dataplane.documents.membership import Membership
 from dataplane.documents.remains import Remains
@@ -66,10 +67,22 @@ class Tiers(SegmentTable):
         what is left in them is to be put back at once."""
         self._remains = Remains(store)
         self.moves = Moves()
+        self.waiting: dict[int, dict[int, int]] = {}
+        """By collections, with the agreed time of each: segments not due for the archive yet."""
+        self.marked: dict[int, int] = {}
+        """Segments that are leaving for the archive, with their collections, in order."""
+        self.left: dict[int, int] = {}
+        """Segments that are no more, of which the archive may hold something; see `LeftRow`."""
+        for key, row in store.iterate(ARCHIVE_LEFT):
+            self.left[int.from_bytes(key[len(ARCHIVE_LEFT) :], "big")] = decode_left(row).since
         for key, row in store.iterate(SEGMENT):
-            known = decode_segment(row)
+            number, known = key_numbers(key)[0], decode_segment(row)
             self._count(known, known.documents, known.bytes)
-            self._advise(key_numbers(key)[0], known)
+            self._advise(number, known)
+            if known.tier != ARCHIVE and known.is_leaving:
+                self.marked[number] = known.collection
+            elif known.tier != ARCHIVE:
+                self._await(number, known)
 
     # --- Making and forgetting ------------------------------------------------------------------
 
@@ -96,6 +109,7 @@ class Tiers(SegmentTable):
             sealed=size_bytes,
             documents=len(stubs),
             bytes=size_bytes,
+            sealed_ms=self._meta.now_ms,
         )
         key = number_key(SEGMENT, number)
         assert batch.get(key) is None, "a batch makes one segment"
@@ -110,6 +124,7 @@ class Tiers(SegmentTable):
         self.moves.segments_sealed += 1
         self.moves.documents_sealed += len(stubs)
         self.moves.bytes_sealed += size_bytes
+        self._await(number, row)
         return stubs
 
     def settle(self, batch: Batch) -> None:
@@ -136,9 +151,11 @@ class Tiers(SegmentTable):
                 continue
             batch.delete(key)
             batch.own[fragment_key(row.collection, number)] = None
-            self.half_empty.discard(number)
-            self.erased.pop(number, None)
-            self._remains.forget(number)
+            self._forget(number, row)
+            if row.is_leaving:
+                since = self.left[number] = row.erased_at or self._meta.applied
+                left = LeftRow(row.collection, row.digest, since)
+                batch.put(left_key(number), encode_row(left))
             self.moves.segments_forgotten += 1
         self.moves.documents_warmed += batch.warmed
         batch.thawed.clear()
@@ -170,6 +187,61 @@ class Tiers(SegmentTable):
     def holding(self, sequence: int) -> list[int]:
         """Return the segments that hold what was erased up to a sequence."""
         return sorted([number for number, at in self.erased.items() if at <= sequence])
+
+    def left_holding(self, sequence: int) -> list[int]:
+        """Return those that are no more, but whose objects in the archive may hold it."""
+        return sorted([number for number, at in self.left.items() if at <= sequence])
+
+    def _await(self, number: int, row: SegmentRow) -> None:
+        self.waiting.setdefault(row.collection, {})[number] = row.sealed_ms
+
+    def _forget(self, number: int, row: SegmentRow) -> None:
+        self.half_empty.discard(number)
+        self.erased.pop(number, None)
+        self._remains.forget(number)
+        self.marked.pop(number, None)
+        self._forget_waiting(number, row)
+
+    def _forget_waiting(self, number: int, row: SegmentRow) -> None:
+        waiting = self.waiting.get(row.collection, {})
+        waiting.pop(number, None)
+        if not waiting:
+            self.waiting.pop(row.collection, None)
+
+    # --- To the archive -------------------------------------------------------------------------
+
+    def mark(self, batch: Batch, number: int) -> None:
+        """Let a segment leave for the archive; until it is there nothing else changes."""
+        key = number_key(SEGMENT, number)
+        stored = batch.get(key)
+        assert stored is not None, "what waits is there"
+        row = decode_segment(stored)
+        self._forget_waiting(number, row)
+        row.is_leaving = True
+        self.marked[number] = row.collection
+        batch.put(key, encode_row(row))
+
+    def leaving(self, batch: Batch, number: int) -> SegmentRow | None:
+        """Return a segment that is leaving, None when it is not."""
+        if number not in self.marked:
+            return None
+        stored = batch.get(number_key(SEGMENT, number))
+        assert stored is not None, "what is leaving is there"
+        return decode_segment(stored)
+
+    def attest(self, batch: Batch, number: int, row: SegmentRow) -> None:
+        """Keep who saw a segment in the archive."""
+        batch.put(number_key(SEGMENT, number), encode_row(row))
+
+    def archive(self, batch: Batch, number: int, row: SegmentRow) -> None:
+        """Let a segment be in the archive alone, but for who is nobody and keeps whole ones."""
+        self._count(row, -row.documents, -row.bytes)
+        row.tier, row.attested = ARCHIVE, ()
+        self._count(row, row.documents, row.bytes)
+        del self.marked[number]
+        batch.put(number_key(SEGMENT, number), encode_row(row))
+        if self._member is not None:
+            batch.own[fragment_key(row.collection, number)] = None
 
     def _count(self, row: SegmentRow, documents: int, size_bytes: int) -> None:
         counts = self._held.setdefault((row.collection, row.tier), [0, 0])
@@ -240,4 +312,7 @@ def _record(number: int, row: SegmentRow) -> SegmentRecord:
         documents=row.documents,
         bytes=row.bytes,
         tier="archive" if row.tier == ARCHIVE else "distributed",
+        sealed_ms=row.sealed_ms,
+        is_leaving=row.is_leaving,
+        attested=row.attested,
     )

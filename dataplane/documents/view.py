@@ -8,6 +8,7 @@ import msgspec
 
 from dataplane.documents import tables
 from dataplane.documents.accounting import Accounting
+from dataplane.documents.archiving import Archiving
 from dataplane.documents.audit_view import AuditLog
 from dataplane.documents.capture import Capture
 from dataplane.documents.changes import Changes
@@ -61,6 +62,8 @@ class StateView:
     """What is left to be done beside requests."""
     tiers: Tiers
     """Where the bodies of cold documents are."""
+    archiving: Archiving
+    """Which of them leave for the archive, and what is left in it."""
     compliance: Compliance
     erasing: Erasing
 

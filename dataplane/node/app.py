@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from dataplane.client.archive_store import ArchiveStore
 from dataplane.client.spec import NodeSpec
 from dataplane.documents.checkpoint_views import CheckpointViews
 from dataplane.documents.commands import Barrier, encode_op
@@ -22,6 +23,8 @@ from dataplane.gateways.calls import REPORT_S
 from dataplane.gateways.context import Context
 from dataplane.gateways.front import SWITCHES, Front
 from dataplane.gateways.rest.http import HttpServer
+from dataplane.node.archived_segments import Archive
+from dataplane.node.archiving import Archiver
 from dataplane.node.cold_segments import ColdSegments
 from dataplane.node.encryption import Encryption, open_keyring, open_store
 from dataplane.node.figures import NodeFigures
@@ -144,10 +147,13 @@ class Node:
             state=ReadState(shown.view.row, CheckpointViews(self._store), self._own_fragments),
             make_transport=parts.make_transport,
         )
+        self._archive = self._open_archive(spec)
         self._segments = ColdSegments(
-            lambda: self._state.tiers, {"distributed": self._driver.reads.fragments.gather}
+            lambda: self._state.tiers,
+            {"distributed": self._driver.reads.fragments.gather, "archive": self._archive.read},
         )
         self._context = self._open_context(shown, signer)
+        self._archiver = self._open_archiver()
         app = Front(self._context)
         self._server = HttpServer(
             app,
@@ -213,6 +219,20 @@ class Node:
             clock=self._clock,
         )
 
+    def _open_archive(self, spec: NodeSpec) -> Archive:
+        store = None if spec.archive is None else ArchiveStore(spec.archive, spec.cluster_id)
+        view, cluster_id = self._state.view, spec.cluster_id
+        return Archive(store, view, self._encryption, cluster_id=cluster_id)
+
+    def _open_archiver(self) -> Archiver:
+        return Archiver(
+            self._context,
+            self._state.view,
+            archive=self._archive,
+            gather=self._driver.reads.fragments.gather,
+            clock=self._clock,
+        )
+
     def _gauges(self) -> dict[str, Callable[[], int]]:
         """Return what the metrics page shows of this node."""
         return {
@@ -225,6 +245,8 @@ class Node:
             "state_sound": lambda: int(self._driver.is_sound),
             **self._driver.gauges,
             **self._encryption.gauges,
+            **self._archive.gauges,
+            "archive_removals_refused": lambda: self._archiver.refused,
             "log_bytes": lambda: self._directory.wal.size_bytes,
             "connections": lambda: self._server.connection_count,
             "feeds": lambda: self._context.feeds.count,
@@ -259,6 +281,8 @@ class Node:
         self._run_beside(self._context.cold.run())
         self._run_beside(self._forget_segments())
         self._run_beside(Resealer(self._context, self._state.view).run())
+        if self._spec.archive is not None:
+            self._run_beside(self._archiver.run())
         self._run_beside(self._encryption.run())
         self._run_beside(self._context.reporter.run(self._context.submit))
         if self._spec.usage is not None:

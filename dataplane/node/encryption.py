@@ -162,6 +162,16 @@ class Encryption(Classes):
         }
 
     @property
+    def archive_keys(self) -> tuple[Algorithm, bytes] | None:
+        """With what objects of the archive are sealed, and a secret that all nodes share.
+
+        None for a node that is not encrypted.
+        """
+        if self._keyring is None:
+            return None
+        return self._keyring.current.algorithm, self._keyring.archive_secret
+
+    @property
     def gauges(self) -> dict[str, Callable[[], int]]:
         """Return what the metrics page shows."""
         return {

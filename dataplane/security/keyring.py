@@ -26,6 +26,7 @@ ROWS: Final = b"rows"
 LOG: Final = b"log"
 EVIDENCE: Final = b"evidence"
 CLASS: Final = b"class"
+ARCHIVE: Final = b"archive"
 CLASS_NUMBER: Final = 1
 """What stands for a key's number in values of a class: each class has one key only."""
 _FINGERPRINT_BYTES: Final = 8
@@ -76,6 +77,8 @@ class Keyring:
         self._wrapping = AESGCM(derive(cluster_key, b"wrap"))
         self._fingerprint = fingerprint_of(cluster_key)
         self._owner = owner
+        self.archive_secret = derive(cluster_key, ARCHIVE)
+        """The same on every node of the cluster, whatever its own keys are."""
         self._ring = self._read()
         self._keys = {stored.number: self._open_key(stored) for stored in self._ring.keys}
         self._sets: dict[bytes, PurposeCiphers] = {}
@@ -95,6 +98,7 @@ class Keyring:
         ring._path, ring._owner = path, owner
         ring._wrapping = AESGCM(derive(cluster_key, b"wrap"))
         ring._fingerprint = fingerprint_of(cluster_key)
+        ring.archive_secret = derive(cluster_key, ARCHIVE)
         ring._ring = StoredRing(1, ring._fingerprint, (), 0)
         ring._keys, ring._sets, ring.classes = {}, {}, {}
         ring.add(algorithm, now_ms)

@@ -105,7 +105,7 @@ async def collection_put(context: Context, request: Request, caller: Caller, nam
     packed = pack_document(options)
     settings = settings_of(packed)
     if settings.archive_after_s is not None:
-        raise Problem("invalid", "this node has no archive: leave archive_after_s out")
+        cluster.require_archive(context)
     schema = settings.schema
     if request.query.get("dry_run") == "true":
         if schema is not None:

@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from dataplane.documents.errors import invalid
+from dataplane.documents.settings import ARCHIVE_AFTER, TIERING_OPTION
 from dataplane.gateways.answers import Answer, collection_body
 from dataplane.gateways.auditing import Seen
 from dataplane.gateways.auth import Caller
@@ -32,6 +34,20 @@ def quota_body(context: Context) -> dict[str, Any]:
         "requests_per_s": quota.requests_per_s,
         "storage": {"used": quota.storage_used_bytes, "limit": quota.storage_limit_bytes},
     }
+
+
+def require_archive(context: Context) -> None:
+    """Refuse a policy that this node could do nothing about.
+
+    Raises:
+        Refusal: `invalid`, at `/tiering/archive_after_s`.
+    """
+    pointer = f"/{TIERING_OPTION}/{ARCHIVE_AFTER}"
+    if context.spec.archive is None:
+        raise invalid(pointer, "this cluster has no archive: leave it out, or configure one")
+    if not context.encryption.describe()["enabled"]:
+        detail = "the archive takes sealed objects only: let the cluster be encrypted first"
+        raise invalid(pointer, detail)
 
 
 def _tiers(context: Context) -> dict[str, dict[str, Any]]:

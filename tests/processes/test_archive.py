@@ -1,0 +1,279 @@
+"""Segments in a real object store: moved, read and removed whoever dies on the way."""
+
+import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from dataplane.client import ApiError, Client
+from dataplane.client.local import LocalCluster
+from dataplane.client.spec import ArchiveSpec
+from dataplane.client.taking import take_backup
+from tests.dataplane.storage.ciphers import found_in
+from tests.processes.conftest import wait_for, wait_ready
+from tests.processes.test_backups import restore
+from tests.processes.test_damage import headers_of, metric, status
+from tests.processes.test_encryption import data_of, is_done, rotate
+from tests.s3_server import Door, S3Server
+
+BUCKET = "archive"
+COLD = {"cold_after_s": 1}
+ARCHIVED = {"tiering": {"cold_after_s": 1, "archive_after_s": 2}}
+KEPT = {"tiering": {"cold_after_s": 3600, "archive_after_s": 7200}}
+TEXT = "pangolin " * 40
+SECRET = "a-secret-of-the-store"
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory) -> Iterator[S3Server]:
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    server.start(BUCKET)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def door(s3) -> Iterator[Door]:
+    found = Door(s3.url)
+    yield found
+    found.close()
+
+
+def archive_of(url: str, tmp_path: Path) -> ArchiveSpec:
+    path = tmp_path / "credentials.json"
+    path.write_text(json.dumps({"access_key_id": "any", "secret_access_key": SECRET}))
+    path.chmod(0o600)
+    return ArchiveSpec(url, BUCKET, prefix="tests/", credentials_file=str(path))
+
+
+def client_of(cluster: LocalCluster) -> Client:
+    return Client(cluster.urls, cluster.api_key, timeout_s=20)
+
+
+def fill(client: Client, name: str, count: int = 5, **options: object) -> None:
+    client.collection_put(name, ARCHIVED | options)
+    client.bulk(
+        name,
+        [{"op": "put", "id": f"d{n}", "document": {"n": n, "text": TEXT}} for n in range(count)],
+    )
+
+
+def archived(client: Client, name: str) -> int:
+    rows = client.collections()
+    found = next(row for row in rows if row["name"] == name)
+    return int(found.get("tiers", {}).get("archive", {}).get("documents", 0))
+
+
+def wait_archived(client: Client, name: str, count: int = 5) -> None:
+    wait_for(lambda: archived(client, name) == count, f"all of {name} is archived", 60)
+
+
+def objects(s3: S3Server, cluster: LocalCluster) -> list[str]:
+    """Return the names of a cluster's objects, as the server lists them to anybody."""
+    query = {"list-type": "2", "prefix": f"tests/{cluster.cluster_id}/"}
+    listed = httpx.get(f"{s3.url}/{BUCKET}", params=query, trust_env=False, timeout=10).text
+    return [part.split("</Key>")[0] for part in listed.split("<Key>")[1:]]
+
+
+def object_url(s3: S3Server, name: str) -> str:
+    return f"{s3.url}/{BUCKET}/{name}"
+
+
+def read(cluster: LocalCluster, collection: str, name: str) -> httpx.Response:
+    url = f"{cluster.urls[0]}/api/v1/collections/{collection}/documents/{name}"
+    return httpx.get(url, headers=headers_of(cluster), timeout=20)
+
+
+def queued(cluster: LocalCluster, index: int = 0) -> float:
+    return metric(cluster, index, "aerolith_archive_to_remove")
+
+
+def test_documents_go_to_the_archive_sealed_come_back_and_leave_nothing(make_cluster, s3, tmp_path):
+    cluster = make_cluster(1, algorithm="aes-256-gcm", archive=archive_of(s3.url, tmp_path))
+    with client_of(cluster) as client:
+        fill(client, "things")
+        wait_archived(client, "things")
+        (name,) = objects(s3, cluster)
+        stored = httpx.get(object_url(s3, name), trust_env=False).content
+        assert stored.startswith(b"AEROARC1")
+        assert not found_in(s3.directory, b"pangolin", b"things")
+        assert not found_in(data_of(cluster), b"pangolin")
+        assert SECRET not in cluster.log(0)
+        assert SECRET.encode() not in cluster.specs[0].read_bytes()
+
+        assert rotate(cluster, algorithm="xchacha20-poly1305").status_code == 202
+        wait_for(lambda: is_done(cluster), "the key is changed")
+        cluster.kill()
+        cluster.start()
+        wait_ready(cluster)
+        client.collection_put("things", KEPT)
+        found = client.query("things", filter={"n": {"$gte": 3}}, sort={"n": 1})["documents"]
+        assert [(row["n"], row["text"]) for row in found] == [(3, TEXT), (4, TEXT)]
+        assert archived(client, "things") == 5, "a query puts nothing back"
+        assert client.get("things", "d1")["text"] == TEXT
+        wait_for(lambda: archived(client, "things") == 4, "who is asked for comes back")
+        for number in range(5):
+            client.put("things", f"d{number}", {"new": number})
+        wait_for(lambda: objects(s3, cluster) == [], "nothing is left in the bucket")
+        wait_for(lambda: queued(cluster) == 0, "nor in the queue")
+
+
+def test_a_policy_is_refused_without_an_archive_and_without_encryption(make_cluster, s3, tmp_path):
+    bare = make_cluster(1, algorithm="aes-256-gcm")
+    plain = make_cluster(1, archive=archive_of(s3.url, tmp_path))
+    for cluster, word in ((bare, "no archive"), (plain, "encrypted")):
+        with client_of(cluster) as client:
+            with pytest.raises(ApiError) as caught:
+                client.collection_put("things", ARCHIVED)
+            assert (caught.value.status, caught.value.code) == (422, "invalid")
+            assert word in caught.value.detail
+            assert caught.value.fields["errors"][0]["pointer"] == "/tiering/archive_after_s"
+            client.collection_put("things", {"tiering": COLD})
+
+
+@pytest.mark.parametrize("change", ["flip", "swap", "gone"])
+def test_an_object_that_was_tampered_with_is_never_answered(make_cluster, s3, tmp_path, change):
+    cluster = make_cluster(1, algorithm="aes-256-gcm", archive=archive_of(s3.url, tmp_path))
+    with client_of(cluster) as client:
+        fill(client, "things")
+        wait_archived(client, "things")
+        fill(client, "others")
+        wait_archived(client, "others")
+        client.collection_put("things", KEPT)
+        url, other = [object_url(s3, name) for name in sorted(objects(s3, cluster))]
+        good = httpx.get(url, trust_env=False).content
+        if change == "gone":
+            httpx.delete(url, trust_env=False).raise_for_status()
+        else:
+            bad = bytearray(good)
+            bad[len(bad) // 2] ^= 1
+            whole = httpx.get(other, trust_env=False).content
+            content = bytes(bad) if change == "flip" else whole
+            httpx.put(url, content=content, trust_env=False).raise_for_status()
+        answer = read(cluster, "things", "d1")
+        assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+        assert ("not in the archive" if change == "gone" else "changed") in answer.json()["detail"]
+        assert "archive.object_unusable" in cluster.log(0)
+        assert metric(cluster, 0, "aerolith_archive_damaged") >= 1
+        assert client.get("others", "d1")["text"] == TEXT
+        httpx.put(url, content=good, trust_env=False).raise_for_status()
+        assert client.get("things", "d1")["text"] == TEXT
+
+
+def test_while_the_store_is_away_everything_hot_goes_on_and_the_rest_says_why(
+    make_cluster, tmp_path
+):
+    (tmp_path / "s3").mkdir()
+    s3 = S3Server(tmp_path / "s3")
+    s3.start(BUCKET)
+    cluster = make_cluster(1, algorithm="aes-256-gcm", archive=archive_of(s3.url, tmp_path))
+    try:
+        with client_of(cluster) as client:
+            fill(client, "things")
+            wait_archived(client, "things")
+            client.collection_put("things", KEPT)
+            s3.stop()
+            answer = read(cluster, "things", "d1")
+            assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+            assert "archive cannot be read" in answer.json()["detail"]
+            fill(client, "later")
+            assert client.get("later", "d1")["text"] == TEXT
+            wait_for(lambda: "archive.unreachable" in cluster.log(0), "the node says so")
+            wait_for(lambda: metric(cluster, 0, "aerolith_archive_leaving") == 1, "one waits to go")
+            client.put("things", "d2", {"hot": 1})
+            s3.start(BUCKET)
+            assert client.get("things", "d1")["text"] == TEXT
+            wait_archived(client, "later")
+    finally:
+        s3.stop()
+
+
+STEPS = {
+    "upload": [("PUT", "before")],
+    "uploaded": [("PUT", "behind")],
+    "read back": [("PUT", "behind"), ("GET", "behind")],
+    "between attestations": [("PUT", "behind"), ("GET", "before"), ("GET", "before")],
+}
+
+
+def test_a_worker_killed_at_any_step_leaves_nothing_undone(make_cluster, s3, door, tmp_path):
+    cluster = make_cluster(4, algorithm="aes-256-gcm", archive=archive_of(door.url, tmp_path))
+    with client_of(cluster) as client:
+        for step, holds in STEPS.items():
+            name = step.replace(" ", "-")
+            door.hold(*holds[0])
+            fill(client, name)
+            for following in holds[1:]:
+                door.wait_held()
+                door.hold(*following)
+                door.release()
+            door.wait_held()
+            kill_and_go_on(cluster, door)
+            wait_archived(client, name)
+            cluster.start(*[index for index in range(4) if index not in cluster.processes])
+            wait_ready(cluster)
+            assert client.get(name, "d3")["text"] == TEXT, step
+        client.collection_put("upload", KEPT)
+        before = len(objects(s3, cluster))
+        for method, where in (("DELETE", "before"), ("DELETE", "behind")):
+            door.hold(method, where)
+            client.collection_drop("upload" if where == "before" else "uploaded")
+            door.wait_held()
+            kill_and_go_on(cluster, door)
+            cluster.start(*[index for index in range(4) if index not in cluster.processes])
+            wait_ready(cluster)
+            wait_for(lambda: queued(cluster) == 0, "the queue is empty", 60)
+        assert len(objects(s3, cluster)) < before
+        for name in ("read-back", "between-attestations"):
+            found = client.query(name, filter={}, sort={"n": 1})["documents"]
+            assert [row["text"] for row in found] == [TEXT] * 5
+
+
+def kill_and_go_on(cluster: LocalCluster, door: Door) -> None:
+    """Kill the primary, which is at work, without a warning; let what it asked for go on."""
+    primary = status(cluster, 0)["primary"]
+    cluster.kill(primary)
+    door.release()
+
+
+def test_a_backup_brings_archived_documents_to_a_cluster_that_shares_no_object(
+    make_cluster, s3, tmp_path
+):
+    spec = archive_of(s3.url, tmp_path)
+    old = make_cluster(1, algorithm="aes-256-gcm", archive=spec)
+    new = make_cluster(1, algorithm="aes-256-gcm", archive=spec)
+    with client_of(old) as client, client_of(new) as other:
+        fill(client, "things")
+        wait_archived(client, "things")
+        verified = take_backup(old.urls, old.api_key, old.anchor, tmp_path / "backup")
+        assert verified.is_whole
+        restore(new, tmp_path / "backup", verified, secrets.token_hex(16))
+        assert other.get("things", "d2")["text"] == TEXT
+        wait_archived(other, "things")
+        kept = objects(s3, old)
+        assert len(kept) == 1
+        other.collection_drop("things")
+        wait_for(lambda: objects(s3, new) == [], "the new cluster removes its own")
+        assert objects(s3, old) == kept
+        assert client.get("things", "d2")["text"] == TEXT
+
+
+def test_a_dropped_collection_with_a_key_of_its_own_cannot_be_read_from_a_kept_object(
+    make_cluster, s3, tmp_path
+):
+    cluster = make_cluster(1, algorithm="aes-256-gcm", archive=archive_of(s3.url, tmp_path))
+    with client_of(cluster) as client:
+        fill(client, "patients", shreddable=True)
+        wait_archived(client, "patients")
+        cluster.kill()
+        cluster.start()
+        wait_ready(cluster)
+        assert client.get("patients", "d1")["text"] == TEXT
+        ring = data_of(cluster) / "keyring.json"
+        assert ring.read_bytes().count(b'"prefix"') == 3
+        client.collection_drop("patients")
+        wait_for(lambda: objects(s3, cluster) == [], "the object follows")
+        wait_for(lambda: b'"prefix"' not in ring.read_bytes(), "no keys are left")
