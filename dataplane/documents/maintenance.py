@@ -92,8 +92,12 @@ class Maintenance:
             return True
         if self._archiving.is_due(now_ms):
             return True
-        waits = indexes.patience_ms
-        return any(at_ms + waits.get(number, 0) <= now_ms for number, at_ms in indexes.due.items())
+        waits, is_lasting = indexes.patience_ms, self._tiers.placement.is_lasting
+        # What is to become cold waits for a change of members that its segment would hold up.
+        return any(
+            at_ms + waits.get(number, 0) <= now_ms and (number not in waits or is_lasting(now_ms))
+            for number, at_ms in indexes.due.items()
+        )
 
     @property
     def is_stuck(self) -> bool:
@@ -175,6 +179,8 @@ class Maintenance:
 
     def _seal(self, batch: Batch) -> None:
         """Make a segment of one collection of what was not touched for its time."""
+        if not self._tiers.placement.is_lasting(self._meta.now_ms):
+            return
         due = self._indexes.due
         # A build takes what changed before it in this batch for gone, and may need bodies.
         building = {

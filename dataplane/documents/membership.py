@@ -6,13 +6,14 @@ of it, and afterwards everybody refuses to: exactly the old members decide up to
 reconfiguration, the alpha rule).
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 from dataplane.documents import tables
 from dataplane.documents.commands import Reconfigure
-from dataplane.documents.errors import CONFLICT, FORBIDDEN, INVALID, Refusal
-from dataplane.documents.tables import Batch, MembershipRow
+from dataplane.documents.errors import CONFLICT, FORBIDDEN, INVALID, NOT_READY, Refusal
+from dataplane.documents.tables import AwaitedRow, Batch, MembershipRow
 from dataplane.documents.types import Configuration, Genesis
 from dataplane.security.signing import Ed25519Verifier
 from dataplane.storage.ports import KeyValueStore
@@ -21,6 +22,8 @@ from dataplane.wire.membership import Member, NextMembers, decode_next, members_
 
 EPOCH_TAIL: Final = 32
 """ALPHA: no replica's pipeline is longer."""
+AWAITED_MS: Final = 600_000
+"""So long a change that has to wait is prepared after it was last asked for."""
 
 
 def with_past(known: Configuration, base: int, members: tuple[Member, ...]) -> Configuration:
@@ -37,7 +40,11 @@ class Membership:
     def __init__(self, store: KeyValueStore) -> None:
         stored = store.get(tables.MEMBERSHIP)
         self._row = MembershipRow() if stored is None else tables.decode_membership(stored)
+        awaited = store.get(tables.AWAITED)
+        self._awaited = AwaitedRow() if awaited is None else tables.decode_awaited(awaited)
         self._verifier = Ed25519Verifier()
+        self.blocking: Callable[[tuple[int, ...]], int] = lambda _: 0
+        """How many segments stand in the way of such members; set by who knows the segments."""
 
     @property
     def configuration(self) -> Configuration:
@@ -64,6 +71,12 @@ class Membership:
         members = (*self._row.members, *self._row.next_members)
         return next((member.id for member in members if member.gateway_key == client), None)
 
+    def following(self, now_ms: int) -> tuple[int, ...] | None:
+        """Return the members that follow, or that an order asked for and waits; None without."""
+        if self._row.ends_at is not None:
+            return _ids(self._row.next_members)
+        return self._awaited.members if self._awaited.until_ms > now_ms else None
+
     def write_genesis(self, batch: Batch, genesis: Genesis) -> None:
         """Begin with the members that the cluster was made with."""
         row = self._row
@@ -72,13 +85,14 @@ class Membership:
         row.highest_id = max((member.id for member in genesis.members), default=0)
         batch.put(tables.MEMBERSHIP, tables.encode_row(row))
 
-    def reconfigure(self, batch: Batch, order: Reconfigure, sequence: int) -> int:
-        """Take an order; return the sequence at which the epoch ends.
+    def reconfigure(self, batch: Batch, order: Reconfigure, at: tuple[int, int]) -> int:
+        """Take an order at a sequence and time; return the sequence at which the epoch ends.
 
         Raises:
-            Refusal: `forbidden`, `conflict` or `invalid`.
+            Refusal: `forbidden`, `conflict` or `invalid`; `not_ready` while cold documents have to
+                be moved before, which is begun.
         """
-        row = self._row
+        row, (sequence, now_ms) = self._row, at
         payload = order_payload(row.cluster_id, order.order)
         if not self.is_signed(payload, order.sig):
             raise Refusal(FORBIDDEN, "the order is not signed by the control plane of this cluster")
@@ -93,10 +107,36 @@ class Membership:
         if row.ends_at is not None or following.epoch != row.epoch + 1:
             raise Refusal(CONFLICT, f"the cluster is in epoch {row.epoch}, or leaving it already")
         self._check(following)
+        ids = _ids(following.members)
+        waiting = self.blocking(ids)
+        self._await(batch, ids if waiting else (), now_ms)
+        if waiting:
+            detail = (
+                f"{waiting} segments of cold documents would have too few holders among these "
+                "members; they are moved now, order it again"
+            )
+            raise Refusal(NOT_READY, detail, errors=(("/members", detail),))
         row.ends_at, row.next_members = sequence + EPOCH_TAIL, following.members
         row.highest_id = max(row.highest_id, following.members[-1].id)
         batch.put(tables.MEMBERSHIP, tables.encode_row(row))
         return row.ends_at
+
+    def _await(self, batch: Batch, members: tuple[int, ...], now_ms: int) -> None:
+        """Remember whom an order asked for that has to wait; nobody when it has not.
+
+        Written with the refusal, unlike anything else: what moves the documents goes by it.
+        """
+        awaited = self._awaited
+        if not members and not awaited.members:
+            return
+        is_known = awaited.members == members and awaited.until_ms - now_ms > AWAITED_MS // 2
+        if is_known:
+            return
+        self._awaited = AwaitedRow(members, now_ms + AWAITED_MS if members else 0)
+        if members:
+            batch.put(tables.AWAITED, tables.encode_row(self._awaited))
+        else:
+            batch.delete(tables.AWAITED)
 
     def _check(self, following: NextMembers) -> None:
         row = self._row
@@ -120,3 +160,7 @@ class Membership:
         row.epoch, row.base, row.members = row.epoch + 1, sequence, row.next_members
         row.ends_at, row.next_members = None, ()
         batch.put(tables.MEMBERSHIP, tables.encode_row(row))
+
+
+def _ids(members: tuple[Member, ...]) -> tuple[int, ...]:
+    return tuple([member.id for member in members])

@@ -35,8 +35,12 @@ class OwnFragments:
         found = self._read(record)
         return None if found is None else found[0]
 
+    def is_kept(self, record: SegmentRecord) -> bool:
+        """Whether this member has a fragment of a segment to keep."""
+        return self.member in record.members and record.tier == "distributed"
+
     def _read(self, record: SegmentRecord) -> tuple[bytes, bytes] | None:
-        if self.member not in record.members or record.tier != "distributed":
+        if not self.is_kept(record):
             return None
         packed = self._store().get(fragment_key(record.collection, record.number))
         fragment = None

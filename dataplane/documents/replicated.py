@@ -32,12 +32,19 @@ class ReplicatedStore(StateCopies):
     """Writes batches, knows the root, shows checkpoints to peers, takes over their state.
 
     `reload` is called when the rows were replaced by others: whatever was read of them is stale.
+    `look` looks at a little of what the replica keeps beside the rows, with each look at them.
     """
 
-    def __init__(self, store: KeyValueStore, reload: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: KeyValueStore,
+        reload: Callable[[], None],
+        look: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store = store
         self._reload = reload
         self.pending_max = PENDING_ENTRIES_MAX
+        self._look = look
         self._copy = StateCopy(store)
         self._copy.finish()
         self._tree = MerkleTree(store)
@@ -160,6 +167,7 @@ class ReplicatedStore(StateCopies):
 
     @override
     def scrub(self, node_count: int) -> list[bytes]:
+        self._look()
         findings = self._scrubber.look(node_count)
         if findings.is_tree_damaged:
             self.rebuild()

@@ -33,6 +33,7 @@ from dataplane.documents.execution import IDEMPOTENCY_MS, Execution
 from dataplane.documents.keys import Keys
 from dataplane.documents.maintenance import STEP, TICK, Budget, Maintenance
 from dataplane.documents.membership import Membership
+from dataplane.documents.mending import Mending
 from dataplane.documents.replicated import ReplicatedStore
 from dataplane.documents.restoring import Restoring
 from dataplane.documents.sessions import Sessions, answer, ops_digest
@@ -80,10 +81,23 @@ class StateMachine(Executor):
         self._classes = classes or NoClasses()
         self._member = member
         self.view = StateView()
-        self._replicated = ReplicatedStore(store, self._load)
+        self.mending = None if member is None else Mending(store, lambda: self.tiers, member)
+        self.view.mending = self.mending
+        self._replicated = ReplicatedStore(store, self._replaced, self._look)
         self._load()
         if store.get(tables.META) is None:
             self._write_genesis(genesis)
+
+    def _replaced(self) -> None:
+        """Take up a state that was copied."""
+        self._load()
+        if self.mending is not None:
+            self.mending.begin()
+
+    def _look(self) -> None:
+        """Look at a little of what this replica keeps beside the rows."""
+        if self.mending is not None:
+            self.mending.look()
 
     def _load(self) -> None:
         """Read what is kept in memory; a second time when a copied state took the rows' place."""

@@ -29,6 +29,7 @@ SESSION_WINDOW: Final = b"W"
 USAGE_WINDOW: Final = b"U"
 STORAGE_WINDOW: Final = b"Z"
 MEMBERSHIP: Final = b"E"
+AWAITED: Final = b"Enext"
 RESTORE: Final = b"R"
 COMPLIANCE: Final = b"P"
 ERASURE: Final = b"V"
@@ -101,6 +102,13 @@ class MembershipRow(Row):
     past_base: int = 0
     past_members: tuple[Member, ...] = ()
     """Of the epoch before: who starts at its very end may have to go back into it."""
+
+
+class AwaitedRow(Row):
+    """Whom an order asked for that waits for cold documents to be moved, and until when it does."""
+
+    members: tuple[int, ...] = ()
+    until_ms: int = 0
 
 
 class CollectionRow(Row):
@@ -418,6 +426,7 @@ class Attempt(Batch):
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 decode_meta = msgspec.msgpack.Decoder(MetaRow).decode
 decode_membership = msgspec.msgpack.Decoder(MembershipRow).decode
+decode_awaited = msgspec.msgpack.Decoder(AwaitedRow).decode
 decode_compliance = msgspec.msgpack.Decoder(ComplianceRow).decode
 decode_erasure = msgspec.msgpack.Decoder(ErasureRow).decode
 decode_collection = msgspec.msgpack.Decoder(CollectionRow).decode

@@ -12,6 +12,7 @@ from typing import Final, override
 from dataplane.documents.archive_rows import ARCHIVE_LEFT, LeftRow, decode_left, left_key
 from dataplane.documents.cold import SegmentRecord, SegmentTable, Tier
 from dataplane.documents.membership import Membership
+from dataplane.documents.placement import Placement
 from dataplane.documents.remains import Remains
 from dataplane.documents.stubs import build_segment
 from dataplane.documents.tables import (
@@ -24,7 +25,7 @@ from dataplane.documents.tables import (
     key_numbers,
     number_key,
 )
-from dataplane.storage.erasure import digest, encode, needed
+from dataplane.storage.erasure import digest, encode
 from dataplane.storage.fragments import fragment_key, pack
 from dataplane.storage.ports import KeyValueStore
 from dataplane.wire.stubs import Stub
@@ -75,9 +76,12 @@ class Tiers(SegmentTable):
         """Segments that are no more, of which the archive may hold something; see `LeftRow`."""
         for key, row in store.iterate(ARCHIVE_LEFT):
             self.left[int.from_bytes(key[len(ARCHIVE_LEFT) :], "big")] = decode_left(row).since
+        self.placement = Placement(meta, membership)
+        membership.blocking = self.placement.blocking
         for key, row in store.iterate(SEGMENT):
             number, known = key_numbers(key)[0], decode_segment(row)
             self._count(known, known.documents, known.bytes)
+            self._place(known, 1)
             self._advise(number, known)
             if known.tier != ARCHIVE and known.is_leaving:
                 self.marked[number] = known.collection
@@ -91,16 +95,13 @@ class Tiers(SegmentTable):
     ) -> list[Stub]:
         """Make the segment of this batch of bodies by ids; return the stubs, in order."""
         number = self._meta.applied
-        configuration = self._membership.configuration
-        members = tuple([member.id for member in configuration.members])
-        n = max(1, len(members))
-        k = needed(n)
+        members, k = self.placement.present
         segment, stubs = build_segment(number, documents)
-        fragments = encode(segment, k, n)
+        fragments = encode(segment, k, max(1, len(members)))
         size_bytes = sum([stub.length for stub in stubs])
         row = SegmentRow(
             collection=collection,
-            epoch=configuration.epoch,
+            epoch=self._membership.configuration.epoch,
             members=members,
             k=k,
             size=len(segment),
@@ -125,6 +126,7 @@ class Tiers(SegmentTable):
         self.moves.documents_sealed += len(stubs)
         self.moves.bytes_sealed += size_bytes
         self._await(number, row)
+        self._place(row, 1)
         return stubs
 
     def settle(self, batch: Batch) -> None:
@@ -149,6 +151,7 @@ class Tiers(SegmentTable):
                 # Of what goes with its collection nobody is erased any more.
                 self._remains.add(batch, number, [known for _, known in bodies if known])
                 continue
+            self._place(row, -1)
             batch.delete(key)
             batch.own[fragment_key(row.collection, number)] = None
             self._forget(number, row)
@@ -236,6 +239,7 @@ class Tiers(SegmentTable):
     def archive(self, batch: Batch, number: int, row: SegmentRow) -> None:
         """Let a segment be in the archive alone, but for who is nobody and keeps whole ones."""
         self._count(row, -row.documents, -row.bytes)
+        self._place(row, -1)
         row.tier, row.attested = ARCHIVE, ()
         self._count(row, row.documents, row.bytes)
         del self.marked[number]
@@ -249,6 +253,10 @@ class Tiers(SegmentTable):
         counts[1] += size_bytes
         if counts == [0, 0]:
             del self._held[row.collection, row.tier]
+
+    def _place(self, row: SegmentRow, segments: int) -> None:
+        if row.tier == DISTRIBUTED:
+            self.placement.count((row.members, row.k), segments)
 
     def _advise(self, number: int, row: SegmentRow) -> None:
         if 2 * row.bytes < row.sealed:
@@ -274,10 +282,10 @@ class Tiers(SegmentTable):
         return {collection for collection, _ in self._held}
 
     def misplaced(self) -> Iterator[SegmentRecord]:
-        """Yield the segments whose holders are not the members of the epoch."""
-        members = tuple([member.id for member in self._membership.configuration.members])
-        for record in self._records(number_key(SEGMENT, 0)):
-            if record.members != members and record.tier == DISTRIBUTED:
+        """Yield the segments that are to be made anew because of who holds them."""
+        wanted = self.placement.misplaced
+        for record in self._records(number_key(SEGMENT, 0)) if wanted else ():
+            if record.tier == DISTRIBUTED and (record.members, record.k) in wanted:
                 yield record
 
     @override

@@ -19,6 +19,7 @@ from dataplane.documents.erasing import Erasing
 from dataplane.documents.keys import Keys
 from dataplane.documents.maintenance import Maintenance
 from dataplane.documents.memory import Memory
+from dataplane.documents.mending import Mending
 from dataplane.documents.proving import prove_document, prove_row
 from dataplane.documents.rendering import render_text
 from dataplane.documents.restoring import Restoring
@@ -64,6 +65,8 @@ class StateView:
     """Where the bodies of cold documents are."""
     archiving: Archiving
     """Which of them leave for the archive, and what is left in it."""
+    mending: Mending | None
+    """The care for what this replica keeps of them; None when it keeps them whole."""
     compliance: Compliance
     erasing: Erasing
 

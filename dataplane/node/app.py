@@ -15,7 +15,6 @@ from dataplane.client.archive_store import ArchiveStore
 from dataplane.client.spec import NodeSpec
 from dataplane.documents.checkpoint_views import CheckpointViews
 from dataplane.documents.commands import Barrier, encode_op
-from dataplane.documents.own_fragments import OwnFragments
 from dataplane.documents.state import StateMachine
 from dataplane.documents.types import Genesis, GenesisKey
 from dataplane.documents.view import StateView
@@ -28,6 +27,7 @@ from dataplane.node.archiving import Archiver
 from dataplane.node.cold_segments import ColdSegments
 from dataplane.node.encryption import Encryption, open_keyring, open_store
 from dataplane.node.figures import NodeFigures
+from dataplane.node.healing import Healer
 from dataplane.node.maintaining import Maintainer
 from dataplane.node.resealing import Resealer
 from dataplane.node.tier_figures import TierParts, tier_lines
@@ -124,9 +124,8 @@ class Node:
         self._state = StateMachine(
             self._store, genesis_of(spec), self._encryption, member=spec.node_id
         )
-        self._own_fragments = OwnFragments(
-            spec.node_id, lambda: self._state.tiers, lambda: self._store
-        )
+        assert self._state.mending is not None, "it is told whose state it is"
+        self._mending = self._state.mending
         self._state.view.memory.bytes_max = spec.limits.memory_tier_bytes
         shown = ShownState(parts.show(self._state.view))
         self._ended = asyncio.Event()
@@ -144,7 +143,7 @@ class Node:
             clock=self._clock,
             nonce=secrets.token_bytes(16),
             on_halt=self._halted,
-            state=ReadState(shown.view.row, CheckpointViews(self._store), self._own_fragments),
+            state=ReadState(shown.view.row, CheckpointViews(self._store), self._mending.own),
             make_transport=parts.make_transport,
         )
         self._archive = self._open_archive(spec)
@@ -256,6 +255,11 @@ class Node:
             "staleness_ms": lambda: self._driver.watch.staleness_ms(self._clock.now_ms()),
             "last_outage_ms": lambda: self._driver.watch.last_outage_ms,
             "last_recovery_ms": lambda: self._driver.watch.last_recovery_ms,
+            "segments": lambda: self._state.tiers.placement.total,
+            "segments_misplaced": lambda: sum(self._state.tiers.placement.misplaced.values()),
+            "fragments_missing": lambda: self._mending.census.missing,
+            "fragments_found_wrong": lambda: self._mending.census.found,
+            "fragments_rebuilt": lambda: self._mending.census.rebuilt,
         }
 
     def _halted(self, reason: str) -> None:
@@ -280,7 +284,8 @@ class Node:
         self._run_beside(maintainer.run())
         self._run_beside(self._context.cold.run())
         self._run_beside(self._forget_segments())
-        self._run_beside(Resealer(self._context, self._state.view).run())
+        self._run_beside(Resealer(self._context, self._state.view, self._clock).run())
+        self._run_beside(Healer(self._segments, self._mending, self._clock).run())
         if self._spec.archive is not None:
             self._run_beside(self._archiver.run())
         self._run_beside(self._encryption.run())

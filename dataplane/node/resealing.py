@@ -1,15 +1,22 @@
-"""Segments to make anew: with what was erased, mostly dead, or of holders that are no members."""
+"""Segments to make anew: with what was erased, mostly dead, or of holders that are not to be.
+
+Those are the holders of an earlier epoch, and those that a change of members which is asked for
+would leave too few of.
+"""
 
 import asyncio
+import contextlib
 from itertools import islice
 from typing import Final
 
 from dataplane.documents.view import StateView
 from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem
+from dataplane.ports import Clock
 from dataplane.replication.errors import ReplicationError
 
-CHECK_S: Final = 5.0
+CHECK_S: Final = 2.0
+REST_S: Final = 0.1
 SEGMENTS_MAX: Final = 4
 """Of one look."""
 
@@ -20,40 +27,34 @@ class Resealer:
     The primary does it. Doing it twice, as when the primary changes, changes nothing.
     """
 
-    def __init__(self, context: Context, view: StateView) -> None:
+    def __init__(self, context: Context, view: StateView, clock: Clock) -> None:
         self._context = context
         self._view = view
-        self._epoch: int | None = None
-        """The last epoch of which no segment is with others than its members."""
+        self._clock = clock
         self._failed: set[int] = set()
         """Those that could not be had, until the others had their turn."""
 
     async def run(self) -> None:
-        """Look for such segments for ever."""
+        """Look for such segments for ever, and rest between them as long as each took."""
         while True:
             await asyncio.sleep(CHECK_S)
-            for number in self.wanted():
-                try:
-                    await self._context.cold.warm_out(number)
-                except (ReplicationError, Problem):
-                    self._failed.add(number)
+            while numbers := self.wanted():
+                for number in numbers:
+                    began_ms = self._clock.now_ms()
+                    with contextlib.suppress(ReplicationError, Problem):
+                        await self._context.cold.warm_out(number)
+                    if self._view.tiers.segment(number) is not None:
+                        self._failed.add(number)
+                    await asyncio.sleep(max(REST_S, (self._clock.now_ms() - began_ms) / 1000))
 
     def wanted(self) -> list[int]:
-        """Return the next segments to make anew."""
+        """Return the next segments to make anew; none when all that are left could not be had."""
         status = self._context.cluster.status()
         if not status.ready or status.primary != status.node_id:
             return []
         tiers = self._view.tiers
-        if not tiers.collections:
-            return []
-        epoch = self._context.cluster.config.epoch
-        misplaced: list[int] = []
-        # Those that are made in an epoch are with its members: once none is left, none comes.
-        if self._epoch != epoch:
-            others = (record.number for record in tiers.misplaced())
-            found = (number for number in others if number not in self._failed)
-            misplaced = list(islice(found, SEGMENTS_MAX))
-            self._epoch = None if misplaced or self._failed else epoch
+        others = (record.number for record in tiers.misplaced())
+        misplaced = list(islice((n for n in others if n not in self._failed), SEGMENTS_MAX))
         wanted = [*tiers.holding(self._view.stats().applied), *misplaced, *sorted(tiers.half_empty)]
         chosen = [number for number in wanted if number not in self._failed][:SEGMENTS_MAX]
         if not chosen:

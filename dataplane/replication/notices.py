@@ -12,6 +12,8 @@ log = logging.getLogger(__name__)
 LOG_EVERY: Final = 100
 REFUSALS: Final = {"clock_skew": ("PrePrepare", "time_in_future")}
 """Alarms that tell of a proposal that was refused."""
+ALARMS: Final = {("FragmentAnswer", "wrong_digest"): "wrong_fragment"}
+"""What no honest peer sends, by damage or by chance: it looks at what it has before."""
 
 
 class Notices:
@@ -35,6 +37,9 @@ class Notices:
             log.warning(
                 "peer.message_rejected", extra={"peer": sender, "kind": kind, "reason": reason}
             )
+        code = ALARMS.get((kind, reason))
+        if code is not None:
+            self.alarm(code, f"node {sender} sent it")
 
     def alarm(self, code: str, detail: str, proposer: int | None = None) -> None:
         """The protocol, or this node, has something an operator must know."""

@@ -1,6 +1,7 @@
 """The state machines a run executes: a small map with sessions, or the real document store."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import override
 
@@ -24,6 +25,7 @@ from dataplane.documents.commands import (
     Reconfigure,
     Transact,
     Update,
+    Warm,
     attribute,
     encode_op,
     session_id,
@@ -31,7 +33,12 @@ from dataplane.documents.commands import (
 from dataplane.documents.membership import with_past
 from dataplane.documents.replicated import ReplicatedStore
 from dataplane.documents.state import StateMachine
-from dataplane.documents.tables import Batch, document_prefix
+from dataplane.documents.tables import (
+    HEADER_BYTES,
+    Batch,
+    decode_document_header,
+    document_prefix,
+)
 from dataplane.documents.types import (
     BatchResult,
     Configuration,
@@ -41,6 +48,7 @@ from dataplane.documents.types import (
     RequestStatus,
     RequestView,
 )
+from dataplane.documents.whole_rows import MissingBodyError, whole_row
 from dataplane.storage.engine import MemoryStore
 from dataplane.wire.audit import LEVELS
 from dataplane.wire.membership import (
@@ -50,6 +58,7 @@ from dataplane.wire.membership import (
     encode_next,
     order_payload,
 )
+from dataplane.wire.stubs import stub_of
 
 WINDOW = 64
 ADMIN_SEED = b"the control plane of this world!"
@@ -321,6 +330,25 @@ class Workload:
         payload = order_payload(self._cluster_id, order)
         signature = bindings.crypto_sign(payload, secret_key)[: bindings.crypto_sign_BYTES]
         return encode_op(Reconfigure(order, signature))
+
+    def warming(self, executors: Sequence[Executor]) -> bytes | None:
+        """Return what puts back a document for which a change of members waits, None without one.
+
+        These nodes keep whole segments; one that copied the state has none of before.
+        """
+        views = [executor.view for executor in executors if isinstance(executor, StateMachine)]
+        for view in views:
+            placement = view.tiers.placement
+            numbers = {record.number for record in view.tiers.misplaced()}
+            for key, row in view.rows("aging") if placement.waiting else ():
+                stub = stub_of(row)
+                if stub is None or stub.segment not in numbers:
+                    continue
+                with suppress(MissingBodyError):
+                    body = whole_row(view.row_at, row)[HEADER_BYTES:]
+                    version = decode_document_header(row)[0]
+                    return encode_op(Warm("aging", key.decode(), version, body, rests=True))
+        return None
 
     def opening(self, nonce: bytes) -> bytes:
         """Return the operation that opens a session."""

@@ -82,7 +82,11 @@ class ControlPlane:
         if not able:
             return
         node = self._rng.choice(able)
-        if node.order(operation):
+        warming = world.workload.warming([node.executor for node in world.honest])
+        if warming is not None:
+            if node.order(warming):
+                world.count("cold_document_moved")
+        elif node.order(operation):
             self._asked_ms = world.elapsed_ms
             world.count("members_ordered")
             world.say(f"{change.name} at {node.id}: {change.members}")

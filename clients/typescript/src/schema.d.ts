@@ -3624,7 +3624,7 @@ export interface paths {
                         "application/problem+json": components["schemas"]["Problem"];
                     };
                 };
-                /** @description no_quorum: No quorum of nodes answered in time. */
+                /** @description no_quorum: No quorum of nodes answered in time. not_ready: The node is not ready. */
                 503: {
                     headers: {
                         [name: string]: unknown;

@@ -342,7 +342,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/v1/members",
         "The control plane's signed order for the next epoch's members",
         (202,),
-        ("malformed", *READ_ERRORS, "invalid", "conflict", "no_quorum"),
+        ("malformed", *READ_ERRORS, "invalid", "conflict", "no_quorum", "not_ready"),
     ),
     (
         "get",

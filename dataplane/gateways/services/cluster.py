@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from dataplane.documents.errors import invalid
+from dataplane.documents.mending import Census
 from dataplane.documents.settings import ARCHIVE_AFTER, TIERING_OPTION
 from dataplane.gateways.answers import Answer, collection_body
 from dataplane.gateways.auditing import Seen
@@ -80,6 +81,26 @@ def _hit_rate(hits: int, misses: int) -> dict[str, Any]:
     return {"hits": hits, "misses": misses, "hit_rate": rate}
 
 
+def _segments(context: Context) -> dict[str, Any]:
+    """Return how the segments of cold documents are, and this node's fragments of them."""
+    view = context.state.view
+    placement = view.tiers.placement
+    return {
+        "total": placement.total,
+        "misplaced": sum(placement.misplaced.values()),
+        "waiting": placement.waiting,
+        "fragments": msgspec.to_builtins(view.mending.census if view.mending else Census()),
+    }
+
+
+def moving(context: Context) -> dict[str, int] | None:
+    """Return for how many segments of how many the change of members waits; None without one."""
+    placement = context.state.view.tiers.placement
+    if not placement.waiting:
+        return None
+    return {"segments": placement.total, "waiting": placement.waiting}
+
+
 def stats(context: Context, caller: Caller) -> Answer:
     """Return totals and live figures of this node."""
     caller.require("cluster:read")
@@ -89,6 +110,7 @@ def stats(context: Context, caller: Caller) -> Answer:
         "documents": totals.documents,
         "bytes": {name: tiers[name]["bytes"] for name in ("ssd", "distributed", "archive")},
         "tiers": tiers,
+        "segments": _segments(context),
         "collections": totals.collections,
         "node_id": status.node_id,
         "role": "primary" if status.primary == status.node_id else "backup",

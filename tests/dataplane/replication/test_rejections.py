@@ -49,3 +49,11 @@ def test_a_proposal_from_the_future_is_held_against_the_primary_and_other_alarms
     notices.alarm("diverged", "own root differs", 2)
     assert notices.rejections.counts == {(2, "PrePrepare", "time_in_future"): 1}
     assert notices.alarms == {"clock_skew": 1, "diverged": 1}
+
+
+def test_a_fragment_that_is_none_is_held_against_who_sent_it_and_raises_an_alarm():
+    notices = Notices(ReplicationMetrics(), Time())
+    notices.reject(3, "FragmentAnswer", "wrong_digest")
+    notices.reject(3, "FragmentAnswer", "malformed")
+    assert notices.alarms == {"wrong_fragment": 1}
+    assert notices.rejections.counts[3, "FragmentAnswer", "wrong_digest"] == 1
