@@ -20,6 +20,7 @@ const MESSAGES = {
   ReadMessage: "a message about reads",
   Accusation: "proofs against others",
   StateTransfer: "a part of the state",
+  FragmentAnswer: "a fragment of cold documents",
   frame: "a frame",
 };
 const REASONS = {
@@ -29,10 +30,12 @@ const REASONS = {
   time_in_future: "its time is in the future",
   too_many: "there are too many of them",
   false_part: "a certificate proves it false",
+  wrong_digest: "it is not the one that was agreed on",
 };
 const ALARMS = {
   state_damaged: "found a stored row damaged, and stopped reading from it",
   diverged: "found its state to differ from the certified one",
+  wrong_fragment: "was given a part of a cold document that is not the agreed one",
   own_result_differs: "found that the others agree on another result than its own",
   state_transfer: "copies what is wrong from the others",
   repaired: "is repaired: its state is the agreed one again",

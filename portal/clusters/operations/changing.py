@@ -33,6 +33,7 @@ from portal.clusters.operations.creation import (
 from portal.clusters.operations.observation import (
     Standing,
     cluster_observe,
+    moving,
     nodes_observe,
     nodes_write,
     standings,
@@ -177,6 +178,29 @@ def _behind(node: Node, standing: Standing | None, newest: int) -> str:
     return f"node {node.index}, which is {lag:,} sequences behind"
 
 
+def cold(context: Context) -> Outcome:
+    """Order the change, and wait while the cluster moves cold documents that it would lose.
+
+    A cluster does not take an order that leaves too few of those who hold such documents together;
+    asked for it, it puts them back, and takes it once that is done. Whatever else keeps it from
+    taking the order is for the next step to tell.
+    """
+    cluster = context.cluster
+    words = _moving_words(cluster)
+    # While it is at work asking again would only be recorded again.
+    if not words and order(context) is not None:
+        words = _moving_words(cluster)
+    return Waiting(words) if words else None
+
+
+def _moving_words(cluster: Cluster) -> str:
+    """Say for what the cluster keeps an order waiting; empty when it does not."""
+    seen = moving(cluster.members, admin_key(cluster))
+    if seen is None:
+        return ""
+    return f"cold documents to be moved: {seen.waiting:,} of {seen.segments:,} segments are left"
+
+
 def order(context: Context) -> Outcome:
     """Send the signed order; the same one again is answered the same."""
     operation, cluster = context.operation, context.cluster
@@ -194,6 +218,8 @@ def order(context: Context) -> Outcome:
             ends_at = int(client.run(call)["ends_at"])
     except ApiError as error:
         if error.code not in REFUSALS:
+            if _is_held_up(error):
+                _take_back(operation)
             return Waiting(f"the cluster to take the order ({error.code})")
         _take_back(operation)
         raise StepFailed(
@@ -205,6 +231,12 @@ def order(context: Context) -> Outcome:
         return Waiting(f"the cluster to take the order ({error_words(error)})")
     _turn_over(operation, cluster, ends_at)
     return None
+
+
+def _is_held_up(error: ApiError) -> bool:
+    """Whether the cluster refused the members for now: cold documents have to be moved before."""
+    errors = error.fields.get("errors", [])
+    return error.code == "not_ready" and any(fault["pointer"] == "/members" for fault in errors)
 
 
 def _commit_to(operation: Operation) -> bool:

@@ -47,6 +47,14 @@ class Standing:
     accused: frozenset[int]
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Moving:
+    """For how many segments of cold documents, of how many, a change of members waits."""
+
+    waiting: int
+    segments: int
+
+
 def nodes_observe(nodes: Sequence[Node], key: str) -> list[Observation]:
     """Ask nodes at once; one that does not answer in time is not ready."""
     return _ask_all(nodes, key, _ask)
@@ -56,6 +64,24 @@ def standings(nodes: Sequence[Node], key: str) -> dict[int, Standing]:
     """Ask nodes at once where they stand; those that do not answer are missing."""
     found = _ask_all(nodes, key, _ask_standing)
     return {standing.index: standing for standing in found if standing is not None}
+
+
+def moving(members: Sequence[Node], key: str) -> Moving | None:
+    """Ask members whether the change that was ordered waits for cold documents; None: it does not.
+
+    Up to f may say so falsely: what is told is not more than an honest one says.
+    """
+    found = [seen for seen in _ask_all(members, key, _ask_moving) if seen is not None]
+    faults = faults_tolerated(len(members))
+    return sorted(found, reverse=True)[faults] if len(found) > faults else None
+
+
+def _ask_moving(http: httpx.Client, node: Node) -> Moving | None:
+    try:
+        body: Any = http.get(f"{node.url}/api/v1/members").json()["moving"]
+        return Moving(int(body["waiting"]), int(body["segments"]))
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return None
 
 
 def checkpoints(nodes: Sequence[Node], key: str) -> dict[int, dict[int, str]]:

@@ -9,6 +9,7 @@ from portal.clusters.operations.types import Step
 
 _LOGS = "Read the logs of the nodes on the Overview tab, then retry or cancel."
 _KEYS = "See that the keeper of the keys runs and that its token is valid, then retry."
+_COLD = "See on the Overview tab which nodes are away: their parts of documents are missing."
 _START = Step("start", "Start the nodes", 60, creation.start, _LOGS)
 _QUORUM = Step("quorum", "Wait for a quorum, seen from outside", 90, creation.quorum, _LOGS)
 _PROBE = Step("probe", "Write to the cluster and read it back", 60, creation.probe, _LOGS)
@@ -20,6 +21,7 @@ _CHANGE = (
     Step("place", "Hand added nodes their specification", 60, changing.place),
     Step("start", "Start added nodes beside the members", 60, changing.start, _LOGS),
     Step("learn", "Wait until added nodes have caught up", 1_800, changing.learn, _LOGS),
+    Step("cold", "Move cold documents that would be lost", 7_200, changing.cold, _COLD),
     Step("order", "Order the change, signed by the control plane", 60, changing.order),
     Step("epoch", "Wait for the new members to serve", 120, changing.epoch, _LOGS),
     Step("probe", "Write through a new member and read it back", 60, changing.probe),

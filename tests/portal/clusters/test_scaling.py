@@ -10,7 +10,7 @@ from portal.clusters import services
 from portal.clusters.connections import trust_anchor
 from portal.clusters.errors import UnableToCancel
 from portal.clusters.models import Cluster, Membership, Node
-from portal.clusters.operations import changing
+from portal.clusters.operations import changing, observation
 from portal.clusters.operations.specs import blueprint_of
 from portal.clusters.provisioners.process import driver
 from portal.clusters.selectors import cluster_get
@@ -223,3 +223,37 @@ def test_members_change_again_in_a_cluster_that_nobody_uses(made):
     with Client(urls_of(cluster)[2:], secret) as client:
         assert client.get("notes", "first")["text"] == "kept"
         assert client.stats()["calls"]["used"] <= used + 8
+
+
+def cold_count(client: Client) -> int:
+    (notes,) = client.collections()
+    return notes["tiers"]["distributed"]["documents"]
+
+
+def test_the_only_node_is_replaced_when_its_cold_documents_were_moved(made, monkeypatch):
+    access, make = made
+    cluster, secret = make(1)
+    texts = {f"d{n}": f"{n}" * 200 for n in range(6)}
+    with Client(urls_of(cluster), secret) as client:
+        client.collection_put("notes", {"tiering": {"cold_after_s": 1}})
+        for name, text in texts.items():
+            client.put("notes", name, {"text": text})
+        until(lambda: cold_count(client) == len(texts))
+    told = []
+
+    def moving(members, key):
+        seen = observation.moving(members, key)
+        told.append(seen)
+        return seen
+
+    monkeypatch.setattr(changing, "moving", moving)
+    _, operation = services.cluster_replace_node(access, cluster, node=0)
+    finish(operation)
+    assert told[0] is None, "nobody asked for anything before"
+    assert any(seen is not None and seen.waiting == seen.segments for seen in told)
+    assert told[-1] is None
+    cluster = cluster_get(cluster.pk)
+    check_members(cluster, secret, [1], 1)
+    with Client(urls_of(cluster), secret) as client:
+        found = {document["_id"]: document["text"] for document in client.iterate("notes")}
+        assert found == texts
