@@ -44,6 +44,7 @@ class Census(msgspec.Struct, frozen=True):
     """Those that were ever found so since the node started."""
     rebuilt: int = 0
     rounds: int = 0
+    """How often all were looked at since the state was loaded or copied: none says nothing yet."""
 
 
 class Mending:
@@ -62,7 +63,7 @@ class Mending:
     def begin(self) -> None:
         """Begin a round: everything may be another than it was."""
         self._wanted.clear()
-        self._next = self._checked = 0
+        self._next = self._checked = self._rounds = 0
 
     # --- Looking --------------------------------------------------------------------------------
 

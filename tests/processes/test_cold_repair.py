@@ -133,8 +133,9 @@ def test_a_node_without_its_disk_has_every_fragment_again_and_serves_meanwhile(m
     with Client([cluster.urls[3]], cluster.api_key, follow=False) as client:
         for name in NAMES[:2]:
             assert client.get(name, "d0", consistency="local")["text"] == text_of(name, 0)
+    held = fragments(cluster, 0)["held"]
+    wait_for(lambda: fragments(cluster, 3).get("held") == held, "it has the state")
     wait_for(lambda: is_whole(cluster, 3), "none is missing")
-    assert fragments(cluster, 3)["held"] == fragments(cluster, 0)["held"]
     cluster.kill()
     after = change_disk(cluster, 3)
     kept = {key: row for key, row in before.items() if key in after}

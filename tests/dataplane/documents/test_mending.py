@@ -72,6 +72,14 @@ def test_a_copy_of_the_state_lacks_every_fragment_and_gets_all_of_its_own(group)
     assert machine.mending.census.missing == 0
 
 
+def test_of_a_state_that_was_just_copied_no_round_tells_yet(group):
+    machine = group.machines[1]
+    machine.mending.look()
+    assert machine.mending.census.rounds == 1
+    machine.mending.begin()
+    assert machine.mending.census.rounds == 0
+
+
 def test_who_holds_none_misses_none(group):
     machine = group.join(9)
     machine.mending.look()
