@@ -455,8 +455,7 @@ class Execution:
         return OpResult(200)
 
     def _reconfigure(self, batch: Batch, operation: Reconfigure) -> OpResult:
-        at = self._meta.applied, self._meta.now_ms
-        ends_at = self._membership.reconfigure(batch, operation, at)
+        ends_at = self._membership.reconfigure(batch, operation, self._meta)
         return OpResult(200, version=ends_at)
 
     def _open_session(self, _batch: Batch, _operation: OpenSession) -> OpResult:

@@ -13,7 +13,7 @@ from typing import Final
 from dataplane.documents import tables
 from dataplane.documents.commands import Reconfigure
 from dataplane.documents.errors import CONFLICT, FORBIDDEN, INVALID, NOT_READY, Refusal
-from dataplane.documents.tables import AwaitedRow, Batch, MembershipRow
+from dataplane.documents.tables import AwaitedRow, Batch, MembershipRow, MetaRow
 from dataplane.documents.types import Configuration, Genesis
 from dataplane.security.signing import Ed25519Verifier
 from dataplane.storage.ports import KeyValueStore
@@ -85,14 +85,14 @@ class Membership:
         row.highest_id = max((member.id for member in genesis.members), default=0)
         batch.put(tables.MEMBERSHIP, tables.encode_row(row))
 
-    def reconfigure(self, batch: Batch, order: Reconfigure, at: tuple[int, int]) -> int:
-        """Take an order at a sequence and time; return the sequence at which the epoch ends.
+    def reconfigure(self, batch: Batch, order: Reconfigure, meta: MetaRow) -> int:
+        """Take an order; return the sequence at which the epoch ends.
 
         Raises:
             Refusal: `forbidden`, `conflict` or `invalid`; `not_ready` while cold documents have to
                 be moved before, which is begun.
         """
-        row, (sequence, now_ms) = self._row, at
+        row, sequence, now_ms = self._row, meta.applied, meta.now_ms
         payload = order_payload(row.cluster_id, order.order)
         if not self.is_signed(payload, order.sig):
             raise Refusal(FORBIDDEN, "the order is not signed by the control plane of this cluster")
