@@ -152,14 +152,16 @@ async def run_load(
     after = time.perf_counter(), cpu_seconds(server_pids), time.process_time(), machine_seconds()
     for connection in opened:
         connection.close()
-    _fill(result, before, after)
+    conclude(result, before, after)
     return result
 
 
 type Reading = tuple[float, float, float, tuple[float, float]]
+"""Of a clock, the servers' CPU, this client's, and that of the machine."""
 
 
-def _fill(result: Result, before: Reading, after: Reading) -> None:
+def conclude(result: Result, before: Reading, after: Reading) -> None:
+    """Put down what a window took, from the times at both of its ends."""
     result.seconds = after[0] - before[0]
     done = max(1, result.operations)
     servers, client = after[1] - before[1], after[2] - before[2]

@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from benchmarks import growth
+from benchmarks import cold, growth
 from benchmarks.__main__ import parse
 from benchmarks.dataset import ROWS, flights
 from benchmarks.load import Result
@@ -39,6 +39,19 @@ def test_what_cannot_be_measured_is_refused_before_anything_starts(given):
 def test_data_grows(sizes):
     with pytest.raises((SystemExit, ValueError)):
         growth.parse(["--sizes", sizes])
+
+
+@pytest.mark.parametrize("given", [["--documents", "100"], ["--size", "10"], ["--nodes", "2"]])
+def test_cold_documents_fill_segments_and_are_longer_than_their_stubs(given):
+    with pytest.raises(SystemExit):
+        cold.parse(given)
+
+
+def test_documents_that_become_cold_have_the_size_that_was_asked_for():
+    found = list(cold.rows(3, 1_000))
+    assert [key for key, _ in found] == ["0000000", "0000001", "0000002"]
+    assert {len(body["text"]) for _, body in found} == {1_000}
+    assert list(cold.rows(3, 1_000)) == found
 
 
 def test_there_are_as_many_flights_as_wanted_each_under_its_own_id():
