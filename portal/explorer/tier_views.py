@@ -18,7 +18,14 @@ from portal.explorer.documents import collection_get, collections_list, connecte
 from portal.explorer.errors import ClusterRefused, UnreadableQuery
 from portal.explorer.forms import read_tiering
 from portal.explorer.services import collection_tiering_put
-from portal.explorer.tiers import Listed, Spread, largest_tiered, listed, places_together
+from portal.explorer.tiers import (
+    Listed,
+    Spread,
+    largest_tiered,
+    listed,
+    memory_of,
+    places_together,
+)
 
 BOXES = frozenset({"cold_after_s", "archive_after_s"})
 
@@ -33,6 +40,7 @@ def tiers_fragment(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpRes
     try:
         with connected(cluster) as client:
             found = [listed(collection) for collection in collections_list(client)]
+            context["memory"] = memory_of(client.stats())
     except ClusterRefused as refusal:
         return render(request, "explorer/_tiers.html", {**context, "error": refusal})
     context |= {"places": places_together(found), "collections": largest_tiered(found)}

@@ -138,6 +138,35 @@ class Spread:
         return names.get(self.needed, f"1/{self.needed}")
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What one node has of documents in memory: copies, so no part of the bar."""
+
+    node: int
+    documents: int
+    bytes: int
+    limit: int
+    hit_rate: float | None
+    """Of reads since the node began; None before the first."""
+
+    @property
+    def percent(self) -> str:
+        """The share of reads that needed no disk."""
+        return "" if self.hit_rate is None else f"{100 * self.hit_rate:.0f} %"
+
+
+def memory_of(stats: Mapping[str, Any]) -> Memory:
+    """Return what the node that was asked has in memory."""
+    told = stats["tiers"]["memory"]
+    return Memory(
+        int(stats["node_id"]),
+        int(told["documents"]),
+        int(told["bytes"]),
+        int(told["limit"]),
+        told["hit_rate"],
+    )
+
+
 def listed(collection: Mapping[str, Any]) -> Listed:
     """Return a collection as the cluster tells it with what the list shows."""
     documents, size = int(collection["documents"]), int(collection["bytes"])
