@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from dataplane.client.provisioning import Authority, NodeMaterial
 from dataplane.client.spec import (
     Algorithm,
+    ArchiveSpec,
     FileKeySpec,
     GenesisSpec,
     MemberSpec,
@@ -40,6 +41,14 @@ class Encryption:
 
 
 @dataclass(frozen=True, slots=True)
+class Archive:
+    """Where nodes archive; the credentials are JSON, for a file that the node alone may read."""
+
+    spec: ArchiveSpec
+    credentials: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Blueprint:
     """Everything that distinguishes one node; the driver adds where its files are."""
 
@@ -63,6 +72,7 @@ class Blueprint:
     usage_token: str = field(repr=False)
     grpc_port: int | None = None
     encryption: Encryption | None = None
+    archive: Archive | None = None
 
 
 @dataclass(frozen=True, slots=True)

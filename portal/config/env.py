@@ -101,11 +101,15 @@ def mailers_from_url(url: str) -> dict[str, dict[str, object]]:
 
 def backup_store_options() -> dict[str, str]:
     """Return how an S3-compatible store of backups is reached; empty for a directory."""
-    names = {
-        "endpoint": "BACKUP_STORE_ENDPOINT",
-        "region": "BACKUP_STORE_REGION",
-        "access_key_id": "BACKUP_STORE_ACCESS_KEY_ID",
-        "secret_access_key": "BACKUP_STORE_SECRET_ACCESS_KEY",
-    }
-    found = {option: env_text(name, "") for option, name in names.items()}
+    return _store_options("BACKUP_STORE")
+
+
+def archive_store_options() -> dict[str, str]:
+    """Return how nodes reach an S3-compatible store of archives; empty for a directory."""
+    return _store_options("ARCHIVE_STORE")
+
+
+def _store_options(prefix: str) -> dict[str, str]:
+    options = ("endpoint", "region", "access_key_id", "secret_access_key")
+    found = {option: env_text(f"{prefix}_{option.upper()}", "") for option in options}
     return {option: value for option, value in found.items() if value}

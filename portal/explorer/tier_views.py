@@ -11,6 +11,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from portal.access.guards import require
 from portal.access.types import Access
+from portal.clusters.archives import archive_refusal
 from portal.clusters.models import Cluster
 from portal.clusters.selectors import cluster_get
 from portal.explorer.constants import UNIT_WORDS
@@ -70,6 +71,7 @@ def storage_page(
         "can_write": access.can("documents:write"),
         "units": UNIT_WORDS,
         "spread": Spread.over(cluster.size),
+        "archive_refusal": archive_refusal(cluster),
         "faults": {} if fault is None else _faults(fault),
     }
     try:

@@ -1,5 +1,7 @@
 """Steps that stop, recycle, purge and restart."""
 
+from dataplane.client.errors import ArchiveUnavailableError
+from portal.clusters.archives import archive_clear, archive_store
 from portal.clusters.connections import admin_key
 from portal.clusters.constants import RECYCLE_PERIOD
 from portal.clusters.errors import StepFailed
@@ -55,6 +57,19 @@ def remove_nodes(context: Context) -> Outcome:
         return Waiting(f"{len(left)} nodes to be removed")
     context.driver.release(key)
     return None
+
+
+def clear_archive(context: Context) -> Outcome:
+    """Delete what the nodes archived; nobody can read it any more, but somebody pays for it."""
+    cluster, archive = context.cluster, archive_store()
+    # Only a cluster that encrypts, or did until a moment ago, has an archive.
+    if archive is None or not (cluster.wrapped_key or "key" in cluster.erasure):
+        return None
+    try:
+        count = archive_clear(archive, cluster.data_plane_id, context.tell)
+    except ArchiveUnavailableError as error:
+        return Waiting(f"the store of archives ({error})")
+    return Waiting("more archived segments to be deleted") if count is None else None
 
 
 def close(context: Context) -> Outcome:

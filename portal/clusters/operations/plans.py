@@ -10,6 +10,7 @@ from portal.clusters.operations.types import Step
 _LOGS = "Read the logs of the nodes on the Overview tab, then retry or cancel."
 _KEYS = "See that the keeper of the keys runs and that its token is valid, then retry."
 _COLD = "See on the Overview tab which nodes are away: their parts of documents are missing."
+_STORE = "See that the store of archives answers and takes the credentials, then retry."
 _START = Step("start", "Start the nodes", 60, creation.start, _LOGS)
 _QUORUM = Step("quorum", "Wait for a quorum, seen from outside", 90, creation.quorum, _LOGS)
 _PROBE = Step("probe", "Write to the cluster and read it back", 60, creation.probe, _LOGS)
@@ -67,6 +68,7 @@ STEPS: dict[OperationKind, tuple[Step, ...]] = {
         Step("stop", "Stop the nodes", 90, lifecycle.stop_nodes),
         Step("remove", "Delete the data of every node", 120, lifecycle.remove_nodes),
         Step("shred", "Destroy the key of what was stored", 60, encrypting.shred, _KEYS),
+        Step("archive", "Delete what was archived", 7_200, lifecycle.clear_archive, _STORE),
         Step("close", "Close the books", 30, lifecycle.close),
     ),
     OperationKind.RESTART_NODE: (

@@ -20,6 +20,7 @@ from dataplane.client.provisioning import (
     create_node_material,
 )
 from dataplane.client.spec import Algorithm, GenesisSpec, KeySpec, MemberSpec
+from portal.clusters.archives import archive_of
 from portal.clusters.connections import admin_key
 from portal.clusters.keeping import provider_spec
 from portal.clusters.models import Cluster, Node, Profile
@@ -96,6 +97,7 @@ def blueprint_of(cluster: Cluster, node: Node) -> Blueprint:
         usage_token=unseal(bytes(cluster.usage_token)).decode(),
         grpc_port=node.grpc_port or None,
         encryption=_encryption(cluster),
+        archive=archive_of(cluster),
     )
 
 

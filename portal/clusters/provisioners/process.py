@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, Final, override
 from zlib import crc32
 
+import msgspec
 from django.conf import settings
 
 from dataplane.client.errors import SpecError
 from dataplane.client.provisioning import write_node_files, write_private
 from dataplane.client.spec import (
+    ArchiveSpec,
     EncryptionSpec,
     NodeSpec,
     ServerTlsSpec,
@@ -25,7 +27,15 @@ from dataplane.client.spec import (
     load_spec,
 )
 from portal.clusters.constants import LOG_BYTES_MAX
-from portal.clusters.ports import Address, Blueprint, Driver, DriverError, Encryption, Placed
+from portal.clusters.ports import (
+    Address,
+    Archive,
+    Blueprint,
+    Driver,
+    DriverError,
+    Encryption,
+    Placed,
+)
 from portal.core.supervision import SupervisorClient, SupervisorError
 
 HOST: Final = "127.0.0.1"
@@ -86,6 +96,7 @@ class ProcessDriver(Driver):
             grpc_port=blueprint.grpc_port,
             grpc_tls=_grpc_tls(home, blueprint),
             encryption=_encryption(home, blueprint.encryption),
+            archive=_archive(home, blueprint.archive),
         )
         write_node_files(home, spec, blueprint.authority, blueprint.material)
 
@@ -229,6 +240,16 @@ def _grpc_tls(home: Path, blueprint: Blueprint) -> ServerTlsSpec | None:
     """Have the node prove itself to clients of gRPC with the certificate that its peers know."""
     links = _tls(home)
     return None if blueprint.grpc_port is None else ServerTlsSpec(links.cert_file, links.key_file)
+
+
+def _archive(home: Path, archive: Archive | None) -> ArchiveSpec | None:
+    """Write the credentials beside the specification, and return what that says of them."""
+    path = home / "archive.json"
+    if archive is None or archive.credentials is None:
+        path.unlink(missing_ok=True)
+        return None if archive is None else archive.spec
+    write_private(path, archive.credentials)
+    return msgspec.structs.replace(archive.spec, credentials_file=str(path))
 
 
 def _unit(cluster: str, index: int) -> str:

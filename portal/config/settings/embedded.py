@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from portal.config.env import (
+    archive_store_options,
     backup_store_options,
     database_from_url,
     env_bool,
@@ -75,6 +76,8 @@ WHITENOISE_USE_FINDERS = True
 BACKUP_WORK_DIR = AEROLITH_HOME / "backup-work"
 BACKUP_STORE_URL = env_text("BACKUP_STORE_URL", (AEROLITH_HOME / "backups").as_uri())
 BACKUP_STORE_OPTIONS = backup_store_options()
+ARCHIVE_STORE_URL = env_text("ARCHIVE_STORE_URL", (AEROLITH_HOME / "archive").as_uri())
+ARCHIVE_STORE_OPTIONS = archive_store_options()
 STATIC_ROOT = AEROLITH_HOME / "static"
 
 _email_url = env_text("EMAIL_URL", "")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from portal.config.env import (
+    archive_store_options,
     backup_store_options,
     database_from_url,
     env_bool,
@@ -38,6 +39,8 @@ MAILERS = mailers_from_url(env_text("EMAIL_URL"))
 BACKUP_WORK_DIR = AEROLITH_HOME / "backup-work"
 BACKUP_STORE_URL = env_text("BACKUP_STORE_URL", (AEROLITH_HOME / "backups").as_uri())
 BACKUP_STORE_OPTIONS = backup_store_options()
+ARCHIVE_STORE_URL = env_text("ARCHIVE_STORE_URL", "")
+ARCHIVE_STORE_OPTIONS = archive_store_options()
 STATIC_ROOT = Path(env_text("STATIC_ROOT", str(BASE_DIR / "staticfiles")))
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

@@ -3,7 +3,12 @@
 import tempfile
 from pathlib import Path
 
-from portal.config.env import backup_store_options, database_from_url, env_text
+from portal.config.env import (
+    archive_store_options,
+    backup_store_options,
+    database_from_url,
+    env_text,
+)
 from portal.config.settings.base import *
 from portal.config.settings.base import services_by_valkey
 
@@ -19,6 +24,8 @@ DATABASES = {
 BACKUP_WORK_DIR = AEROLITH_HOME / "backup-work"
 BACKUP_STORE_URL = env_text("BACKUP_STORE_URL", (AEROLITH_HOME / "backups").as_uri())
 BACKUP_STORE_OPTIONS = backup_store_options()
+ARCHIVE_STORE_URL = env_text("ARCHIVE_STORE_URL", "")
+ARCHIVE_STORE_OPTIONS = archive_store_options()
 VALKEY_URL = env_text("VALKEY_URL", "redis://127.0.0.1:1/0")
 globals().update(services_by_valkey(VALKEY_URL))
 PORTAL_URL = "http://testserver"

@@ -76,6 +76,10 @@ def test_what_makes_no_policy_is_told_in_its_box(browser, base, stored, client, 
 
 
 def test_what_the_nodes_refuse_is_said_in_their_words(browser, base, stored, client):
+    page = text(browser.get(f"{base}storage/"))
+    assert "This installation has no store for archives." in page
+    assert re.search(r'name="archive_after"[^>]* disabled', page)
+    # The policy of a collection may have it all the same, set before or by the nodes' API.
     form = {**MONTH, "archive_after": "90", "archive_unit": "d"}
     answer = browser.post(f"{base}storage/", form)
     assert answer.status_code == 422
