@@ -41,6 +41,7 @@ class Moves:
     segments_sealed: int = 0
     documents_sealed: int = 0
     bytes_sealed: int = 0
+    segments_archived: int = 0
     segments_forgotten: int = 0
     documents_warmed: int = 0
 
@@ -240,6 +241,7 @@ class Tiers(SegmentTable):
         """Let a segment be in the archive alone, but for who is nobody and keeps whole ones."""
         self._count(row, -row.documents, -row.bytes)
         self._place(row, -1)
+        self.moves.segments_archived += 1
         row.tier, row.attested = ARCHIVE, ()
         self._count(row, row.documents, row.bytes)
         del self.marked[number]

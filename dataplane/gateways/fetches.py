@@ -4,10 +4,25 @@ import bisect
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from dataplane.documents.cold import Tier
+
 BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Upper ends of the histogram; what took longer is in one more."""
 
 type Outcome = Literal["known", "fetched", "gone", "failed"]
+
+
+@dataclass(slots=True)
+class Times:
+    """How long fetching from one tier took."""
+
+    seconds: float = 0.0
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
+
+    def took(self, seconds: float) -> None:
+        """Count one."""
+        self.seconds += seconds
+        self.counts[bisect.bisect_left(BUCKETS_S, seconds)] += 1
 
 
 @dataclass(slots=True)
@@ -20,15 +35,15 @@ class Fetches:
     """By how it ended: was in memory, came, is no more, or could not be had."""
     bytes: int = 0
     """Of segments that came."""
-    seconds: float = 0.0
-    """Spent on fetching, however it ended."""
-    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
+    times: dict[Tier, Times] = field(
+        default_factory=lambda: {"distributed": Times(), "archive": Times()}
+    )
+    """However it ended."""
 
-    def ended(self, outcome: Outcome, seconds: float) -> None:
+    def ended(self, outcome: Outcome, tier: Tier, seconds: float) -> None:
         """Count a segment that was not in memory."""
         self.outcomes[outcome] += 1
-        self.seconds += seconds
-        self.counts[bisect.bisect_left(BUCKETS_S, seconds)] += 1
+        self.times[tier].took(seconds)
 
     def known(self) -> None:
         """Count a segment that was in memory."""

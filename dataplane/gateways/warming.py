@@ -101,14 +101,15 @@ class Warming:
         return segment
 
     async def _fetch(self, number: int) -> bytes | None:
-        began = time.perf_counter()
+        record, began = self._view.tiers.segment(number), time.perf_counter()
         outcome: Outcome = "failed"
         try:
             segment = await self._reader.fetch(number, timeout_ms=self._timeout_ms)
             outcome = "gone" if segment is None else "fetched"
             self.fetches.bytes += len(segment or b"")
         finally:
-            self.fetches.ended(outcome, time.perf_counter() - began)
+            tier = "distributed" if record is None else record.tier
+            self.fetches.ended(outcome, tier, time.perf_counter() - began)
         return segment
 
     async def whole(self, place: Place, row: bytes | None, *, keep: bool = True) -> bytes | None:

@@ -61,6 +61,8 @@ def _tiers(view: StateView) -> Iterator[Family]:
     yield "segments_forgotten_total", counter, "Segments gone.", {"": moves.segments_forgotten}
     yield "documents_sealed_total", counter, sealed, {"": moves.documents_sealed}
     yield "sealed_bytes_total", counter, "Bytes of their bodies.", {"": moves.bytes_sealed}
+    archived = {"": moves.segments_archived}
+    yield "segments_archived_total", counter, "Segments that left for the archive.", archived
     yield "documents_warmed_total", counter, "Documents put back.", {"": moves.documents_warmed}
 
 
@@ -88,9 +90,11 @@ def _histogram(fetches: Fetches) -> Iterator[str]:
     name = "aerolith_segment_fetch_seconds"
     yield f"# HELP {name} How long fetching a segment took."
     yield f"# TYPE {name} histogram"
-    count = 0
-    for end, more in zip([f"{s:g}" for s in BUCKETS_S] + ["+Inf"], fetches.counts, strict=True):
-        count += more
-        yield f'{name}_bucket{{le="{end}"}} {count}'
-    yield f"{name}_sum {fetches.seconds:.6f}"
-    yield f"{name}_count {count}"
+    ends = [f"{seconds:g}" for seconds in BUCKETS_S] + ["+Inf"]
+    for tier, times in fetches.times.items():
+        count, label = 0, f'tier="{tier}"'
+        for end, more in zip(ends, times.counts, strict=True):
+            count += more
+            yield f'{name}_bucket{{{label},le="{end}"}} {count}'
+        yield f"{name}_sum{{{label}}} {times.seconds:.6f}"
+        yield f"{name}_count{{{label}}} {count}"

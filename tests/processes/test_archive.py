@@ -110,8 +110,13 @@ def test_documents_go_to_the_archive_sealed_come_back_and_leave_nothing(make_clu
         cluster.start()
         wait_ready(cluster)
         client.collection_put("things", KEPT)
-        found = client.query("things", filter={"n": {"$gte": 3}}, sort={"n": 1})["documents"]
-        assert [(row["n"], row["text"]) for row in found] == [(3, TEXT), (4, TEXT)]
+        page = client.query("things", filter={"n": {"$gte": 3}}, sort={"n": 1}, explain=True)
+        assert [(row["n"], row["text"]) for row in page["documents"]] == [(3, TEXT), (4, TEXT)]
+        tiers = {"memory": 0, "ssd": 0, "distributed": 0, "archive": 5}
+        assert page["plan"]["tiers"] == tiers
+        assert page["plan"]["segments"]["fetched"] == 1
+        fetches = 'aerolith_segment_fetch_seconds_count{tier="archive"}'
+        assert metric(cluster, 0, fetches) == 1
         assert archived(client, "things") == 5, "a query puts nothing back"
         assert client.get("things", "d1")["text"] == TEXT
         wait_for(lambda: archived(client, "things") == 4, "who is asked for comes back")

@@ -132,9 +132,14 @@ test("the history of a document is read, page by page", async () => {
 
 test("collections are managed, and the cluster shows itself", async () => {
   const [client, name] = [connect(), fresh("managed")];
-  await client.putCollection(name, { conflict_policy: "lww" });
+  const tiering = { cold_after_s: 3600 };
+  await client.putCollection(name, { conflict_policy: "lww", tiering });
   const listed = (await client.collections()).find((one) => one.name === name);
-  assert.equal(listed?.options["conflict_policy"], "lww");
+  assert.deepEqual(listed?.options, { conflict_policy: "lww", tiering });
+  assert.deepEqual(listed?.tiers?.distributed, { documents: 0, bytes: 0 });
+  const { plan } = await client.query(name, { explain: true });
+  assert.deepEqual([plan?.tiers?.archive, plan?.segments?.fetched], [0, 0]);
+  assert.equal((await client.putCollection(name)).tiers, undefined);
   const index = await client.putIndex(name, "by-n", { fields: { n: -1 }, unique: true });
   assert.deepEqual([index.name, index.fields, index.unique], ["by-n", { n: -1 }, true]);
   assert.deepEqual((await client.indexes(name)).map((one) => one.name), ["by-n"]);

@@ -108,8 +108,8 @@ def test_the_metrics_page_tells_of_tiers_and_of_fetching(api, node, cold):
     assert sum(after[name] for name in reads) > sum(before[name] for name in reads)
     assert after["aerolith_segment_cache_hits_total"] >= after[reads[0]]
     assert after["aerolith_segment_cache_segments"] >= 1
-    count = after["aerolith_segment_fetch_seconds_count"]
-    assert after['aerolith_segment_fetch_seconds_bucket{le="+Inf"}'] == count
+    count = after['aerolith_segment_fetch_seconds_count{tier="distributed"}']
+    assert after['aerolith_segment_fetch_seconds_bucket{tier="distributed",le="+Inf"}'] == count
     ends = [f'aerolith_segment_reads_total{{outcome="{n}"}}' for n in ("fetched", "gone", "failed")]
     assert count == sum(after[name] for name in ends)
 
