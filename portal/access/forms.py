@@ -1,8 +1,28 @@
-"""Forms of the team page."""
+"""Forms of the pages about people and what they may do."""
+
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
 
 from django import forms
 
+from portal.access.bindings import GRANTABLE, REASON_LENGTH_MAX, Principal
+from portal.access.teams import NAME_LENGTH_MAX
+from portal.access.types import CLUSTER, EVERYWHERE, LABEL, Scope
+from portal.core import clock
 from portal.organizations.models import Role
+
+LIVES: Final = {
+    "": "until it is revoked",
+    "3600": "for an hour",
+    "28800": "for 8 hours",
+    "86400": "for a day",
+    "604800": "for a week",
+    "2592000": "for 30 days",
+}
+
+type Choices = list[tuple[str, str]]
+type Groups = list[tuple[str, Choices]]
 
 
 class InviteForm(forms.Form):
@@ -12,3 +32,61 @@ class InviteForm(forms.Form):
         label="E-mail", max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "off"})
     )
     role = forms.ChoiceField(label="Role", choices=Role.choices, initial=Role.DEVELOPER)
+
+
+class TeamForm(forms.Form):
+    """The name of a team."""
+
+    name = forms.CharField(label="Name", max_length=NAME_LENGTH_MAX)
+
+
+class GrantForm(forms.Form):
+    """To whom, what, where, how long, and why."""
+
+    principal = forms.ChoiceField(label="Who")
+    role = forms.ChoiceField(
+        label="Role", choices=[(role.value, role.label) for role in GRANTABLE], initial=Role.VIEWER
+    )
+    scope = forms.ChoiceField(label="Where")
+    life = forms.ChoiceField(label="How long", choices=list(LIVES.items()), required=False)
+    reason = forms.CharField(label="Why", max_length=REASON_LENGTH_MAX, required=False)
+
+    def __init__(
+        self, *args: Any, people: Choices, teams: Choices, clusters: Choices, labels: Choices
+    ) -> None:
+        super().__init__(*args)
+        who: Groups = [("People", people), ("Teams", teams)]
+        where: Groups = [("Clusters", clusters), ("Labels", labels)]
+        _choose(self.fields["principal"], [group for group in who if group[1]])
+        _choose(
+            self.fields["scope"],
+            [(EVERYWHERE, "The whole organization"), *(group for group in where if group[1])],
+        )
+
+    def wanted(self) -> dict[str, Any]:
+        """Return what the service takes."""
+        kind, _, key = self.cleaned_data["principal"].partition(":")
+        where, _, value = self.cleaned_data["scope"].partition(":")
+        life = self.cleaned_data["life"]
+        return {
+            "principal": Principal(**{f"{kind}_id": UUID(key)}),
+            "role": self.cleaned_data["role"],
+            "scope": Scope(where, value),
+            "expires_at": clock.now() + timedelta(seconds=int(life)) if life else None,
+            "reason": self.cleaned_data["reason"],
+        }
+
+
+def cluster_choices(names: dict[UUID, str]) -> Choices:
+    """Return the clusters as places of a grant."""
+    return [(f"{CLUSTER}:{key}", name) for key, name in names.items()]
+
+
+def label_choices(labels: list[str]) -> Choices:
+    """Return the labels as places of a grant."""
+    return [(f"{LABEL}:{label}", label) for label in labels]
+
+
+def _choose(field: forms.Field, choices: list[Any]) -> None:
+    assert isinstance(field, forms.ChoiceField)
+    field.choices = choices

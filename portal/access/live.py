@@ -8,12 +8,12 @@ from django.conf import settings
 from django.contrib.auth import get_user
 from django.http import HttpRequest
 
-from portal.access.middleware import access_of
+from portal.access.resolving import access_of
 from portal.access.types import Access
 from portal.accounts.models import AccessToken, User
 from portal.accounts.services import token_authenticate
 from portal.accounts.sessions import SessionStore
-from portal.core.tenancy import public_context
+from portal.core.tenancy import public_context, tenant_context
 from portal.organizations.selectors import membership_get
 
 _SCHEME = "bearer "
@@ -23,7 +23,7 @@ async def access_for_scope(scope: Any, slug: str) -> Access | None:
     """Return the caller's access to the organization, or None for strangers.
 
     Nothing is remembered: a session that ended or a membership that was taken away shows at the
-    next call (three queries).
+    next call (four queries).
     """
     headers = {name.lower(): value for name, value in scope.get("headers", [])}
     return await database_sync_to_async(_access)(headers, slug)
@@ -40,7 +40,8 @@ def _access(headers: dict[bytes, bytes], slug: str) -> Access | None:
             return None
         if token is not None and token.organization_id not in {None, membership.organization_id}:
             return None
-        return access_of(user, membership, token)
+        with tenant_context(membership.organization.schema_name):
+            return access_of(user, membership, token)
 
 
 def _token(headers: dict[bytes, bytes]) -> AccessToken | None:

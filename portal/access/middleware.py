@@ -7,8 +7,7 @@ from django.contrib.auth import logout
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 
-from portal.access.permissions import PERMISSIONS
-from portal.access.types import Access
+from portal.access.resolving import access_of
 from portal.accounts.models import AccessToken, User
 from portal.accounts.services import token_authenticate
 from portal.core import logs
@@ -77,24 +76,10 @@ class TenantMiddleware:
         token: AccessToken | None = request.access_token  # type: ignore[attr-defined]  # ours.
         if membership is None or not _token_reaches(token, membership):
             return error_response(request, NotFound())
-        access = access_of(user, membership, token)
-        request.access = access  # type: ignore[attr-defined]  # ours to add.
-        logs.organization.set(access.organization.slug)
-        with tenant_context(access.organization.schema_name):
+        logs.organization.set(membership.organization.slug)
+        with tenant_context(membership.organization.schema_name):
+            request.access = access_of(user, membership, token)  # type: ignore[attr-defined]  # ours to add.
             return self.get_response(request)
-
-
-def access_of(user: User, membership: Membership, token: AccessToken | None) -> Access:
-    """Return what the role permits, narrowed by the token's scopes."""
-    permissions = PERMISSIONS[membership.role]
-    if token is not None and token.scopes:
-        permissions &= frozenset(token.scopes)
-    return Access(
-        user=user,
-        organization=membership.organization,
-        role=membership.role,
-        permissions=permissions,
-    )
 
 
 def _token_reaches(token: AccessToken | None, membership: Membership) -> bool:

@@ -1,10 +1,15 @@
-"""Invitations; in the organization's schema."""
+"""Invitations, teams and grants; in the organization's schema.
 
+People live in the public schema, so they are named by id here, without a foreign key.
+"""
+
+from datetime import datetime
 from typing import ClassVar, override
 from uuid import UUID
 
 from django.db import models
 
+from portal.access.types import CLUSTER, EVERYWHERE, LABEL
 from portal.core.ids import uuid7
 from portal.organizations.models import Role
 
@@ -40,3 +45,122 @@ class Invitation(models.Model):
     @override
     def __str__(self) -> str:
         return f"{self.email} as {self.role}"
+
+
+class Team(models.Model):
+    """Some members under one name, to whom roles are granted together."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(max_length=60, unique=True)
+    created_at = models.DateTimeField()
+
+    pk: UUID
+
+    class Meta:
+        """By name."""
+
+        ordering: ClassVar = ["name"]
+
+    @override
+    def __str__(self) -> str:
+        return self.name
+
+
+class TeamMember(models.Model):
+    """A member of the organization is in a team."""
+
+    id = models.BigAutoField(primary_key=True)
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="members")
+    user_id = models.UUIDField(db_index=True)
+    added_at = models.DateTimeField()
+
+    class Meta:
+        """A person is in a team once."""
+
+        ordering: ClassVar = ["pk"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["team", "user_id"], name="team_member_once"),
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.user_id} in {self.team_id}"
+
+
+class ScopeKind(models.TextChoices):
+    """Where a grant holds."""
+
+    ORGANIZATION = EVERYWHERE, "Whole organization"
+    LABEL = LABEL, "Clusters with a label"
+    CLUSTER = CLUSTER, "One cluster"
+
+
+class RoleBinding(models.Model):
+    """A role that a person or a team has beside their own, in a scope, perhaps for a time."""
+
+    id: models.UUIDField[UUID, UUID] = models.UUIDField(
+        primary_key=True, default=uuid7, editable=False
+    )
+    user_id = models.UUIDField(null=True)
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, null=True, related_name="bindings")
+    role = models.CharField(max_length=16, choices=Role.choices)
+    scope_kind = models.CharField(max_length=16, choices=ScopeKind.choices)
+    # The label, or the id of the cluster.
+    scope = models.CharField(max_length=40, blank=True, default="")
+    reason = models.CharField(max_length=200, blank=True, default="")
+    granted_by_id = models.UUIDField()
+    granted_by_label = models.CharField(max_length=254)
+    created_at = models.DateTimeField()
+    expires_at: models.DateTimeField[datetime | None, datetime | None] = models.DateTimeField(
+        null=True
+    )
+
+    class Meta:
+        """Newest first; the same role in the same scope is granted to somebody once."""
+
+        ordering: ClassVar = ["-pk"]
+        indexes: ClassVar = [models.Index(fields=["user_id"], name="binding_user")]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=models.Q(user_id=None) ^ models.Q(team=None), name="binding_one_principal"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(scope_kind=EVERYWHERE, scope="")
+                | (models.Q(scope_kind__in=[LABEL, CLUSTER]) & ~models.Q(scope="")),
+                name="binding_scope_fits",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(role__in=[role.value for role in Role])
+                & ~models.Q(role__in=[Role.OWNER, Role.MEMBER]),
+                name="binding_role_known",
+            ),
+            models.UniqueConstraint(
+                fields=["user_id", "team", "role", "scope_kind", "scope"],
+                nulls_distinct=False,
+                name="binding_once",
+            ),
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.role} on {self.scope_kind} {self.scope}".strip()
+
+
+class ClusterLabel(models.Model):
+    """A word on a cluster, by which grants mean several clusters."""
+
+    id = models.BigAutoField(primary_key=True)
+    cluster_id = models.UUIDField()
+    label = models.CharField(max_length=40, db_index=True)
+
+    class Meta:
+        """A cluster has a label once."""
+
+        ordering: ClassVar = ["label", "pk"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["cluster_id", "label"], name="cluster_label_once"),
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.label} on {self.cluster_id}"

@@ -54,6 +54,7 @@ PERMISSIONS: Final[dict[str, frozenset[str]]] = {
     Role.ANALYST: frozenset(_ANALYST),
     Role.VIEWER: _VIEWER,
     Role.BILLING_ADMIN: _BILLING_ADMIN,
+    Role.MEMBER: frozenset(),
 }
 
 ROLE_WORDS: Final[dict[str, str]] = {
@@ -63,4 +64,5 @@ ROLE_WORDS: Final[dict[str, str]] = {
     Role.ANALYST: "Reads documents, usage and costs.",
     Role.VIEWER: "Sees clusters and usage, no documents.",
     Role.BILLING_ADMIN: "Sees usage and costs, no clusters.",
+    Role.MEMBER: "Nothing but what is granted on single clusters.",
 }

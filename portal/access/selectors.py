@@ -1,10 +1,15 @@
-"""Reading invitations, and who holds which permission."""
+"""Reading invitations and grants, and who holds which permission."""
 
-from portal.access.models import Invitation
+from collections.abc import Iterable
+from uuid import UUID
+
+from portal.access.models import Invitation, RoleBinding, TeamMember
 from portal.access.permissions import PERMISSIONS
+from portal.access.resolving import LiveBinding, held_of, live_bindings
 from portal.accounts.models import User
 from portal.accounts.tokens import token_hash
 from portal.core import clock
+from portal.core.tenancy import tenant_context
 from portal.organizations.models import Organization
 from portal.organizations.selectors import member_list
 
@@ -21,10 +26,36 @@ def invitation_by_secret(secret: str) -> Invitation | None:
     ).first()
 
 
-def permission_holders(organization: Organization, permission: str) -> list[User]:
-    """Return the people who hold a permission in the organization, oldest members first."""
+def permission_holders(
+    organization: Organization, permission: str, cluster_id: UUID | None = None
+) -> list[User]:
+    """Return the people who hold a permission on a cluster, or everywhere; oldest members first."""
+    with tenant_context(organization.schema_name):
+        grants = [
+            binding
+            for binding in live_bindings()
+            if permission in (held := held_of(binding)).permissions and held.covers(cluster_id)
+        ]
+        granted = people_of(grants)
     return [
         member.user
         for member in member_list(organization)
-        if member.user.is_active and permission in PERMISSIONS[member.role]
+        if member.user.is_active
+        and (permission in PERMISSIONS[member.role] or member.user_id in granted)
     ]
+
+
+def binding_list() -> list[LiveBinding]:
+    """Return the grants of the organization in force that hold now, newest first."""
+    return list(live_bindings().order_by("-pk"))
+
+
+def people_of(bindings: Iterable[RoleBinding]) -> set[UUID]:
+    """Return everybody whom these grants concern."""
+    bindings = list(bindings)
+    teams = {binding.team_id for binding in bindings if binding.team_id is not None}
+    people = {binding.user_id for binding in bindings if binding.user_id is not None}
+    if teams:
+        rows = TeamMember.objects.filter(team__in=teams)
+        people |= set(rows.values_list("user_id", flat=True))
+    return people

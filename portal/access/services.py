@@ -8,7 +8,9 @@ from django.core.validators import validate_email
 from django.db import transaction
 from django.urls import reverse
 
+from portal.access.bindings import bindings_forget, check_within
 from portal.access.models import Invitation
+from portal.access.permissions import PERMISSIONS
 from portal.access.types import Access
 from portal.accounts.models import User, email_normalize
 from portal.accounts.tokens import token_hash
@@ -33,7 +35,7 @@ def invitation_create(access: Access, *, email: str, role: str) -> tuple[Invitat
 
     Raises:
         Invalid: address or role make no sense.
-        Forbidden: only owners make owners.
+        Forbidden: only owners make owners, and nobody gives more than they hold.
         Conflict: the person is a member already, or too many invitations are open.
     """
     email, role = _checked_email(email), _checked_role(role)
@@ -130,7 +132,7 @@ def member_change_role(access: Access, *, member_id: UUID, role: str) -> Members
 
     Raises:
         NotFound: not a member.
-        Forbidden: an owner is involved and the caller is none.
+        Forbidden: the old or the new role is more than the caller holds.
     """
     role = _checked_role(role)
     membership = _member(access, member_id)
@@ -144,14 +146,16 @@ def member_remove(access: Access, *, member_id: UUID) -> Membership:
 
     Raises:
         NotFound: not a member.
-        Forbidden: an owner is involved and the caller is none, or may not manage members.
+        Forbidden: the member's role is more than the caller holds, who may not manage members.
     """
     membership = _member(access, member_id)
     if membership.user_id != access.user.pk:
         if not access.can("members:write"):
             raise Forbidden(permission="members:write")
         _check_may_give(access, membership.role)
-    membership_remove(actor=access.user, membership=membership)
+    with transaction.atomic():
+        membership_remove(actor=access.user, membership=membership)
+        bindings_forget(membership.user_id)
     return membership
 
 
@@ -170,6 +174,7 @@ def _member(access: Access, member_id: UUID) -> Membership:
 def _check_may_give(access: Access, role: str) -> None:
     if role == Role.OWNER and not access.can("owners:write"):
         raise Forbidden("Only owners decide who is an owner.", permission="owners:write")
+    check_within(access, PERMISSIONS[role])
 
 
 def _checked_role(role: str) -> str:

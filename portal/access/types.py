@@ -1,26 +1,116 @@
-"""What a request may do in the organization it addresses."""
+"""What a request may do in the organization it addresses, and where in it."""
 
+import re
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from django.db.models import Q
 
 from portal.accounts.models import User
 from portal.organizations.models import Organization, Role
 
+LABEL_PATTERN: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,38}[a-z0-9])?")
+EVERYWHERE: Final = "organization"
+LABEL: Final = "label"
+CLUSTER: Final = "cluster"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where a grant holds: everywhere in the organization, or on some of its clusters."""
+
+    kind: str = EVERYWHERE
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A grant that a person holds, directly or by a team."""
+
+    id: UUID
+    scope: Scope
+    role: str
+    permissions: AbstractSet[str]
+    # The clusters that the scope means now; None for all, those included that there will be.
+    cluster_ids: AbstractSet[UUID] | None
+    team: str = ""
+    expires_at: datetime | None = None
+
+    def covers(self, cluster_id: UUID | None) -> bool:
+        """Tell whether the grant holds on the cluster, or everywhere if none is named."""
+        return self.cluster_ids is None or cluster_id in self.cluster_ids
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A member, in a role, in an organization."""
+    """A member, with what they may do here: everywhere, or on the cluster that is addressed.
+
+    Grants only ever add. A token narrows whatever its owner holds to its own scopes.
+    """
 
     user: User
     organization: Organization
     role: str
-    permissions: AbstractSet[str]
+    role_permissions: AbstractSet[str]
+    held: tuple[Held, ...] = ()
+    token_scopes: AbstractSet[str] | None = None
+    cluster_id: UUID | None = None
 
     @property
     def role_name(self) -> str:
         """The role as people call it."""
         return Role(self.role).label
 
+    @property
+    def permissions(self) -> AbstractSet[str]:
+        """What may be done here."""
+        return self.permissions_at(self.cluster_id)
+
+    @property
+    def everywhere(self) -> AbstractSet[str]:
+        """What may be done in the whole organization."""
+        return self.permissions_at(None)
+
+    @property
+    def somewhere(self) -> AbstractSet[str]:
+        """What may be done on one cluster at least."""
+        return self._narrowed(held.permissions for held in self.held)
+
     def can(self, permission: str) -> bool:
-        """Tell whether the role includes the permission."""
+        """Tell whether the permission is held here."""
         return permission in self.permissions
+
+    def at(self, cluster_id: UUID | None) -> "Access":
+        """Return the same member's access to one cluster."""
+        return replace(self, cluster_id=cluster_id)
+
+    def permissions_at(self, cluster_id: UUID | None) -> AbstractSet[str]:
+        """Return what may be done on a cluster; on none in particular: everywhere."""
+        return self._narrowed(held.permissions for held in self.held if held.covers(cluster_id))
+
+    def sees(self, cluster_id: UUID) -> bool:
+        """Tell whether the person, whatever their token, may know that there is this cluster."""
+        return replace(self, token_scopes=None).can_at(cluster_id, "clusters:read")
+
+    def can_at(self, cluster_id: UUID | None, permission: str) -> bool:
+        """Tell whether the permission is held on a cluster."""
+        return permission in self.permissions_at(cluster_id)
+
+    def clusters_visible(self, field: str = "pk") -> Q | None:
+        """Return which clusters may be listed, by the field that has their id; None means all."""
+        if "clusters:read" in self.everywhere:
+            return None
+        ids: set[UUID] = set()
+        if "clusters:read" in self.somewhere:
+            for held in self.held:
+                if "clusters:read" in held.permissions:
+                    ids |= held.cluster_ids or set()
+        return Q(**{f"{field}__in": ids})
+
+    def _narrowed(self, granted: Iterable[AbstractSet[str]]) -> AbstractSet[str]:
+        found = frozenset(self.role_permissions).union(*granted)
+        return found if self.token_scopes is None else found & self.token_scopes

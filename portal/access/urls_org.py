@@ -1,8 +1,8 @@
-"""Pages of people and tokens in an organization."""
+"""Pages of people, of what they may do, and of tokens in an organization."""
 
 from django.urls import path
 
-from portal.access import views
+from portal.access import grant_views, team_views, views
 
 urlpatterns = [
     path("team/", views.team, name="team"),
@@ -14,6 +14,19 @@ urlpatterns = [
     ),
     path("team/<uuid:member_id>/role/", views.member_role, name="team-role"),
     path("team/<uuid:member_id>/remove/", views.member_remove_page, name="team-remove"),
+    path("team/teams/", team_views.teams, name="teams"),
+    path("team/teams/new/", team_views.team_new, name="team-new"),
+    path("team/teams/<uuid:team_id>/rename/", team_views.team_rename_page, name="team-rename"),
+    path("team/teams/<uuid:team_id>/delete/", team_views.team_delete_page, name="team-delete"),
+    path("team/teams/<uuid:team_id>/add/", team_views.team_add, name="team-add"),
+    path("team/teams/<uuid:team_id>/take/", team_views.team_remove, name="team-take"),
+    path("access/grants/", grant_views.grants, name="access-grants"),
+    path(
+        "access/grants/<uuid:binding_id>/revoke/",
+        grant_views.grant_revoke,
+        name="access-grant-revoke",
+    ),
+    path("access/labels/<uuid:cluster_id>/", grant_views.labels_page, name="access-labels"),
     path("access/matrix/", views.matrix, name="access-matrix"),
     path("tokens/", views.tokens, name="tokens"),
     path("tokens/<uuid:token_id>/revoke/", views.token_revoke_page, name="token-revoke"),

@@ -37,20 +37,20 @@ def team(request: HttpRequest, slug: str) -> HttpResponse:
     """Show members and open invitations."""
     access = require(request, "members:read")
     roles = [{"code": role.value, "name": role.label, "words": ROLE_WORDS[role]} for role in Role]
-    can_write, can_write_owners = access.can("members:write"), access.can("owners:write")
+    can_write, mine = access.can("members:write"), access.everywhere
     context = {
         "rows": [
             {
                 "member": member,
                 "is_me": member.user_id == access.user.pk,
                 # Who may not give a role can not be offered to take it away either.
-                "may_change": can_write and (member.role != Role.OWNER or can_write_owners),
+                "may_change": can_write and mine >= PERMISSIONS[member.role],
             }
             for member in member_list(access.organization)
         ],
         "invitations": invitation_list(),
         "roles": roles,
-        "given_roles": [role for role in roles if role["code"] != Role.OWNER or can_write_owners],
+        "given_roles": [role for role in roles if mine >= PERMISSIONS[role["code"]]],
         "form": InviteForm(),
         "now": clock.now(),
         "can_write": can_write,

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
+from django.urls import Resolver404, resolve
 
 from portal.access.types import Access
 from portal.accounts.models import AccessToken
@@ -108,7 +109,13 @@ def _caller(request: HttpRequest) -> str:
 
 def _permissions(request: HttpRequest) -> set[str]:
     access = getattr(request, "access", None)
-    return set(access.permissions) if isinstance(access, Access) else set()
+    if not isinstance(access, Access):
+        return set()
+    try:
+        cluster_id = resolve(request.path_info).kwargs.get("cluster_id")
+    except Resolver404:
+        cluster_id = None
+    return set(access.permissions_at(cluster_id))
 
 
 def _digest(request: HttpRequest) -> str:

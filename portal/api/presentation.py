@@ -3,12 +3,13 @@
 import json
 from datetime import UTC, datetime
 
-from portal.access.models import Invitation
-from portal.access.permissions import PERMISSIONS, ROLE_WORDS
+from portal.access.models import Invitation, RoleBinding, Team
+from portal.access.permissions import ROLE_WORDS
+from portal.access.types import Access, Held
 from portal.accounts.models import AccessToken, User
 from portal.audit.models import AuditEvent
 from portal.core.spreadsheets import harmless
-from portal.organizations.models import Membership, Organization, Role
+from portal.organizations.models import Membership, Role
 
 type Json = dict[str, object]
 
@@ -35,16 +36,34 @@ def time_json(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None
 
 
-def organization_json(organization: Organization, role: str) -> Json:
+def organization_json(access: Access) -> Json:
     """Describe an organization to a member."""
+    organization = access.organization
     return {
         "id": str(organization.pk),
         "slug": organization.slug,
         "name": organization.name,
         "created": time_json(organization.created_at),
-        "role": role,
-        "permissions": sorted(PERMISSIONS[role]),
+        "role": access.role,
+        "permissions": sorted(access.everywhere),
+        "grants": [held_json(held) for held in access.held],
     }
+
+
+def held_json(held: Held) -> Json:
+    """Describe a grant to whoever holds it."""
+    return {
+        "id": str(held.id),
+        "role": held.role,
+        "scope": scope_json(held.scope.kind, held.scope.value),
+        "team": held.team or None,
+        "expires": time_json(held.expires_at),
+    }
+
+
+def scope_json(kind: str, value: str) -> Json:
+    """Describe where a grant holds."""
+    return {"kind": kind, "value": value or None}
 
 
 def role_json(role: str, permissions: frozenset[str]) -> Json:
@@ -57,13 +76,40 @@ def role_json(role: str, permissions: frozenset[str]) -> Json:
     }
 
 
-def me_json(user: User, memberships: list[Membership]) -> Json:
+def team_json(team: Team) -> Json:
+    """Describe a team."""
+    return {
+        "id": str(team.pk),
+        "name": team.name,
+        "users": [str(row.user_id) for row in team.members.all()],
+        "created": time_json(team.created_at),
+    }
+
+
+def binding_json(binding: RoleBinding) -> Json:
+    """Describe a grant."""
+    return {
+        "id": str(binding.pk),
+        "principal": {
+            "user": str(binding.user_id) if binding.user_id is not None else None,
+            "team": str(binding.team_id) if binding.team_id is not None else None,
+        },
+        "role": binding.role,
+        "scope": scope_json(binding.scope_kind, binding.scope),
+        "expires": time_json(binding.expires_at),
+        "reason": binding.reason,
+        "granted_by": binding.granted_by_label,
+        "created": time_json(binding.created_at),
+    }
+
+
+def me_json(user: User, organizations: list[Access]) -> Json:
     """Describe the caller."""
     return {
         "id": str(user.pk),
         "email": user.email,
         "name": user.name,
-        "organizations": [organization_json(row.organization, row.role) for row in memberships],
+        "organizations": [organization_json(access) for access in organizations],
     }
 
 

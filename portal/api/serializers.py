@@ -2,6 +2,8 @@
 
 from rest_framework import serializers
 
+from portal.access.bindings import GRANTABLE
+from portal.access.models import ScopeKind
 from portal.core.serializers import StrictSerializer
 from portal.organizations.models import Role
 
@@ -46,3 +48,48 @@ class TokenInput(StrictSerializer):
     scopes = serializers.ListField(
         child=serializers.CharField(max_length=64), required=False, max_length=64
     )
+
+
+class TeamInput(StrictSerializer):
+    """The name of a team."""
+
+    name = serializers.CharField(max_length=60)
+
+
+class TeamMemberInput(StrictSerializer):
+    """Who comes into a team."""
+
+    user = serializers.UUIDField()
+
+
+class PrincipalInput(StrictSerializer):
+    """A member or a team."""
+
+    user = serializers.UUIDField(required=False, allow_null=True, default=None)
+    team = serializers.UUIDField(required=False, allow_null=True, default=None)
+
+
+class ScopeInput(StrictSerializer):
+    """Where a grant holds: everywhere, on the clusters of a label, or on one cluster."""
+
+    kind = serializers.ChoiceField(choices=ScopeKind.choices)
+    value = serializers.CharField(max_length=40, required=False, allow_blank=True, default="")
+
+
+class GrantInput(StrictSerializer):
+    """A role for somebody, somewhere, for a time."""
+
+    principal = PrincipalInput()
+    role = serializers.ChoiceField(choices=[(role.value, role.label) for role in GRANTABLE])
+    scope = ScopeInput()
+    expires = serializers.DateTimeField(required=False, allow_null=True, default=None)
+    reason = serializers.CharField(max_length=200, required=False, allow_blank=True, default="")
+    password = serializers.CharField(
+        max_length=256, required=False, allow_blank=True, default="", trim_whitespace=False
+    )
+
+
+class LabelsInput(StrictSerializer):
+    """The labels of a cluster."""
+
+    labels = serializers.ListField(child=serializers.CharField(max_length=40), max_length=20)

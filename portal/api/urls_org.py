@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from portal.api import audit, views
+from portal.api import access, audit, views
 
 urlpatterns = [
     path("members", views.MembersView.as_view(), name="api-members"),
@@ -10,6 +10,17 @@ urlpatterns = [
     path("invitations", views.InvitationsView.as_view(), name="api-invitations"),
     path("invitations/<uuid:invitation_id>", views.InvitationView.as_view(), name="api-invitation"),
     path("roles", views.RolesView.as_view(), name="api-roles"),
+    path("teams", access.TeamsView.as_view(), name="api-teams"),
+    path("teams/<uuid:team_id>", access.TeamView.as_view(), name="api-team"),
+    path("teams/<uuid:team_id>/members", access.TeamMembersView.as_view(), name="api-team-members"),
+    path(
+        "teams/<uuid:team_id>/members/<uuid:user_id>",
+        access.TeamMemberView.as_view(),
+        name="api-team-member",
+    ),
+    path("bindings", access.BindingsView.as_view(), name="api-bindings"),
+    path("bindings/<uuid:binding_id>", access.BindingView.as_view(), name="api-binding"),
+    path("clusters/<uuid:cluster_id>/labels", access.LabelsView.as_view(), name="api-labels"),
     path("tokens", views.TokensView.as_view(), name="api-tokens"),
     path("tokens/<uuid:token_id>", views.TokenView.as_view(), name="api-token"),
     path("audit", audit.AuditView.as_view(), name="api-audit"),

@@ -1,5 +1,6 @@
 """Routes about the caller, organizations, members, invitations and tokens."""
 
+from dataclasses import replace
 from typing import Any, cast
 from uuid import UUID
 
@@ -13,12 +14,14 @@ from rest_framework.views import APIView
 from portal.access.guards import member, require
 from portal.access.models import Invitation
 from portal.access.permissions import ALL_PERMISSIONS, PERMISSIONS
+from portal.access.resolving import access_of
 from portal.access.services import (
     invitation_create,
     invitation_revoke,
     member_change_role,
     member_remove,
 )
+from portal.access.types import Access
 from portal.accounts.models import AccessToken, User
 from portal.accounts.services import token_create, token_revoke, user_rename
 from portal.api import presentation as shapes
@@ -34,7 +37,7 @@ from portal.audit.services import audit_record
 from portal.core.errors import Forbidden, Invalid, NotFound
 from portal.core.pagination import NewestFirst, OldestFirst
 from portal.core.serializers import StrictSerializer
-from portal.core.tenancy import public_context
+from portal.core.tenancy import public_context, tenant_context
 from portal.organizations.models import Membership
 from portal.organizations.selectors import member_query, memberships_of
 from portal.organizations.services import organization_create, organization_rename
@@ -57,6 +60,21 @@ def caller(request: Request) -> User:
     return user
 
 
+def organizations_of(request: Request) -> list[Access]:
+    """Return what the caller may do in each of their organizations (a statement for each).
+
+    A token that is for one organization does not tell of the others.
+    """
+    user, token = caller(request), getattr(request, "access_token", None)
+    found: list[Access] = []
+    for row in memberships_of(user.pk):
+        if token is not None and token.organization_id not in {None, row.organization_id}:
+            continue
+        with tenant_context(row.organization.schema_name):
+            found.append(access_of(user, row, token))
+    return found
+
+
 def page_of[M: Model](
     view: APIView, found: QuerySet[M], shape: Any, *, pages: NewestFirst
 ) -> Response:
@@ -71,15 +89,14 @@ class MeView(APIView):
     @extend_schema(responses=OBJECT)
     def get(self, request: Request) -> Response:
         """Describe the caller with organizations and permissions."""
-        user = caller(request)
-        return Response(shapes.me_json(user, memberships_of(user.pk)))
+        return Response(shapes.me_json(caller(request), organizations_of(request)))
 
     @extend_schema(request=MeInput, responses=OBJECT)
     def patch(self, request: Request) -> Response:
         """Change the display name."""
         user = caller(request)
         user_rename(user=user, name=valid(MeInput, request)["name"])
-        return Response(shapes.me_json(user, memberships_of(user.pk)))
+        return Response(shapes.me_json(user, organizations_of(request)))
 
 
 class OrganizationsView(APIView):
@@ -88,8 +105,7 @@ class OrganizationsView(APIView):
     @extend_schema(responses=OBJECT)
     def get(self, request: Request) -> Response:
         """List them; one person's organizations fit on one page."""
-        rows = memberships_of(caller(request).pk)
-        found = [shapes.organization_json(row.organization, row.role) for row in rows]
+        found = [shapes.organization_json(access) for access in organizations_of(request)]
         return Response({"results": found, "next": None})
 
     @extend_schema(request=OrganizationInput, responses={201: OBJECT})
@@ -100,7 +116,8 @@ class OrganizationsView(APIView):
             raise Forbidden("This token is for one organization.")
         data = valid(OrganizationInput, request)
         organization = organization_create(owner=caller(request), **data)
-        return Response(shapes.organization_json(organization, "owner"), status=CREATED)
+        made = next(row for row in organizations_of(request) if row.organization == organization)
+        return Response(shapes.organization_json(made), status=CREATED)
 
 
 class OrganizationView(APIView):
@@ -109,8 +126,7 @@ class OrganizationView(APIView):
     @extend_schema(responses=OBJECT)
     def get(self, request: Request, slug: str) -> Response:
         """Describe it."""
-        access = member(request)
-        return Response(shapes.organization_json(access.organization, access.role))
+        return Response(shapes.organization_json(member(request)))
 
     @extend_schema(request=OrganizationPatch, responses=OBJECT)
     def patch(self, request: Request, slug: str) -> Response:
@@ -120,7 +136,7 @@ class OrganizationView(APIView):
         changed = organization_rename(
             actor=access.user, organization=access.organization, name=name
         )
-        return Response(shapes.organization_json(changed, access.role))
+        return Response(shapes.organization_json(replace(access, organization=changed)))
 
 
 class MembersView(APIView):

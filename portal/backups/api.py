@@ -206,9 +206,10 @@ class BranchesView(APIView):
     @extend_schema(responses=OBJECT)
     def get(self, request: Request, slug: str, cluster_id: UUID) -> Response:
         """List those that are there, newest first."""
-        require(request, "clusters:read")
+        access = require(request, "clusters:read")
         pages = NewestFirst()
-        found = branch_list(cluster_get(cluster_id))
+        visible = access.clusters_visible("cluster_id")
+        found = branch_list(cluster_get(cluster_id), visible=visible)
         rows = pages.paginate_queryset(found, request, view=self) or []
         return pages.get_paginated_response([branch_json(row) for row in rows])
 

@@ -219,7 +219,8 @@ def _mail(branch: Branch) -> None:
         organization = Organization.objects.get(schema_name=schema)
     # Who made it may have left; addresses of former members get nothing.
     makers = [row.user for row in member_list(organization) if row.user.email == branch.created_by]
-    people = {user.pk: user for user in permission_holders(organization, "clusters:delete")}
+    holders = permission_holders(organization, "clusters:delete", branch.cluster_id)
+    people = {user.pk: user for user in holders}
     people |= {user.pk: user for user in makers if user.is_active}
     path = reverse("backups:backups", args=[organization.slug, branch.cluster_id])
     for user in people.values():

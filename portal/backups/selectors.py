@@ -191,9 +191,10 @@ def branches_among(clusters: list[Cluster]) -> QuerySet[Branch]:
     return Branch.objects.select_related("source").filter(cluster__in=clusters)
 
 
-def branch_list(source: Cluster) -> QuerySet[Branch]:
-    """Return the branches of a cluster that are there, newest first."""
+def branch_list(source: Cluster, *, visible: Q | None) -> QuerySet[Branch]:
+    """Return the branches of a cluster that are there, newest first, all or those of a filter."""
     rows = Branch.objects.filter(source=source, cluster__purged_at=None)
+    rows = rows if visible is None else rows.filter(visible)
     return rows.select_related("cluster", "source")
 
 

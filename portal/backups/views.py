@@ -322,6 +322,7 @@ def _list_context(access: Access, cluster: Cluster) -> dict[str, Any]:
 def _context(access: Access, cluster: Cluster) -> dict[str, Any]:
     now = clock.now()
     policy = policy_get(cluster)
+    visible = access.clusters_visible("cluster_id")
     return {
         **cluster_context(cluster, access, now, tab="backups"),
         **_list_context(access, cluster),
@@ -338,7 +339,7 @@ def _context(access: Access, cluster: Cluster) -> dict[str, Any]:
         "moment_form": MomentForm(),
         "branch": branch_of(cluster),
         "branch_form": BranchForm(),
-        "branches": list(branch_list(cluster)[:BRANCHES_SHOWN_MAX]),
+        "branches": list(branch_list(cluster, visible=visible)[:BRANCHES_SHOWN_MAX]),
         "restores": list(restore_list(cluster)[:RESTORES_SHOWN_MAX]),
     }
 

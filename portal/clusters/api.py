@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from portal.access.guards import require
+from portal.access.guards import require, require_at, require_somewhere
 from portal.clusters import presentation as shapes
 from portal.clusters import serializers as inputs
 from portal.clusters import services
@@ -72,9 +72,10 @@ class ClustersView(APIView):
     @extend_schema(parameters=[DELETED], responses=OBJECT)
     def get(self, request: Request, slug: str) -> Response:
         """List them, newest first."""
-        require(request, "clusters:read")
+        access = require_somewhere(request, "clusters:read")
         with_deleted = request.query_params.get("deleted") in {"1", "true"}
-        return _page(self, cluster_list(with_deleted=with_deleted), shapes.cluster_json)
+        found = cluster_list(with_deleted=with_deleted, visible=access.clusters_visible())
+        return _page(self, found, shapes.cluster_json)
 
     @extend_schema(request=inputs.ClusterInput, responses={202: OBJECT})
     def post(self, request: Request, slug: str) -> Response:
@@ -297,8 +298,8 @@ class OperationsView(APIView):
     @extend_schema(parameters=[OF_CLUSTER], responses=OBJECT)
     def get(self, request: Request, slug: str) -> Response:
         """List it, newest first."""
-        require(request, "operations:read")
-        found = operation_list()
+        access = require_somewhere(request, "operations:read")
+        found = operation_list(visible=access.clusters_visible("cluster_id"))
         asked = request.query_params.get("cluster")
         if asked is not None:
             try:
@@ -315,8 +316,9 @@ class OperationView(APIView):
     @extend_schema(responses=OBJECT)
     def get(self, request: Request, slug: str, operation_id: UUID) -> Response:
         """Describe it with its steps."""
-        require(request, "operations:read")
-        return Response(shapes.operation_json(operation_get(operation_id)))
+        operation = operation_get(operation_id)
+        require_at(request, "operations:read", operation.cluster_id)
+        return Response(shapes.operation_json(operation))
 
 
 class OperationCancelView(APIView):
@@ -325,8 +327,9 @@ class OperationCancelView(APIView):
     @extend_schema(request=None, responses={202: OBJECT})
     def post(self, request: Request, slug: str, operation_id: UUID) -> Response:
         """Ask it to stop and clean up."""
-        access = require(request, "operations:cancel")
-        operation = services.operation_cancel(access, operation_get(operation_id))
+        operation = operation_get(operation_id)
+        access = require_at(request, "operations:cancel", operation.cluster_id)
+        operation = services.operation_cancel(access, operation)
         return _accepted(operation.cluster, operation)
 
 
@@ -336,6 +339,7 @@ class OperationRetryView(APIView):
     @extend_schema(request=None, responses={202: OBJECT})
     def post(self, request: Request, slug: str, operation_id: UUID) -> Response:
         """Go on from the step at which it stopped."""
-        access = require(request, "clusters:write")
-        operation = services.operation_retry(access, operation_get(operation_id))
+        operation = operation_get(operation_id)
+        access = require_at(request, "clusters:write", operation.cluster_id)
+        operation = services.operation_retry(access, operation)
         return _accepted(operation.cluster, operation)

@@ -1,5 +1,7 @@
 """Registers clusters."""
 
+from typing import override
+
 from django.apps import AppConfig
 
 
@@ -9,3 +11,10 @@ class ClustersConfig(AppConfig):
     name = "portal.clusters"
     label = "clusters"
     verbose_name = "Clusters"
+
+    @override
+    def ready(self) -> None:
+        from portal.access.ports import cluster_names_register  # noqa: PLC0415 - apps first.
+        from portal.clusters.selectors import cluster_names  # noqa: PLC0415 - apps first.
+
+        cluster_names_register(cluster_names)

@@ -27,11 +27,12 @@ from portal.core.errors import NotFound
 USUAL_RUNS_MAX = 50
 
 
-def cluster_list(*, with_deleted: bool = False) -> QuerySet[Cluster]:
-    """Return clusters with their nodes (two statements)."""
+def cluster_list(*, with_deleted: bool = False, visible: Q | None = None) -> QuerySet[Cluster]:
+    """Return clusters with their nodes (two statements), of these only if a filter is given."""
     rows = Cluster.objects.filter(purged_at=None).prefetch_related(
         Prefetch("nodes", queryset=Node.objects.order_by("index"))
     )
+    rows = rows if visible is None else rows.filter(visible)
     return rows if with_deleted else rows.filter(deleted_at=None)
 
 
@@ -57,6 +58,12 @@ def anchor_get(cluster: Cluster) -> TrustAnchor:
     if anchor is None:
         raise NotFound("The nodes of the cluster have no keys yet.")
     return anchor
+
+
+def cluster_names() -> dict[UUID, str]:
+    """Return the names of all clusters that are not purged, by id."""
+    rows = Cluster.objects.filter(purged_at=None).order_by("name")
+    return dict(rows.values_list("pk", "name"))
 
 
 def cluster_exists(cluster_id: UUID) -> bool:
@@ -117,9 +124,10 @@ def experiment_broken(cluster: Cluster) -> Experiment | None:
     return experiment_list(cluster).filter(status__in=BROKEN).first()
 
 
-def operation_list() -> QuerySet[Operation]:
+def operation_list(*, visible: Q | None = None) -> QuerySet[Operation]:
     """Return operations with their clusters and steps (two statements)."""
-    return Operation.objects.select_related("cluster").prefetch_related("steps")
+    rows = Operation.objects.select_related("cluster").prefetch_related("steps")
+    return rows if visible is None else rows.filter(visible)
 
 
 def operation_get(operation_id: UUID) -> Operation:

@@ -55,7 +55,7 @@ from portal.clusters.scaling import cluster_replace_node, cluster_scale
 from portal.clusters.selectors import node_get
 from portal.core import clock
 from portal.core.crypto import seal
-from portal.core.errors import Invalid
+from portal.core.errors import Forbidden, Invalid
 from portal.core.tenancy import current_schema
 from portal.plans.selectors import estimate, region_get
 from portal.plans.types import Estimate
@@ -98,11 +98,15 @@ def cluster_create(
     be broken on purpose; any other is what the installation is for.
 
     Raises:
+        Forbidden: the caller may write to some clusters only.
         Invalid: name, plan, region or size are not acceptable.
         NameTaken: another cluster of the organization has the name.
         TooManyClusters: the plan or the installation allows no further one.
         PlanByContract: the plan cannot be had by oneself.
     """
+    if "clusters:write" not in access.everywhere:
+        detail = "A new cluster takes clusters:write in the whole organization, not on one cluster."
+        raise Forbidden(detail, permission="clusters:write")
     name, slug = _checked_name(name)
     algorithm = algorithm_checked(encryption)
     region_get(region)

@@ -11,7 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from dataplane.client.anchors import dump_anchor
-from portal.access.guards import require
+from portal.access.guards import require, require_at, require_somewhere
 from portal.access.types import Access
 from portal.clusters import services
 from portal.clusters.auditing.views import compliance_context
@@ -50,8 +50,8 @@ LOG_LINES_SHOWN = 200
 @require_GET
 def clusters_page(request: HttpRequest, slug: str) -> HttpResponse:
     """List the clusters, and what is in the recycle bin."""
-    require(request, "clusters:read")
-    cards = cards_of(list(cluster_list(with_deleted=True)))
+    access = require_somewhere(request, "clusters:read")
+    cards = cards_of(list(cluster_list(with_deleted=True, visible=access.clusters_visible())))
     context = {
         "cards": [card for card in cards if card.cluster.deleted_at is None],
         "recycled": [card for card in cards if card.cluster.deleted_at is not None],
@@ -223,8 +223,8 @@ def operations_page(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpRe
 @require_GET
 def operation_page(request: HttpRequest, slug: str, operation_id: UUID) -> HttpResponse:
     """One operation with its steps."""
-    access = require(request, "operations:read")
     operation = operation_get(operation_id)
+    access = require_at(request, "operations:read", operation.cluster_id)
     is_gone = operation.cluster.purged_at is not None
     context = {
         "cluster": operation.cluster,
@@ -302,8 +302,9 @@ def rotate_view(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpRespon
 @require_GET
 def erasure_view(request: HttpRequest, slug: str, operation_id: UUID) -> HttpResponse:
     """The certificate of a deletion, as `verify-tombstone` reads it; also when all is gone."""
-    require(request, "operations:read")
-    erasure = operation_get(operation_id).cluster.erasure
+    operation = operation_get(operation_id)
+    require_at(request, "operations:read", operation.cluster_id)
+    erasure = operation.cluster.erasure
     if "tombstone" not in erasure:
         raise NotFound("There is no certificate: no quorum signed one.")
     body = msgspec.json.format(msgspec.json.encode(erasure["tombstone"]), indent=2)
@@ -353,8 +354,8 @@ def restore_view(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpRespo
 @require_POST
 def operation_cancel_view(request: HttpRequest, slug: str, operation_id: UUID) -> HttpResponse:
     """Cancel an operation."""
-    access = require(request, "operations:cancel")
     operation = operation_get(operation_id)
+    access = require_at(request, "operations:cancel", operation.cluster_id)
     _try(request, lambda: services.operation_cancel(access, operation))
     return redirect("clusters:operation", slug, operation_id)
 
@@ -362,8 +363,8 @@ def operation_cancel_view(request: HttpRequest, slug: str, operation_id: UUID) -
 @require_POST
 def operation_retry_view(request: HttpRequest, slug: str, operation_id: UUID) -> HttpResponse:
     """Try an operation again."""
-    access = require(request, "clusters:write")
     operation = operation_get(operation_id)
+    access = require_at(request, "clusters:write", operation.cluster_id)
     _try(request, lambda: services.operation_retry(access, operation))
     return redirect("clusters:operation", slug, operation_id)
 

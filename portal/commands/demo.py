@@ -12,7 +12,7 @@ import airportsdata
 
 from dataplane.client import ApiError, Client, ClientError
 from dataplane.client.keys import SCOPES
-from portal.access.permissions import PERMISSIONS
+from portal.access.resolving import access_of
 from portal.access.types import Access
 from portal.accounts.services import token_create
 from portal.clusters.models import Cluster
@@ -88,7 +88,8 @@ class Demo:
             if organization is None:
                 organization = organization_create(owner=user, name="Demo", slug=DEMO_SLUG)
             membership = Membership.objects.get(user=user, organization=organization)
-        return Access(user, organization, membership.role, PERMISSIONS[membership.role])
+        with tenant_context(organization.schema_name):
+            return access_of(user, membership)
 
     def _cluster(self, access: Access) -> Cluster:
         cluster = Cluster.objects.filter(name=CLUSTER_NAME, deleted_at=None).first()

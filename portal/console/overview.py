@@ -55,8 +55,10 @@ class Overview:
 def overview_of(access: Access) -> Overview:
     """Gather the dashboard (about ten queries)."""
     now = clock.now()
-    can_see = access.can("clusters:read")
-    clusters = list(Cluster.objects.filter(deleted_at=None).order_by("name")) if can_see else []
+    can_see = "clusters:read" in access.somewhere
+    visible = access.clusters_visible()
+    living = Cluster.objects.filter(deleted_at=None).order_by("name")
+    clusters = list(living if visible is None else living.filter(visible)) if can_see else []
     members = member_list(access.organization) if access.can("members:read") else []
     can_cost, can_audit = access.can("billing:read"), access.can("audit:read")
     return Overview(
@@ -67,7 +69,7 @@ def overview_of(access: Access) -> Overview:
         usage=usage_of(month_of(now)) if access.can("usage:read") else None,
         costs=costs_of(month_of(now), now=now) if can_cost else None,
         events=list(AuditEvent.objects.order_by("-pk")[:EVENTS_SHOWN_MAX]) if can_audit else [],
-        steps=_steps(access, clusters, members) if can_see else [],
+        steps=_steps(access, clusters, members) if access.can("clusters:read") else [],
     )
 
 

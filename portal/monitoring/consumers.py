@@ -90,6 +90,11 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
             while self.waiting and self.unacknowledged < UNACKNOWLEDGED_MAX:
                 await self._deliver(self.waiting.popleft())
 
+    @property
+    def cluster_id(self) -> UUID | None:
+        """The cluster that this is about, if it is about one."""
+        return None
+
     @abstractmethod
     async def group_for(self, access: Access) -> str | None:
         """Answer the group to join, or None when there is no such thing."""
@@ -132,7 +137,10 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
         if access is None:
             await self.close(CLOSE_NOT_FOUND)
             return None
-        if self.permission not in access.permissions:
+        if self.cluster_id is not None and not access.sees(self.cluster_id):
+            await self.close(CLOSE_NOT_FOUND)
+            return None
+        if not access.can_at(self.cluster_id, self.permission):
             await self.close(CLOSE_FORBIDDEN)
             return None
         return access
@@ -141,24 +149,32 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
 class ClusterConsumer(LiveConsumer):
     """Figures each second, node health and operation steps of one cluster."""
 
+    @property
+    @override
+    def cluster_id(self) -> UUID | None:
+        found: UUID = self.scope["url_route"]["kwargs"]["cluster_id"]
+        return found
+
     @override
     async def group_for(self, access: Access) -> str | None:
-        cluster_id: UUID = self.scope["url_route"]["kwargs"]["cluster_id"]
+        assert self.cluster_id is not None
         schema = access.organization.schema_name
-        found = await database_sync_to_async(_cluster_exists)(schema, cluster_id)
-        return cluster_group(cluster_id) if found else None
+        found = await database_sync_to_async(_cluster_exists)(schema, self.cluster_id)
+        return cluster_group(self.cluster_id) if found else None
 
     @override
     async def greeting(self, access: Access) -> list[Event]:
-        cluster_id: UUID = self.scope["url_route"]["kwargs"]["cluster_id"]
+        assert self.cluster_id is not None
         frame = await database_sync_to_async(_last_frame)(
-            access.organization.schema_name, cluster_id
+            access.organization.schema_name, self.cluster_id
         )
         return [] if frame is None else [{**frame, "type": "last"}]
 
 
 class OrganizationConsumer(LiveConsumer):
-    """Activity of one organization."""
+    """Activity of one organization, for those who may read it on its page."""
+
+    permission = "audit:read"
 
     @override
     async def group_for(self, access: Access) -> str | None:

@@ -19,6 +19,7 @@ class Role(models.TextChoices):
     ANALYST = "analyst", "Analyst"
     VIEWER = "viewer", "Viewer"
     BILLING_ADMIN = "billing_admin", "Billing Admin"
+    MEMBER = "member", "Member"
 
 
 class Organization(TenantMixin):  # type: ignore[misc]  # no stubs

@@ -69,4 +69,4 @@ def access(alice, in_acme):
     from portal.access.permissions import ALL_PERMISSIONS
     from portal.access.types import Access
 
-    return Access(user=alice, organization=in_acme, role="owner", permissions=ALL_PERMISSIONS)
+    return Access(user=alice, organization=in_acme, role="owner", role_permissions=ALL_PERMISSIONS)

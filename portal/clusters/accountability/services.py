@@ -157,7 +157,7 @@ def _tell(cluster: Cluster, reporter: Node, evidence: Evidence) -> None:
     with public_context():
         organization = Organization.objects.get(schema_name=schema)
     path = reverse("clusters:accountability", args=[organization.slug, cluster.pk])
-    for user in permission_holders(organization, "clusters:delete"):
+    for user in permission_holders(organization, "clusters:delete", cluster.pk):
         mail_send(
             to=user.email,
             template="node_accused",

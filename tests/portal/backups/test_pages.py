@@ -92,7 +92,7 @@ def test_a_list_costs_the_same_statements_however_long(
 def test_what_is_polled_costs_little(page, home, stored, django_assert_max_num_queries):
     stored(40)
     page.get(home)
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(10):
         assert "12.3 kB" in page.get(f"{home}state/").content.decode()
 
 

@@ -150,7 +150,7 @@ def lasting(direct: Client) -> set[str]:
 def test_of_two_who_replace_the_key_at_once_one_counts(
     tokens, node, acme, client_for, alice, monkeypatch
 ):
-    access = Access(user=alice, organization=acme, role="owner", permissions=ALL_PERMISSIONS)
+    access = Access(user=alice, organization=acme, role="owner", role_permissions=ALL_PERMISSIONS)
     with Client(node.urls, node.api_key) as direct, tenant_context(acme.schema_name):
         real, between, before = module._forget_expired, [], lasting(direct)
 

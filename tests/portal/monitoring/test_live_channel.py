@@ -8,6 +8,9 @@ from channels.testing import WebsocketCommunicator
 from django.conf import settings
 from django.db import connections
 
+from portal.access.bindings import Principal, binding_grant, binding_revoke
+from portal.access.resolving import access_of
+from portal.access.types import Scope
 from portal.accounts.services import session_end
 from portal.accounts.tokens import token_hash
 from portal.clusters.models import Cluster
@@ -17,6 +20,7 @@ from portal.core.live import cluster_group, publish
 from portal.core.tenancy import tenant_context
 from portal.monitoring import consumers
 from portal.organizations.models import Membership
+from portal.organizations.selectors import membership_get
 from portal.organizations.services import membership_remove
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -89,6 +93,23 @@ async def code_of(communicator):
     message = await communicator.receive_output(5)
     assert message["type"] == "websocket.close", message
     return message["code"]
+
+
+def grant(people, cluster):
+    owner = membership_get(user_id=people["alice"].pk, slug="acme")
+    with tenant_context(owner.organization.schema_name):
+        return binding_grant(
+            access_of(people["alice"], owner),
+            principal=Principal(people["bob"].pk),
+            role="viewer",
+            scope=Scope("cluster", str(cluster.pk)),
+        ).pk
+
+
+def revoke(people, binding_id):
+    owner = membership_get(user_id=people["alice"].pk, slug="acme")
+    with tenant_context(owner.organization.schema_name):
+        binding_revoke(access_of(people["alice"], owner), binding_id=binding_id)
 
 
 def remove(people):
@@ -168,6 +189,27 @@ async def test_the_other_members_of_the_organization_go_on_hearing(
     await sync_to_async(publish)(cluster_group(cluster.pk), {"type": "metrics", "sequence": 1})
     assert await stays.receive_json_from(5) == {"type": "metrics", "sequence": 1}
     await stays.disconnect()
+
+
+async def test_a_grant_on_a_cluster_opens_its_channel_until_it_is_revoked(
+    people, cluster, cookie, monkeypatch
+):
+    monkeypatch.setattr(consumers, "MEMBERSHIP_CHECK_S", 3600)
+    path = f"/ws/orgs/acme/clusters/{cluster.pk}/"
+    await sync_to_async(Membership.objects.filter(user=people["bob"]).update)(role="member")
+    session = await sync_to_async(cookie)(people["bob"])
+    assert await closing_code(connect(path, session)) == 4404
+    binding_id = await sync_to_async(grant)(people, cluster)
+    live = await join(path, session)
+    assert await closing_code(connect("/ws/orgs/acme/", session)) == 4403
+    await sync_to_async(revoke)(people, binding_id)
+    assert await code_of(live) == 4404
+
+
+async def test_activity_is_for_those_who_may_read_it(people, cookie):
+    await sync_to_async(Membership.objects.filter(user=people["bob"]).update)(role="viewer")
+    session = await sync_to_async(cookie)(people["bob"])
+    assert await closing_code(connect("/ws/orgs/acme/", session)) == 4403
 
 
 async def test_a_slow_page_gets_the_newest_figures_only(people, cluster, cookie):

@@ -1,0 +1,24 @@
+"""What can go wrong with grants and teams."""
+
+from portal.core.errors import Conflict, Forbidden
+
+
+class GrantBeyondOwn(Forbidden):
+    """Nobody gives what they do not hold themselves."""
+
+    code = "grant_beyond_own"
+    title = "More than you hold yourself"
+
+
+class TooManyGrants(Conflict):
+    """A limit of teams, members, grants or labels is reached."""
+
+    code = "grant_limit"
+    title = "Too many of these"
+
+
+class AlreadyGranted(Conflict):
+    """The person or the team has this role in this scope."""
+
+    code = "already_granted"
+    title = "This is granted already"

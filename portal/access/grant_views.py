@@ -1,0 +1,137 @@
+"""Pages of grants, and of the labels by which they mean clusters."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST
+
+from portal.access.bindings import binding_grant, binding_revoke
+from portal.access.forms import GrantForm, cluster_choices, label_choices
+from portal.access.guards import require_everywhere
+from portal.access.labels import label_map, labels_set
+from portal.access.models import RoleBinding, Team
+from portal.access.ports import cluster_names
+from portal.access.selectors import binding_list
+from portal.access.types import CLUSTER, EVERYWHERE
+from portal.accounts.models import User
+from portal.accounts.reauthentication import is_confirmed, require_confirmed
+from portal.core.errors import NotFound, PortalError
+from portal.core.forms import UNPROCESSABLE
+from portal.organizations.selectors import member_list
+
+SHOWN_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRow:
+    """A grant as the page shows it."""
+
+    binding: RoleBinding
+    person: User | None
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRow:
+    """A cluster with its labels."""
+
+    id: UUID
+    name: str
+    labels: list[str]
+
+    @property
+    def text(self) -> str:
+        """The labels as one edits them."""
+        return ", ".join(self.labels)
+
+
+@never_cache
+@sensitive_post_parameters("password")
+@require_http_methods(["GET", "POST"])
+def grants(request: HttpRequest, slug: str) -> HttpResponse:
+    """List what is granted beside the roles of members, and grant."""
+    is_post = request.method == "POST"
+    access = require_everywhere(request, "members:write" if is_post else "members:read")
+    names, labels = cluster_names(), label_map()
+    people = {row.user_id: row.user for row in member_list(access.organization)}
+    form = _form(request, people, names, labels)
+    refusal: PortalError | None = None
+    if is_post and form.is_valid():
+        try:
+            require_confirmed(request, request.POST.get("password", ""))
+            binding_grant(access, **form.wanted())
+        except PortalError as error:
+            refusal = error
+        else:
+            messages.success(request, "The role is granted.")
+            return redirect("access-grants", slug=slug)
+    context = {
+        "rows": [
+            GrantRow(binding, people.get(_key(binding)), _place(binding, names))
+            for binding in binding_list()[:SHOWN_MAX]
+        ],
+        "clusters": [LabelRow(key, name, labels.get(key, [])) for key, name in names.items()],
+        "form": form,
+        "refusal": refusal,
+        "can_write": access.can("members:write"),
+        "is_confirmed": is_confirmed(request),
+    }
+    status = refusal.status if refusal else UNPROCESSABLE if is_post else 200
+    return render(request, "access/grants.html", context, status=status)
+
+
+@require_POST
+def grant_revoke(request: HttpRequest, slug: str, binding_id: UUID) -> HttpResponse:
+    """Take a grant back."""
+    access = require_everywhere(request, "members:write")
+    binding_revoke(access, binding_id=binding_id)
+    messages.success(request, "The grant is revoked.")
+    return redirect("access-grants", slug=slug)
+
+
+@require_POST
+def labels_page(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpResponse:
+    """Give a cluster other labels."""
+    access = require_everywhere(request, "members:write")
+    words = request.POST.get("labels", "").replace(",", " ").split()
+    try:
+        labels_set(access, cluster_id=cluster_id, labels=words)
+    except NotFound:
+        raise
+    except PortalError as error:
+        messages.error(request, error.detail)
+    else:
+        messages.success(request, "The labels are changed.")
+    return redirect("access-grants", slug=slug)
+
+
+def _form(
+    request: HttpRequest,
+    people: dict[UUID, User],
+    names: dict[UUID, str],
+    labels: dict[UUID, list[str]],
+) -> GrantForm:
+    return GrantForm(
+        *([request.POST] if request.method == "POST" else []),
+        people=[(f"user:{user.pk}", user.email) for user in people.values()],
+        teams=[(f"team:{team.pk}", team.name) for team in Team.objects.all()],
+        clusters=cluster_choices(names),
+        labels=label_choices(sorted({label for found in labels.values() for label in found})),
+    )
+
+
+def _key(binding: RoleBinding) -> UUID:
+    return binding.user_id or UUID(int=0)
+
+
+def _place(binding: RoleBinding, names: dict[UUID, str]) -> str:
+    if binding.scope_kind == EVERYWHERE:
+        return "The whole organization"
+    if binding.scope_kind == CLUSTER:
+        return names.get(UUID(binding.scope), "a cluster that is gone")
+    return binding.scope

@@ -1,0 +1,152 @@
+"""Routes of teams, grants and labels."""
+
+from uuid import UUID
+
+from django.db.models import Prefetch
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from portal.access.bindings import Principal, binding_grant, binding_revoke
+from portal.access.guards import require, require_everywhere
+from portal.access.labels import labels_of, labels_set
+from portal.access.models import Team, TeamMember
+from portal.access.resolving import live_bindings
+from portal.access.teams import (
+    team_create,
+    team_delete,
+    team_get,
+    team_member_add,
+    team_member_remove,
+    team_rename,
+)
+from portal.access.types import Scope
+from portal.accounts.reauthentication import require_confirmed
+from portal.api import presentation as shapes
+from portal.api.serializers import GrantInput, LabelsInput, TeamInput, TeamMemberInput
+from portal.api.views import CREATED, page_of, valid
+from portal.clusters.selectors import cluster_get
+from portal.core.pagination import NewestFirst, OldestFirst
+
+OBJECT = OpenApiTypes.OBJECT
+
+
+class TeamsView(APIView):
+    """The teams of an organization."""
+
+    @extend_schema(responses=OBJECT)
+    def get(self, request: Request, slug: str) -> Response:
+        """List them with the ids of their people."""
+        require_everywhere(request, "members:read")
+        people = Prefetch("members", queryset=TeamMember.objects.order_by("pk"))
+        found = Team.objects.prefetch_related(people)
+        return page_of(self, found, shapes.team_json, pages=OldestFirst())
+
+    @extend_schema(request=TeamInput, responses={201: OBJECT})
+    def post(self, request: Request, slug: str) -> Response:
+        """Make one."""
+        access = require_everywhere(request, "members:write")
+        team = team_create(access, **valid(TeamInput, request))
+        return Response(shapes.team_json(team), status=CREATED)
+
+
+class TeamView(APIView):
+    """One team."""
+
+    @extend_schema(responses=OBJECT)
+    def get(self, request: Request, slug: str, team_id: UUID) -> Response:
+        """Describe it."""
+        require_everywhere(request, "members:read")
+        return Response(shapes.team_json(team_get(team_id)))
+
+    @extend_schema(request=TeamInput, responses=OBJECT)
+    def patch(self, request: Request, slug: str, team_id: UUID) -> Response:
+        """Give it another name."""
+        access = require_everywhere(request, "members:write")
+        team = team_rename(access, team_id=team_id, **valid(TeamInput, request))
+        return Response(shapes.team_json(team))
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, slug: str, team_id: UUID) -> Response:
+        """Remove it with what it was granted."""
+        access = require_everywhere(request, "members:write")
+        team_delete(access, team_id=team_id)
+        return Response(status=204)
+
+
+class TeamMembersView(APIView):
+    """The people of a team."""
+
+    @extend_schema(request=TeamMemberInput, responses=OBJECT)
+    def post(self, request: Request, slug: str, team_id: UUID) -> Response:
+        """Put a member of the organization into it."""
+        access = require_everywhere(request, "members:write")
+        team_member_add(access, team_id=team_id, user_id=valid(TeamMemberInput, request)["user"])
+        return Response(shapes.team_json(team_get(team_id)))
+
+
+class TeamMemberView(APIView):
+    """One person of a team."""
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, slug: str, team_id: UUID, user_id: UUID) -> Response:
+        """Take them out."""
+        access = require_everywhere(request, "members:write")
+        team_member_remove(access, team_id=team_id, user_id=user_id)
+        return Response(status=204)
+
+
+class BindingsView(APIView):
+    """What is granted beside the roles of members."""
+
+    @extend_schema(responses=OBJECT)
+    def get(self, request: Request, slug: str) -> Response:
+        """List the grants that hold now, newest first."""
+        require_everywhere(request, "members:read")
+        return page_of(self, live_bindings(), shapes.binding_json, pages=NewestFirst())
+
+    @extend_schema(request=GrantInput, responses={201: OBJECT})
+    def post(self, request: Request, slug: str) -> Response:
+        """Grant a role to a member or a team; the caller confirms it by their password."""
+        access = require_everywhere(request, "members:write")
+        data = valid(GrantInput, request)
+        require_confirmed(request, data["password"])
+        binding = binding_grant(
+            access,
+            principal=Principal(data["principal"]["user"], data["principal"]["team"]),
+            role=data["role"],
+            scope=Scope(data["scope"]["kind"], data["scope"]["value"]),
+            expires_at=data["expires"],
+            reason=data["reason"],
+        )
+        return Response(shapes.binding_json(binding), status=CREATED)
+
+
+class BindingView(APIView):
+    """One grant."""
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, slug: str, binding_id: UUID) -> Response:
+        """Revoke it."""
+        access = require_everywhere(request, "members:write")
+        binding_revoke(access, binding_id=binding_id)
+        return Response(status=204)
+
+
+class LabelsView(APIView):
+    """The labels of a cluster, by which grants mean it."""
+
+    @extend_schema(responses=OBJECT)
+    def get(self, request: Request, slug: str, cluster_id: UUID) -> Response:
+        """List them."""
+        require(request, "clusters:read")
+        return Response({"labels": labels_of(cluster_get(cluster_id).pk)})
+
+    @extend_schema(request=LabelsInput, responses=OBJECT)
+    def put(self, request: Request, slug: str, cluster_id: UUID) -> Response:
+        """Give it these and no others."""
+        access = require_everywhere(request, "members:write")
+        labels = labels_set(access, cluster_id=cluster_id, **valid(LabelsInput, request))
+        return Response({"labels": labels})
