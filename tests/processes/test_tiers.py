@@ -203,6 +203,10 @@ def test_a_lie_a_flipped_bit_and_a_dead_holder_are_told_apart_and_stop_nothing_e
         for name in names:
             found = api.post(f"/collections/{name}/query", json={"sort": {"n": 1}}).json()
             assert [d["text"] for d in found["documents"]] == [text_of(name, n) for n in range(12)]
+        status = api.get("/nodes/status").json()
+        assert [bool(node["faults"]) for node in status["nodes"]] == [False, False, False, True]
+        metrics = httpx.get(f"{cluster.urls[0]}/metrics", trust_env=False).text
+        assert 'aerolith_alarms_total{code="wrong_fragment"}' in metrics
     assert "cold.wrong_fragment" in cluster.log(0)
     cluster.kill(1, 2)
     flip(cluster, 1)

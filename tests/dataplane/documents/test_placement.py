@@ -5,6 +5,7 @@ import pytest
 from dataplane.documents.commands import IndexPut, Maintain, Put
 from dataplane.documents.membership import AWAITED_MS
 from dataplane.documents.placement import is_spared
+from dataplane.documents.tables import Batch
 from dataplane.documents.values import pack_document
 from tests.dataplane.documents.index_checks import cold_places
 from tests.dataplane.documents.member_group import COLD_S, MemberGroup
@@ -120,3 +121,42 @@ def test_a_cluster_grows_and_shrinks_at_once():
     assert moved.members == (1, 2, 3, 4, 5, 6, 7)
     group.change(4, 5, 6, 7)
     assert group.segment(moved), "four of seven are one more than it takes"
+
+
+def test_nothing_becomes_cold_in_the_last_batches_of_an_epoch_that_the_next_could_not_read():
+    group = MemberGroup(1, 2, 3, 4)
+    group.fill()
+    group.apply(Put("c", "late", pack_document({"t": "late" * 100})))
+    assert group.reconfigure(1, 2, 5, 6).status == 200, "nothing is cold yet"
+    group.pass_time()
+    group.apply(Maintain())
+    assert group.first.state.configuration.ends_at is not None
+    assert cold_places(group.first.state) == []
+    for number in (5, 6):
+        group.join(number)
+    while group.first.state.configuration.ends_at is not None:
+        group.apply()
+    group.tick()
+    assert cold_places(group.first.state) == [("c", "late")]
+    assert group.records()[0].members == (1, 2, 5, 6)
+
+
+def test_what_is_in_the_archive_stands_in_nobodys_way_and_is_nobodys_to_keep():
+    group = MemberGroup(1, 2, 3, 4)
+    group.fill("a", "b")
+    (record,) = group.records()
+    for machine in group.machines.values():
+        tiers = machine.state.tiers
+        batch = Batch(machine.store)
+        tiers.mark(batch, record.number)
+        row = tiers.leaving(batch, record.number)
+        assert row is not None
+        tiers.archive(batch, record.number, row)
+        assert tiers.placement.total == 0
+        assert tiers.placement.blocking((1, 5, 6, 7)) == 0
+        machine.store.write(batch.changes | batch.own)
+        machine.reopen()
+        assert machine.state.tiers.placement.total == 0
+        machine.mending.look()
+        assert machine.mending.census.held == 0
+        assert machine.mending.wanted == ()
