@@ -19,7 +19,7 @@ from typing import Any, Final, get_args
 
 from benchmarks.__main__ import sizes
 from benchmarks.clusters import running, tell
-from benchmarks.growth import fill
+from benchmarks.filling import fill
 from benchmarks.load import Reading, Result, conclude, cpu_seconds, machine_seconds
 from dataplane.client import Client
 from dataplane.client.local import LocalCluster

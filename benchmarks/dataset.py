@@ -14,10 +14,15 @@ TEXTS: Final = {"carrier", "tailnum", "origin", "dest", "time_hour"}
 
 
 def flights(count: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield ids and documents; beyond the rows there are, the same ones under new ids."""
-    rows = list(_rows(min(count, ROWS)))
-    for number in range(count):
-        yield f"{number:07}", rows[number % len(rows)]
+    """Yield ids and documents; beyond the rows there are, the same ones under new ids.
+
+    They are read as they are asked for: all of them at once would take a gigabyte.
+    """
+    number = 0
+    while number < count:
+        for row in _rows(count - number):
+            yield f"{number:07}", row
+            number += 1
 
 
 def _rows(count: int) -> Iterator[dict[str, Any]]:

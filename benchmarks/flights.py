@@ -13,8 +13,9 @@ from typing import Any, Final, get_args
 
 from benchmarks.clusters import running, tell
 from benchmarks.dataset import ROWS, flights
-from benchmarks.growth import disk_bytes, fill, resident_bytes
+from benchmarks.filling import fill
 from benchmarks.postgres import Postgres
+from benchmarks.processes import disk_bytes, resident_bytes
 from dataplane.client import Client
 from dataplane.client.spec import Algorithm
 

@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from benchmarks import cold, growth
+from benchmarks import cold, growth, idle
 from benchmarks.__main__ import parse
 from benchmarks.dataset import ROWS, flights
 from benchmarks.load import Result
@@ -52,6 +52,18 @@ def test_documents_that_become_cold_have_the_size_that_was_asked_for():
     assert [key for key, _ in found] == ["0000000", "0000001", "0000002"]
     assert {len(body["text"]) for _, body in found} == {1_000}
     assert list(cold.rows(3, 1_000)) == found
+
+
+def test_what_is_grown_is_counted_on_its_way():
+    rows = growth.Counted(iter([("a", {"n": 1}), ("bc", {})]))
+    assert list(rows) == [("a", {"n": 1}), ("bc", {})]
+    assert (rows.count, rows.size_bytes) == (2, len('a{"n":1}bc{}'))
+
+
+@pytest.mark.parametrize("given", [["--ways", "carrier-pigeon"], ["--connections", "0"]])
+def test_connections_of_a_known_kind_wait(given):
+    with pytest.raises(SystemExit):
+        idle.parse(given)
 
 
 def test_there_are_as_many_flights_as_wanted_each_under_its_own_id():
