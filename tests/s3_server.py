@@ -51,12 +51,29 @@ class S3Server:
             assert self._process.poll() is None, path.read_text()[-2000:]
             time.sleep(0.2)
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
     def stop(self) -> None:
         """Kill it; what it acknowledged is on the disk."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(20)
             self._process = None
+
+
+def lock_bucket(url: str) -> None:
+    """Make a bucket that keeps every version of every object for a day."""
+    headers = {"x-amz-bucket-object-lock-enabled": "true"}
+    httpx.put(url, headers=headers, trust_env=False).raise_for_status()
+    rule = (
+        "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule>"
+        "<DefaultRetention><Mode>COMPLIANCE</Mode><Days>1</Days></DefaultRetention>"
+        "</Rule></ObjectLockConfiguration>"
+    )
+    locked = httpx.put(f"{url}?object-lock", content=rule, trust_env=False)
+    locked.raise_for_status()
 
 
 def _has_bucket(url: str) -> bool:
@@ -99,6 +116,8 @@ class Door:
         self._server = ThreadingHTTPServer(("127.0.0.1", free_ports(1)[0]), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.refused: frozenset[str] = frozenset()
+        """Methods that the store does not allow for a while."""
         self.seen: list[tuple[str, str]] = []
         """Methods and paths, in the order in which they came."""
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -139,6 +158,10 @@ class Door:
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         self.seen.append((method, path))
         self._stop_at(method, "before")
+        if method in self.refused:
+            with contextlib.suppress(OSError):
+                _answer(request, httpx.Response(httpx.codes.FORBIDDEN))
+            return
         try:
             answer = self._client.request(
                 method, self._target + path, headers=dict(request.headers), content=body

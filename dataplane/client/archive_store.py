@@ -7,6 +7,7 @@ share a bucket share no object. What objects hold is sealed; nothing here can re
 import asyncio
 import contextlib
 import os
+import re
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -36,6 +37,9 @@ REMOVED: Final = 50
 """Objects that are removed at once."""
 _OTHERS_MAY_READ: Final = 0o077
 _WORDS_MAX: Final = 300
+_ADDRESS: Final = re.compile(r"(https?|file)://\S+")
+_ATTEMPTS: Final = re.compile(r" in [0-9.]+\w+, after .*? - ")
+_BODY: Final = re.compile(r":?\s*<.*")
 
 
 class Credentials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -235,8 +239,12 @@ def _failure(error: Exception) -> ArchiveUnavailableError:
 
 
 def _words(error: Exception) -> str:
-    """Return the first line of what the store says: the rest is about its own inside."""
+    """Return what the store says, without where it is and how often it was asked.
+
+    It goes into answers to clients, who have no business with that.
+    """
     if isinstance(error, TimeoutError):
         return "it does not answer in time"
-    lines = str(error).strip().splitlines()
-    return lines[0][:_WORDS_MAX] if lines else type(error).__name__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    text = _ADDRESS.sub("the store", lines[0])
+    return _BODY.sub("", _ATTEMPTS.sub(": ", text))[:_WORDS_MAX]

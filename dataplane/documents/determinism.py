@@ -15,6 +15,7 @@ from blake3 import blake3
 from nacl import bindings
 
 from dataplane.consensus.tree import hash_entry, hash_key
+from dataplane.documents.archive_commands import ArchiveSalt, ArchiveSeen
 from dataplane.documents.audit_commands import (
     AuditPut,
     CompliancePut,
@@ -56,7 +57,7 @@ from dataplane.documents.commands import (
 )
 from dataplane.documents.conflicts import POLICIES, POLICY_OPTION, SHREDDABLE_OPTION
 from dataplane.documents.restoring import content_digest
-from dataplane.documents.settings import COLD_AFTER, TIERING_OPTION, TTL_OPTION
+from dataplane.documents.settings import ARCHIVE_AFTER, COLD_AFTER, TIERING_OPTION, TTL_OPTION
 from dataplane.documents.state import StateMachine
 from dataplane.documents.subjects import SUBJECT_OPTION, subject_hash
 from dataplane.documents.tables import META, decode_meta
@@ -68,6 +69,7 @@ from dataplane.storage.ports import KeyValueStore
 from dataplane.wire.audit import LEVELS
 from dataplane.wire.backups import CONTENT
 from dataplane.wire.compliance import modes_payload
+from dataplane.wire.membership import Member
 
 START_MS: Final = 1_700_000_000_000
 CLIENT: Final = b"c" * 32
@@ -83,7 +85,8 @@ OPERATORS: Final = ("$set", "$unset", "$inc", "$mul", "$min", "$max", "$push", "
 
 CLUSTER_ID: Final = b"i" * 16
 _ADMIN_KEY, _ADMIN_SECRET = bindings.crypto_sign_seed_keypair(b"s" * 32)
-GENESIS: Final = Genesis(cluster_id=CLUSTER_ID, admin_key=_ADMIN_KEY)
+_MEMBER: Final = Member(1, "localhost", 1, 2, _ADMIN_KEY, CLIENT)
+GENESIS: Final = Genesis(cluster_id=CLUSTER_ID, admin_key=_ADMIN_KEY, members=(_MEMBER,))
 RESTORE_EVERY: Final = 40
 RESTORED_ROWS: Final = 16
 """Of one part."""
@@ -125,6 +128,8 @@ class LogMaker:
         self.conflicts: list[str] = []
         self.revision = 0
         """Of the compliance modes, as the state has it."""
+        self.number = 0
+        """Of the batch before."""
 
     def _object(self, members: list[tuple[str, Any]]) -> dict[str, Any]:
         left = sorted(dict(members).items())
@@ -254,7 +259,9 @@ class LogMaker:
             (SUBJECT_OPTION, "n"),
         ]
         if cold is not None:
-            options.append((TIERING_OPTION, {COLD_AFTER: cold}))
+            archive = [(ARCHIVE_AFTER, cold + 30)] if self._draw.below(2) else []
+            tiering = self._object([(COLD_AFTER, cold), *archive])
+            options.append((TIERING_OPTION, tiering))
         # Refused when a write made it: its key must be there from the first.
         options += [(SHREDDABLE_OPTION, True)] if name == "four" else [(TTL_OPTION, ttl)]
         return CollectionPut(name, pack_document(self._object(options)))
@@ -285,12 +292,23 @@ class LogMaker:
         signature = bindings.crypto_sign(payload, _ADMIN_SECRET)[: bindings.crypto_sign_BYTES]
         return CompliancePut(modes, self.revision, signature if draw.below(4) else b"")
 
+    def _seen(self) -> Op:
+        """Draw what the member tells of the archive."""
+        draw = self._draw
+        if draw.below(8) == 0:
+            return ArchiveSalt(draw.below(9), blake3(b"%d" % draw.below(9)).digest())
+        numbers = range(max(0, self.number - 40), self.number)
+        stored = tuple([number for number in numbers if draw.below(2)])
+        return ArchiveSeen(stored, (draw.below(self.number + 1),))
+
     def operations(self) -> tuple[bytes, ...]:
         """Return the operations of one request."""
         count = 1 + self._draw.below(6)
         ops = [self._other() if self._draw.below(5) == 0 else self._write() for _ in range(count)]
         if self._draw.below(4) == 0:
             ops.append(Maintain())
+        if self._draw.below(4) == 0:
+            ops.append(self._seen())
         encoded = map(encode_op, ops)
         return tuple([attribute(op, "key") if self._draw.below(2) else op for op in encoded])
 
@@ -334,7 +352,7 @@ class Run:
         self.machine = StateMachine(self.store, GENESIS)
         self.maker, self._times = LogMaker(seed, order), Stream(b"time%d" % seed)
         self._now_ms = START_MS
-        self.number = self.sealed = 0
+        self.number = self.sealed = self.archived = 0
         self.results, self.statuses = blake3(), dict[str, int]()
         self.request((encode_op(OpenSession(b"nonce")),))
 
@@ -351,6 +369,8 @@ class Run:
             if result.conflict is not None:
                 self.maker.conflicts.append(result.conflict)
         self.sealed += self.machine.tiers.segment(self.number) is not None
+        self.archived += bool(self.machine.tiers.total("archive")[0])
+        self.maker.number = self.number
         self.maker.revision = self.machine.view.compliance.row.revision
 
 
@@ -382,6 +402,7 @@ def run_log(seed: int, batches: int, order: int) -> dict[str, Any]:
         "shredded": len(list(run.machine.view.tombstones())),
         "revision": run.maker.revision,
         "sealed": run.sealed,
+        "archived": run.archived,
     }
 
 

@@ -96,11 +96,12 @@ def _spans(spec: NodeSpec, url: str) -> "OtlpSpans":
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What whoever composes a node decides: its time, its links, what it shows of its state."""
+    """What whoever composes a node decides: its time and links, what it shows and archives."""
 
     make_transport: MakeTransport = PeerTransport
     make_clock: Callable[[], Clock] = SystemClock
     show: Callable[[StateView], StateView] = lambda view: view
+    make_archive: type[Archive] = Archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ class Node:
             state=ReadState(shown.view.row, CheckpointViews(self._store), self._mending.own),
             make_transport=parts.make_transport,
         )
-        self._archive = self._open_archive(spec)
+        self._archive = self._open_archive(spec, parts.make_archive)
         self._segments = ColdSegments(
             lambda: self._state.tiers,
             {"distributed": self._driver.reads.fragments.gather, "archive": self._archive.read},
@@ -218,10 +219,10 @@ class Node:
             clock=self._clock,
         )
 
-    def _open_archive(self, spec: NodeSpec) -> Archive:
+    def _open_archive(self, spec: NodeSpec, make: type[Archive]) -> Archive:
         store = None if spec.archive is None else ArchiveStore(spec.archive, spec.cluster_id)
         view, cluster_id = self._state.view, spec.cluster_id
-        return Archive(store, view, self._encryption, cluster_id=cluster_id)
+        return make(store, view, self._encryption, cluster_id=cluster_id)
 
     def _open_archiver(self) -> Archiver:
         return Archiver(

@@ -29,6 +29,7 @@ from dataplane.ports import SystemClock
 from dataplane.replication.metrics import ReplicationMetrics
 from dataplane.replication.transport import OnFrames, PeerTransport
 from dataplane.security.signing import load_signer
+from dataplane.simulation.byzantine.archives import ForgedArchive
 from dataplane.simulation.byzantine.attacks import (
     Attack,
     Equivocator,
@@ -59,6 +60,7 @@ REAL_NAMES: Final = (
     "stale_reads",
     "forged_backups",
     "forged_fragments",
+    "forged_archive",
     "clock_skew",
 )
 """What only a process can do; all others are behaviours of the simulation."""
@@ -130,7 +132,9 @@ def _attack(spec: NodeSpec, name: str) -> Attack:
             return Said(_behaviour(spec, Equivocator))
         case "forge_replies":
             return ForgedReplies(_behaviour(spec, Forger), rng)
-        case "corrupt_document" | "stale_reads" | "forged_backups" | "clock_skew":
+        case (
+            "corrupt_document" | "stale_reads" | "forged_backups" | "forged_archive" | "clock_skew"
+        ):
             return Attack()
         case _:
             return Said(_behaviour(spec, lambda *who: behaviour_of(name, *who)))
@@ -150,6 +154,8 @@ def lying_parts(spec: NodeSpec, name: str) -> Parts:
         return replace(parts, show=OldView)
     if name == "forged_backups":
         return replace(parts, show=ForgedBackups)
+    if name == "forged_archive":
+        return replace(parts, make_archive=ForgedArchive)
     return replace(parts, make_clock=WrongClock) if name == "clock_skew" else parts
 
 

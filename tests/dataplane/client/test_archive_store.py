@@ -76,6 +76,7 @@ def test_a_store_that_is_away_says_so_and_no_secret(tmp_path):
                 await call
             assert SECRET not in str(caught.value)
             assert "\n" not in str(caught.value)
+            assert "127.0.0.1" not in str(caught.value)
 
     asyncio.run(fail())
 
