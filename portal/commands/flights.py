@@ -11,7 +11,7 @@ from portal.core.supervision import Json
 BATCH_COUNT: Final = 500
 DAYS: Final = 200
 COLD: Final[dict[str, Json]] = {"cold_after_s": 60}
-ARCHIVED: Final[dict[str, Json]] = {"cold_after_s": 60, "archive_after_s": 150}
+ARCHIVED: Final[dict[str, Json]] = {"cold_after_s": 60, "archive_after_s": 120}
 # The collection, its first day, and when its documents move: the older ones further down.
 YEARS: Final = (
     ("flights-2025", date(2025, 1, 1), (COLD,)),

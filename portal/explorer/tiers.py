@@ -102,6 +102,23 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """What the node that was asked has of documents in memory: copies, so no part of the bar."""
+
+    documents: int
+    bytes: int
+    # Of the whole node: which it is, how much it may be, and the share of reads answered by it.
+    node: int | None = None
+    limit: int = 0
+    hit_rate: float | None = None
+
+    @property
+    def percent(self) -> str:
+        """The share of reads that needed no disk; empty before the first."""
+        return "" if self.hit_rate is None else f"{100 * self.hit_rate:.0f} %"
+
+
+@dataclass(frozen=True, slots=True)
 class Listed:
     """A collection as the list shows it."""
 
@@ -110,6 +127,7 @@ class Listed:
     bytes: int
     places: Places
     policy: Policy
+    memory: Memory | None = None
 
     @property
     def is_tiered(self) -> bool:
@@ -138,35 +156,6 @@ class Spread:
         return names.get(self.needed, f"1/{self.needed}")
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What one node has of documents in memory: copies, so no part of the bar."""
-
-    node: int
-    documents: int
-    bytes: int
-    limit: int
-    hit_rate: float | None
-    """Of reads since the node began; None before the first."""
-
-    @property
-    def percent(self) -> str:
-        """The share of reads that needed no disk."""
-        return "" if self.hit_rate is None else f"{100 * self.hit_rate:.0f} %"
-
-
-def memory_of(stats: Mapping[str, Any]) -> Memory:
-    """Return what the node that was asked has in memory."""
-    told = stats["tiers"]["memory"]
-    return Memory(
-        int(stats["node_id"]),
-        int(told["documents"]),
-        int(told["bytes"]),
-        int(told["limit"]),
-        told["hit_rate"],
-    )
-
-
 def listed(collection: Mapping[str, Any]) -> Listed:
     """Return a collection as the cluster tells it with what the list shows."""
     documents, size = int(collection["documents"]), int(collection["bytes"])
@@ -178,7 +167,21 @@ def listed(collection: Mapping[str, Any]) -> Listed:
     }
     options = collection.get("options") or {}
     places, policy = Places.of(amounts), policy_of(options.get("tiering") or {})
-    return Listed(str(collection["name"]), documents, size, places, policy)
+    held = told.get("memory")
+    memory = None if held is None else Memory(int(held["documents"]), int(held["bytes"]))
+    return Listed(str(collection["name"]), documents, size, places, policy, memory)
+
+
+def memory_of(stats: Mapping[str, Any]) -> Memory:
+    """Return what the node that was asked has in memory."""
+    told = stats["tiers"]["memory"]
+    return Memory(
+        int(told["documents"]),
+        int(told["bytes"]),
+        int(stats["node_id"]),
+        int(told["limit"]),
+        told["hit_rate"],
+    )
 
 
 def policy_of(tiering: Mapping[str, Any]) -> Policy:

@@ -118,6 +118,7 @@ def test_cold_documents_are_in_the_bars(browser, base, stored, client, card):
     page = text(browser.get(card))
     assert "cold after 1 second" in page
     assert "copies, in node 0, at most" in page
+    assert "copies, in the node that was asked" in text(browser.get(f"{base}storage/"))
 
 
 def test_creating_a_collection_again_leaves_its_options(browser, base, stored, client):
