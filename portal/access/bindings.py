@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 
 from portal.access.errors import AlreadyGranted, GrantBeyondOwn, TooManyGrants
-from portal.access.models import RoleBinding, Team, TeamMember
+from portal.access.models import CustomRole, RoleBinding, Team, TeamMember
 from portal.access.permissions import PERMISSIONS
 from portal.access.ports import cluster_names
 from portal.access.resolving import held_of, live_bindings
@@ -52,7 +52,7 @@ def binding_grant(
     expires_at: datetime | None = None,
     reason: str = "",
 ) -> RoleBinding:
-    """Give a role to a member or a team, in a scope.
+    """Give a role, built-in or by the id of a custom one, to a member or a team, in a scope.
 
     Raises:
         Invalid: role, scope, time, reason or principal make no sense.
@@ -60,11 +60,14 @@ def binding_grant(
         AlreadyGranted, TooManyGrants: there is such a grant, or there are too many.
     """
     now = clock.now()
-    _check_fields(role, expires_at, reason, now)
+    _check_fields(expires_at, reason, now)
     _check_scope(scope)
     cluster_id = UUID(scope.value) if scope.kind == CLUSTER else None
-    check_within(access, PERMISSIONS[role], cluster_id)
     with transaction.atomic():
+        custom = _custom_role(role)
+        check_within(
+            access, PERMISSIONS[role] if custom is None else custom.permissions, cluster_id
+        )
         bindings_expire()
         team, label = _principal(access, principal)
         if RoleBinding.objects.count() >= BINDING_COUNT_MAX:
@@ -76,7 +79,8 @@ def binding_grant(
                 binding = RoleBinding.objects.create(
                     user_id=principal.user_id,
                     team=team,
-                    role=role,
+                    role=role if custom is None else "",
+                    custom_role=custom,
                     scope_kind=scope.kind,
                     scope=scope.value,
                     reason=reason,
@@ -167,7 +171,7 @@ def facts_of(binding: RoleBinding) -> dict[str, object]:
     """Return what the trail says of a grant."""
     ends = binding.expires_at
     return {
-        "role": binding.role,
+        "role": binding.role or binding.role_name,
         "to": "person" if binding.team_id is None else "team",
         "scope": binding.scope_kind,
         **({"on": binding.scope} if binding.scope else {}),
@@ -217,9 +221,21 @@ def _principal(access: Access, principal: Principal) -> tuple[Team | None, str]:
     return None, member.user.email
 
 
-def _check_fields(role: str, expires_at: datetime | None, reason: str, now: datetime) -> None:
-    if role not in GRANTABLE:
-        raise _invalid("/role", f"Use one of {', '.join(GRANTABLE)}.")
+def _custom_role(role: str) -> CustomRole | None:
+    """Return the custom role, held as it is until the grant is made; None for a built-in one."""
+    if role in GRANTABLE:
+        return None
+    try:
+        found = CustomRole.objects.select_for_update().filter(pk=UUID(role)).first()
+    except ValueError:
+        found = None
+    if found is None:
+        words = f"Use one of {', '.join(GRANTABLE)}, or the id of a custom role."
+        raise _invalid("/role", words)
+    return found
+
+
+def _check_fields(expires_at: datetime | None, reason: str, now: datetime) -> None:
     if expires_at is not None and not now + LIFE_MIN <= expires_at <= now + LIFE_MAX:
         raise _invalid(
             "/expires", "A grant ends a minute from now at the soonest, in a year at most."

@@ -17,6 +17,27 @@ class TooManyGrants(Conflict):
     title = "Too many of these"
 
 
+class RoleInUse(Conflict):
+    """A role that is granted to somebody stays."""
+
+    code = "role_in_use"
+    title = "The role is granted to somebody"
+
+
+class TooManyRoles(Conflict):
+    """The organization has as many custom roles as allowed."""
+
+    code = "role_limit"
+    title = "Too many roles"
+
+
+class UnableToExplain(Conflict):
+    """There is nothing to explain about somebody who does not belong here."""
+
+    code = "not_a_member"
+    title = "Not a member"
+
+
 class AlreadyGranted(Conflict):
     """The person or the team has this role in this scope."""
 

@@ -7,6 +7,9 @@ from uuid import UUID
 from django import forms
 
 from portal.access.bindings import GRANTABLE, REASON_LENGTH_MAX, Principal
+from portal.access.permissions import PERMISSION_WORDS
+from portal.access.roles import CUSTOM_PERMISSIONS, DESCRIPTION_LENGTH_MAX
+from portal.access.roles import NAME_LENGTH_MAX as ROLE_NAME_LENGTH_MAX
 from portal.access.teams import NAME_LENGTH_MAX
 from portal.access.types import CLUSTER, EVERYWHERE, LABEL, Scope
 from portal.core import clock
@@ -44,17 +47,24 @@ class GrantForm(forms.Form):
     """To whom, what, where, how long, and why."""
 
     principal = forms.ChoiceField(label="Who")
-    role = forms.ChoiceField(
-        label="Role", choices=[(role.value, role.label) for role in GRANTABLE], initial=Role.VIEWER
-    )
+    role = forms.ChoiceField(label="Role", initial=Role.VIEWER)
     scope = forms.ChoiceField(label="Where")
     life = forms.ChoiceField(label="How long", choices=list(LIVES.items()), required=False)
     reason = forms.CharField(label="Why", max_length=REASON_LENGTH_MAX, required=False)
 
     def __init__(
-        self, *args: Any, people: Choices, teams: Choices, clusters: Choices, labels: Choices
+        self,
+        *args: Any,
+        people: Choices,
+        teams: Choices,
+        roles: Choices,
+        clusters: Choices,
+        labels: Choices,
     ) -> None:
         super().__init__(*args)
+        built_in: Choices = [(role.value, role.label) for role in GRANTABLE]
+        own: Groups = [("Your own roles", roles)] if roles else []
+        _choose(self.fields["role"], [*built_in, *own])
         who: Groups = [("People", people), ("Teams", teams)]
         where: Groups = [("Clusters", clusters), ("Labels", labels)]
         _choose(self.fields["principal"], [group for group in who if group[1]])
@@ -74,6 +84,49 @@ class GrantForm(forms.Form):
             "scope": Scope(where, value),
             "expires_at": clock.now() + timedelta(seconds=int(life)) if life else None,
             "reason": self.cleaned_data["reason"],
+        }
+
+
+class RoleForm(forms.Form):
+    """A role of the organization's own; the page draws a box for each permission."""
+
+    name = forms.CharField(label="Name", max_length=ROLE_NAME_LENGTH_MAX)
+    description = forms.CharField(
+        label="What it is for", max_length=DESCRIPTION_LENGTH_MAX, required=False
+    )
+    permissions = forms.MultipleChoiceField(
+        choices=[(code, code) for code in CUSTOM_PERMISSIONS], required=False
+    )
+
+    def chosen(self) -> set[str]:
+        """Return the permissions whose boxes are ticked."""
+        value = self["permissions"].value()
+        return set(value or [])
+
+
+class ExplainForm(forms.Form):
+    """Who, what, where."""
+
+    user = forms.ChoiceField(label="Who")
+    permission = forms.ChoiceField(
+        label="May",
+        choices=[(code, f"{words} ({code})") for code, words in PERMISSION_WORDS.items()],
+    )
+    where = forms.ChoiceField(label="Where")
+
+    def __init__(self, *args: Any, people: Choices, clusters: Choices) -> None:
+        super().__init__(*args)
+        _choose(self.fields["user"], people)
+        groups: Groups = [("Clusters", clusters)] if clusters else []
+        _choose(self.fields["where"], [(EVERYWHERE, "The whole organization"), *groups])
+
+    def wanted(self) -> dict[str, Any]:
+        """Return what the service takes."""
+        _, _, cluster = self.cleaned_data["where"].partition(":")
+        return {
+            "user_id": UUID(self.cleaned_data["user"]),
+            "permission": self.cleaned_data["permission"],
+            "cluster_id": UUID(cluster) if cluster else None,
         }
 
 

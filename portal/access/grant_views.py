@@ -16,6 +16,7 @@ from portal.access.guards import require_everywhere
 from portal.access.labels import label_map, labels_set
 from portal.access.models import RoleBinding, Team
 from portal.access.ports import cluster_names
+from portal.access.roles import role_list
 from portal.access.selectors import binding_list
 from portal.access.types import CLUSTER, EVERYWHERE
 from portal.accounts.models import User
@@ -120,6 +121,7 @@ def _form(
         *([request.POST] if request.method == "POST" else []),
         people=[(f"user:{user.pk}", user.email) for user in people.values()],
         teams=[(f"team:{team.pk}", team.name) for team in Team.objects.all()],
+        roles=[(str(role.pk), role.name) for role in role_list()],
         clusters=cluster_choices(names),
         labels=label_choices(sorted({label for found in labels.values() for label in found})),
     )

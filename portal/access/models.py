@@ -87,6 +87,27 @@ class TeamMember(models.Model):
         return f"{self.user_id} in {self.team_id}"
 
 
+class CustomRole(models.Model):
+    """A role of the organization's own: a set of permissions under a name."""
+
+    id: models.UUIDField[UUID, UUID] = models.UUIDField(
+        primary_key=True, default=uuid7, editable=False
+    )
+    name = models.CharField(max_length=40, unique=True)
+    description = models.CharField(max_length=200, blank=True, default="")
+    permissions = models.JSONField(default=list)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        """By name."""
+
+        ordering: ClassVar = ["name"]
+
+    @override
+    def __str__(self) -> str:
+        return self.name
+
+
 class ScopeKind(models.TextChoices):
     """Where a grant holds."""
 
@@ -103,7 +124,11 @@ class RoleBinding(models.Model):
     )
     user_id = models.UUIDField(null=True)
     team = models.ForeignKey(Team, on_delete=models.CASCADE, null=True, related_name="bindings")
-    role = models.CharField(max_length=16, choices=Role.choices)
+    # One of the two: a built-in role, or one of the organization's own.
+    role = models.CharField(max_length=16, choices=Role.choices, blank=True, default="")
+    custom_role = models.ForeignKey(
+        CustomRole, on_delete=models.PROTECT, null=True, related_name="bindings"
+    )
     scope_kind = models.CharField(max_length=16, choices=ScopeKind.choices)
     # The label, or the id of the cluster.
     scope = models.CharField(max_length=40, blank=True, default="")
@@ -130,12 +155,15 @@ class RoleBinding(models.Model):
                 name="binding_scope_fits",
             ),
             models.CheckConstraint(
-                condition=models.Q(role__in=[role.value for role in Role])
-                & ~models.Q(role__in=[Role.OWNER, Role.MEMBER]),
+                condition=(
+                    models.Q(role__in=[role.value for role in Role], custom_role=None)
+                    & ~models.Q(role__in=[Role.OWNER, Role.MEMBER])
+                )
+                | (models.Q(role="") & ~models.Q(custom_role=None)),
                 name="binding_role_known",
             ),
             models.UniqueConstraint(
-                fields=["user_id", "team", "role", "scope_kind", "scope"],
+                fields=["user_id", "team", "role", "custom_role", "scope_kind", "scope"],
                 nulls_distinct=False,
                 name="binding_once",
             ),
@@ -143,7 +171,17 @@ class RoleBinding(models.Model):
 
     @override
     def __str__(self) -> str:
-        return f"{self.role} on {self.scope_kind} {self.scope}".strip()
+        return f"{self.role_name} on {self.scope_kind} {self.scope}".strip()
+
+    @property
+    def role_name(self) -> str:
+        """The role as people call it; reads `custom_role`."""
+        return Role(self.role).label if self.custom_role is None else self.custom_role.name
+
+    @property
+    def role_code(self) -> str:
+        """The role as programs name it: a built-in one's code, or the id of a custom one."""
+        return self.role or str(self.custom_role_id)
 
 
 class ClusterLabel(models.Model):

@@ -20,6 +20,7 @@ PERMISSION_WORDS: Final[dict[str, str]] = {
     "tokens:write": "Make API tokens of one's own",
     "members:read": "See who belongs to the organization",
     "members:write": "Invite people, remove them and give roles",
+    "roles:write": "Make and change roles of the organization's own",
     "owners:write": "Decide who is an owner",
     "audit:read": "See who did what",
     "organization:write": "Rename the organization, decide what clusters record",
@@ -42,6 +43,7 @@ _ADMIN = _DEVELOPER | {
     "clusters:delete",
     "clusters:break",
     "members:write",
+    "roles:write",
     "billing:read",
     "organization:write",
 }

@@ -1,6 +1,7 @@
 """From a membership and the grants to what a person may do: one statement for each request."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import TypedDict, cast
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from django.db.models import OuterRef, Q, QuerySet
 from django_stubs_ext import WithAnnotations
 
 from portal.access.models import ClusterLabel, RoleBinding, TeamMember
-from portal.access.permissions import PERMISSIONS
+from portal.access.permissions import ALL_PERMISSIONS, PERMISSIONS
 from portal.access.types import CLUSTER, EVERYWHERE, Access, Held, Scope
 from portal.accounts.models import AccessToken, User
 from portal.core import clock
@@ -50,9 +51,16 @@ def live_bindings() -> QuerySet[LiveBinding]:
     rows = (
         RoleBinding.objects.filter(Q(expires_at=None) | Q(expires_at__gt=clock.now()))
         .annotate(labelled_ids=ArraySubquery(labelled))
-        .select_related("team")
+        .select_related("team", "custom_role")
     )
     return cast("QuerySet[LiveBinding]", rows)
+
+
+def permissions_of(binding: RoleBinding) -> AbstractSet[str]:
+    """Return what the role of a grant permits; a custom role names nothing that is not known."""
+    if binding.custom_role is None:
+        return PERMISSIONS[binding.role]
+    return ALL_PERMISSIONS.intersection(binding.custom_role.permissions)
 
 
 def held_of(binding: LiveBinding) -> Held:
@@ -66,8 +74,9 @@ def held_of(binding: LiveBinding) -> Held:
     return Held(
         id=binding.pk,
         scope=Scope(binding.scope_kind, binding.scope),
-        role=binding.role,
-        permissions=PERMISSIONS[binding.role],
+        role=binding.role_code,
+        role_name=binding.role_name,
+        permissions=permissions_of(binding),
         cluster_ids=ids,
         team=binding.team.name if binding.team is not None else "",
         expires_at=binding.expires_at,

@@ -34,6 +34,7 @@ class Held:
     id: UUID
     scope: Scope
     role: str
+    role_name: str
     permissions: AbstractSet[str]
     # The clusters that the scope means now; None for all, those included that there will be.
     cluster_ids: AbstractSet[UUID] | None

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from portal.access import grant_views, team_views, views
+from portal.access import grant_views, role_views, team_views, views
 
 urlpatterns = [
     path("team/", views.team, name="team"),
@@ -27,6 +27,15 @@ urlpatterns = [
         name="access-grant-revoke",
     ),
     path("access/labels/<uuid:cluster_id>/", grant_views.labels_page, name="access-labels"),
+    path("access/roles/", role_views.roles, name="access-roles"),
+    path("access/roles/new/", role_views.role_new, name="access-role-new"),
+    path("access/roles/<uuid:role_id>/", role_views.role_edit, name="access-role"),
+    path(
+        "access/roles/<uuid:role_id>/delete/",
+        role_views.role_delete_page,
+        name="access-role-delete",
+    ),
+    path("access/explain/", role_views.explain, name="access-explain"),
     path("access/matrix/", views.matrix, name="access-matrix"),
     path("tokens/", views.tokens, name="tokens"),
     path("tokens/<uuid:token_id>/revoke/", views.token_revoke_page, name="token-revoke"),

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from portal.access.forms import InviteForm
 from portal.access.guards import require
 from portal.access.permissions import PERMISSION_WORDS, PERMISSIONS, ROLE_WORDS
+from portal.access.roles import role_list
 from portal.access.selectors import invitation_by_secret, invitation_list
 from portal.access.services import (
     invitation_accept,
@@ -62,10 +63,17 @@ def team(request: HttpRequest, slug: str) -> HttpResponse:
 def matrix(request: HttpRequest, slug: str) -> HttpResponse:
     """Show what each role may do, from the very table that decides it."""
     require(request, "members:read")
+    own = list(role_list())
     context = {
-        "roles": [{"name": role.label, "words": ROLE_WORDS[role]} for role in Role],
+        "roles": [{"name": role.label, "words": ROLE_WORDS[role]} for role in Role]
+        + [{"name": role.name, "words": role.description} for role in own],
         "rows": [
-            {"code": code, "words": words, "cells": [code in PERMISSIONS[role] for role in Role]}
+            {
+                "code": code,
+                "words": words,
+                "cells": [code in PERMISSIONS[role] for role in Role]
+                + [code in role.permissions for role in own],
+            }
             for code, words in PERMISSION_WORDS.items()
         ],
     }

@@ -1,4 +1,4 @@
-"""Routes of teams, grants and labels."""
+"""Routes of teams, grants, labels and custom roles."""
 
 from uuid import UUID
 
@@ -10,10 +10,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from portal.access.bindings import Principal, binding_grant, binding_revoke
-from portal.access.guards import require, require_everywhere
+from portal.access.explaining import access_explain
+from portal.access.guards import member, require, require_everywhere
 from portal.access.labels import labels_of, labels_set
 from portal.access.models import Team, TeamMember
 from portal.access.resolving import live_bindings
+from portal.access.roles import role_delete, role_get, role_preview, role_update
 from portal.access.teams import (
     team_create,
     team_delete,
@@ -25,7 +27,15 @@ from portal.access.teams import (
 from portal.access.types import Scope
 from portal.accounts.reauthentication import require_confirmed
 from portal.api import presentation as shapes
-from portal.api.serializers import GrantInput, LabelsInput, TeamInput, TeamMemberInput
+from portal.api.serializers import (
+    CustomRolePatch,
+    ExplainInput,
+    GrantInput,
+    LabelsInput,
+    PreviewInput,
+    TeamInput,
+    TeamMemberInput,
+)
 from portal.api.views import CREATED, page_of, valid
 from portal.clusters.selectors import cluster_get
 from portal.core.pagination import NewestFirst, OldestFirst
@@ -133,6 +143,60 @@ class BindingView(APIView):
         access = require_everywhere(request, "members:write")
         binding_revoke(access, binding_id=binding_id)
         return Response(status=204)
+
+
+class RoleView(APIView):
+    """One role of the organization's own."""
+
+    @extend_schema(responses=OBJECT)
+    def get(self, request: Request, slug: str, role_id: UUID) -> Response:
+        """Describe it."""
+        require_everywhere(request, "members:read")
+        return Response(shapes.custom_role_json(role_get(role_id)))
+
+    @extend_schema(request=CustomRolePatch, responses=OBJECT)
+    def put(self, request: Request, slug: str, role_id: UUID) -> Response:
+        """Change it for everybody who has it; the caller confirms it by their password."""
+        access = require_everywhere(request, "roles:write")
+        data = valid(CustomRolePatch, request)
+        require_confirmed(request, data.pop("password"))
+        return Response(shapes.custom_role_json(role_update(access, role_id=role_id, **data)))
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, slug: str, role_id: UUID) -> Response:
+        """Remove it, if nobody has it."""
+        access = require_everywhere(request, "roles:write")
+        role_delete(access, role_id=role_id)
+        return Response(status=204)
+
+
+class RolePreviewView(APIView):
+    """Whom a change of a role would concern."""
+
+    @extend_schema(request=PreviewInput, responses=OBJECT)
+    def post(self, request: Request, slug: str, role_id: UUID) -> Response:
+        """Say who would gain and lose what; nothing is changed."""
+        access = require_everywhere(request, "roles:write")
+        wanted = valid(PreviewInput, request)["permissions"]
+        changes = role_preview(access, role_get(role_id), wanted)
+        return Response({"results": [shapes.change_json(row) for row in changes], "next": None})
+
+
+class ExplainView(APIView):
+    """Why somebody may do something."""
+
+    @extend_schema(request=ExplainInput, responses=OBJECT)
+    def post(self, request: Request, slug: str) -> Response:
+        """Name the role and the grants that allow it, or the roles that would."""
+        access = member(request)
+        data = valid(ExplainInput, request)
+        found = access_explain(
+            access,
+            user_id=data["user"] or access.user.pk,
+            permission=data["permission"],
+            cluster_id=data["cluster"],
+        )
+        return Response(shapes.explanation_json(found))
 
 
 class LabelsView(APIView):

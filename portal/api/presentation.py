@@ -3,8 +3,10 @@
 import json
 from datetime import UTC, datetime
 
-from portal.access.models import Invitation, RoleBinding, Team
+from portal.access.explaining import Explanation
+from portal.access.models import CustomRole, Invitation, RoleBinding, Team
 from portal.access.permissions import ROLE_WORDS
+from portal.access.roles import Change
 from portal.access.types import Access, Held
 from portal.accounts.models import AccessToken, User
 from portal.audit.models import AuditEvent
@@ -55,6 +57,7 @@ def held_json(held: Held) -> Json:
     return {
         "id": str(held.id),
         "role": held.role,
+        "role_name": held.role_name,
         "scope": scope_json(held.scope.kind, held.scope.value),
         "team": held.team or None,
         "expires": time_json(held.expires_at),
@@ -67,12 +70,52 @@ def scope_json(kind: str, value: str) -> Json:
 
 
 def role_json(role: str, permissions: frozenset[str]) -> Json:
-    """Describe a role and what it may do."""
+    """Describe a built-in role and what it may do."""
     return {
+        "id": None,
         "role": role,
+        "kind": "built_in",
         "name": Role(role).label,
         "description": ROLE_WORDS[role],
         "permissions": sorted(permissions),
+    }
+
+
+def custom_role_json(role: CustomRole) -> Json:
+    """Describe a role of the organization's own; grants name it by its id."""
+    return {
+        "id": str(role.pk),
+        "role": str(role.pk),
+        "kind": "custom",
+        "name": role.name,
+        "description": role.description,
+        "permissions": list(role.permissions),
+    }
+
+
+def change_json(change: Change) -> Json:
+    """Describe what somebody would gain and lose."""
+    return {
+        "user": {"id": str(change.user.pk), "email": change.user.email},
+        "scope": scope_json(change.scope.kind, change.scope.value),
+        "gains": list(change.gains),
+        "loses": list(change.loses),
+    }
+
+
+def explanation_json(found: Explanation) -> Json:
+    """Describe why somebody may do something, or what is missing."""
+    return {
+        "allowed": found.is_allowed,
+        "permission": found.permission,
+        "cluster": str(found.cluster_id) if found.cluster_id is not None else None,
+        "user": found.email,
+        "role": found.role,
+        "by_role": found.is_by_role,
+        "grants": [held_json(held) for held in found.grants],
+        "elsewhere": [held_json(held) for held in found.elsewhere],
+        "left_out_by_token": found.is_narrowed,
+        "roles_that_allow": list(found.remedies),
     }
 
 
@@ -94,7 +137,8 @@ def binding_json(binding: RoleBinding) -> Json:
             "user": str(binding.user_id) if binding.user_id is not None else None,
             "team": str(binding.team_id) if binding.team_id is not None else None,
         },
-        "role": binding.role,
+        "role": binding.role_code,
+        "role_name": binding.role_name,
         "scope": scope_json(binding.scope_kind, binding.scope),
         "expires": time_json(binding.expires_at),
         "reason": binding.reason,

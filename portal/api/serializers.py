@@ -2,7 +2,6 @@
 
 from rest_framework import serializers
 
-from portal.access.bindings import GRANTABLE
 from portal.access.models import ScopeKind
 from portal.core.serializers import StrictSerializer
 from portal.organizations.models import Role
@@ -80,7 +79,7 @@ class GrantInput(StrictSerializer):
     """A role for somebody, somewhere, for a time."""
 
     principal = PrincipalInput()
-    role = serializers.ChoiceField(choices=[(role.value, role.label) for role in GRANTABLE])
+    role = serializers.CharField(max_length=40)
     scope = ScopeInput()
     expires = serializers.DateTimeField(required=False, allow_null=True, default=None)
     reason = serializers.CharField(max_length=200, required=False, allow_blank=True, default="")
@@ -93,3 +92,35 @@ class LabelsInput(StrictSerializer):
     """The labels of a cluster."""
 
     labels = serializers.ListField(child=serializers.CharField(max_length=40), max_length=20)
+
+
+class CustomRoleInput(StrictSerializer):
+    """A role of the organization's own."""
+
+    name = serializers.CharField(max_length=40)
+    description = serializers.CharField(
+        max_length=200, required=False, allow_blank=True, default=""
+    )
+    permissions = serializers.ListField(child=serializers.CharField(max_length=64), max_length=64)
+
+
+class CustomRolePatch(CustomRoleInput):
+    """All of a role, anew; the caller confirms it by their password."""
+
+    password = serializers.CharField(
+        max_length=256, required=False, allow_blank=True, default="", trim_whitespace=False
+    )
+
+
+class PreviewInput(StrictSerializer):
+    """The permissions that a role might have."""
+
+    permissions = serializers.ListField(child=serializers.CharField(max_length=64), max_length=64)
+
+
+class ExplainInput(StrictSerializer):
+    """Who may do what where; without a user it is the caller."""
+
+    user = serializers.UUIDField(required=False, allow_null=True, default=None)
+    permission = serializers.CharField(max_length=64)
+    cluster = serializers.UUIDField(required=False, allow_null=True, default=None)

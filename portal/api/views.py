@@ -15,6 +15,7 @@ from portal.access.guards import member, require
 from portal.access.models import Invitation
 from portal.access.permissions import ALL_PERMISSIONS, PERMISSIONS
 from portal.access.resolving import access_of
+from portal.access.roles import role_create, role_list
 from portal.access.services import (
     invitation_create,
     invitation_revoke,
@@ -26,6 +27,7 @@ from portal.accounts.models import AccessToken, User
 from portal.accounts.services import token_create, token_revoke, user_rename
 from portal.api import presentation as shapes
 from portal.api.serializers import (
+    CustomRoleInput,
     InvitationInput,
     MeInput,
     OrganizationInput,
@@ -204,10 +206,18 @@ class RolesView(APIView):
 
     @extend_schema(responses=OBJECT)
     def get(self, request: Request, slug: str) -> Response:
-        """List what each may do."""
+        """List what each may do, the built-in ones first; there are at most 50 others."""
         require(request, "members:read")
         rows = [shapes.role_json(role, may) for role, may in PERMISSIONS.items()]
+        rows += [shapes.custom_role_json(role) for role in role_list()]
         return Response({"results": rows, "next": None})
+
+    @extend_schema(request=CustomRoleInput, responses={201: OBJECT})
+    def post(self, request: Request, slug: str) -> Response:
+        """Make a role of the organization's own."""
+        access = require(request, "roles:write")
+        role = role_create(access, **valid(CustomRoleInput, request))
+        return Response(shapes.custom_role_json(role), status=CREATED)
 
 
 class TokensView(APIView):
