@@ -8,6 +8,7 @@ from portal.clusters.errors import StepFailed
 from portal.clusters.models import ClusterStatus, Membership, Node
 from portal.clusters.operations.changing import leftovers_remove
 from portal.clusters.operations.observation import nodes_observe
+from portal.clusters.operations.specs import blueprint_of
 from portal.clusters.operations.types import Context, Outcome, Waiting
 from portal.core import clock
 from portal.plans.selectors import fault_budget
@@ -127,6 +128,9 @@ def restart(context: Context) -> Outcome:
     if placed is not None and placed.is_up and placed.pid != before:
         return None
     if placed is None or placed.state in {"stopped", "failed"} or placed.pid == before:
+        # What it is told may be more than when it was placed: where to archive, and with what.
+        node = next(node for node in context.cluster.present_nodes if node.index == index)
+        context.driver.place(blueprint_of(context.cluster, node))
         context.driver.restart(key, index)
     return Waiting(f"a new process of node {index}")
 

@@ -4,6 +4,7 @@ import json
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from dataplane.client.client import Client
@@ -120,6 +121,27 @@ def test_nodes_archive_and_what_they_archived_goes_with_the_cluster(
         assert step.status == "succeeded"
         assert archives.archive_clear(others, cluster.data_plane_id, told.append) == 0
         assert not path.exists()
+
+
+@lives
+@pytest.mark.slow
+def test_a_node_that_was_placed_before_there_was_a_store_learns_of_it_when_restarted(
+    store, acme, alice, access_of, tidy_nodes, settings
+):
+    access, url = access_of(alice), settings.ARCHIVE_STORE_URL
+    settings.ARCHIVE_STORE_URL = ""
+    with tenant_context(acme.schema_name):
+        cluster = made(access)
+        path = Path(settings.AEROLITH_HOME) / "clusters" / str(cluster.pk) / "node-0" / "spec.json"
+        before = load_spec(path)
+        assert before.archive is None
+        settings.ARCHIVE_STORE_URL = url
+        finish(services.cluster_restart_node(access, cluster, node=0)[1])
+        told = load_spec(path)
+        assert told.archive.bucket == BUCKET
+        assert msgspec.structs.replace(told, archive=None) == before
+        with Client([node.url for node in cluster.nodes.all()], admin_key(cluster)) as client:
+            client.collection_put("animals", POLICY)
 
 
 @lives
