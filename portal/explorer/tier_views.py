@@ -22,6 +22,7 @@ from portal.explorer.services import collection_tiering_put
 from portal.explorer.tiers import (
     Listed,
     Spread,
+    care_words,
     largest_tiered,
     listed,
     memory_of,
@@ -41,7 +42,8 @@ def tiers_fragment(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpRes
     try:
         with connected(cluster) as client:
             found = [listed(collection) for collection in collections_list(client)]
-            context["memory"] = memory_of(client.stats())
+            stats = client.stats()
+            context |= {"memory": memory_of(stats), "care": care_words(stats)}
     except ClusterRefused as refusal:
         return render(request, "explorer/_tiers.html", {**context, "error": refusal})
     context |= {"places": places_together(found), "collections": largest_tiered(found)}

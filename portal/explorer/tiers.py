@@ -156,6 +156,24 @@ class Spread:
         return names.get(self.needed, f"1/{self.needed}")
 
 
+def care_words(stats: Mapping[str, Any]) -> list[str]:
+    """Say what a cluster does for cold documents just now; nothing where all is as it should be.
+
+    How parts of documents are is what the node that was asked knows of its own disk.
+    """
+    told = stats["segments"]
+    total, misplaced, waiting = (int(told[name]) for name in ("total", "misplaced", "waiting"))
+    missing = int(told["fragments"]["missing"])
+    words = []
+    if waiting:
+        words.append(f"A change of nodes waits until {waiting:,} of {total:,} segments are moved.")
+    elif misplaced:
+        words.append(f"{misplaced:,} of {total:,} segments are on their way to the present nodes.")
+    if missing:
+        words.append(f"Node {stats['node_id']} makes {missing:,} of its parts anew.")
+    return words
+
+
 def listed(collection: Mapping[str, Any]) -> Listed:
     """Return a collection as the cluster tells it with what the list shows."""
     documents, size = int(collection["documents"]), int(collection["bytes"])

@@ -7,7 +7,7 @@ import pytest
 
 from portal.audit.models import AuditEvent
 from portal.core.tenancy import tenant_context
-from portal.explorer.tiers import Places, Spread
+from portal.explorer.tiers import Places, Spread, care_words
 from tests.portal.explorer.conftest import text
 
 BODY = {"words": "so long that a stub would be shorter than this document is " * 4}
@@ -116,6 +116,7 @@ def test_cold_documents_are_in_the_bars(browser, base, stored, client, card):
         assert 'class="tier-part is-distributed"' in page
         assert 'class="tier-part is-archive"' not in page
     page = text(browser.get(card))
+    assert "segments" not in page, "all is as it should be"
     assert "cold after 1 second" in page
     assert "copies, in node 0, at most" in page
     assert "copies, in the node that was asked" in text(browser.get(f"{base}storage/"))
@@ -160,3 +161,20 @@ def test_a_bar_is_full_and_shows_little_as_little():
 @pytest.mark.parametrize(("nodes", "needed"), [(1, 1), (2, 1), (3, 2), (4, 2), (7, 3)])
 def test_so_many_nodes_give_a_cold_document_back(nodes, needed):
     assert Spread.over(nodes).needed == needed
+
+
+@pytest.mark.parametrize(
+    ("misplaced", "waiting", "missing", "words"),
+    [
+        (0, 0, 0, []),
+        (12, 0, 0, ["12 of 1,040 segments are on their way to the present nodes."]),
+        (12, 9, 0, ["A change of nodes waits until 9 of 1,040 segments are moved."]),
+        (0, 0, 3, ["Node 2 makes 3 of its parts anew."]),
+    ],
+)
+def test_what_a_cluster_does_for_cold_documents_is_said_while_it_does_it(
+    misplaced, waiting, missing, words
+):
+    fragments = {"missing": missing}
+    told = {"total": 1040, "misplaced": misplaced, "waiting": waiting, "fragments": fragments}
+    assert care_words({"node_id": 2, "segments": told}) == words
