@@ -19,12 +19,15 @@ CHECK_S: Final = 2.0
 REST_S: Final = 0.1
 SEGMENTS_MAX: Final = 4
 """Of one look."""
+PATIENCE: Final = 15
+"""Looks that find as much left as before, after which the first of the others steps in."""
 
 
 class Resealer:
     """Puts back what is left in such segments; it becomes cold again in others by itself.
 
-    The primary does it. Doing it twice, as when the primary changes, changes nothing.
+    The primary does it, and when it leaves that undone, the others do, each after a time of its
+    own. Doing it twice changes nothing.
     """
 
     def __init__(self, context: Context, view: StateView, clock: Clock) -> None:
@@ -33,11 +36,14 @@ class Resealer:
         self._clock = clock
         self._failed: set[int] = set()
         """Those that could not be had, until the others had their turn."""
+        self._left = self._same = 0
+        """How much was left at the last look, and how many looks found as much as before."""
 
     async def run(self) -> None:
         """Look for such segments for ever, and rest between them as long as each took."""
         while True:
             await asyncio.sleep(CHECK_S)
+            self.look()
             while numbers := self.wanted():
                 for number in numbers:
                     began_ms = self._clock.now_ms()
@@ -49,8 +55,7 @@ class Resealer:
 
     def wanted(self) -> list[int]:
         """Return the next segments to make anew; none when all that are left could not be had."""
-        status = self._context.cluster.status()
-        if not status.ready or status.primary != status.node_id:
+        if not self._is_called_for():
             return []
         tiers = self._view.tiers
         others = (record.number for record in tiers.misplaced())
@@ -60,3 +65,15 @@ class Resealer:
         if not chosen:
             self._failed.clear()
         return chosen
+
+    def look(self) -> None:
+        """See whether there is less left than before; what has to wait is told by that alone."""
+        tiers = self._view.tiers
+        left = sum(tiers.placement.misplaced.values()) + len(tiers.half_empty) + len(tiers.erased)
+        self._same = self._same + 1 if 0 < self._left <= left else 0
+        self._left = left
+
+    def _is_called_for(self) -> bool:
+        status = self._context.cluster.status()
+        patience = 0 if status.primary == status.node_id else PATIENCE + 2 * status.node_id
+        return status.ready and self._same >= patience
