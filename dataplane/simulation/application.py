@@ -1,7 +1,6 @@
 """The state machines a run executes: a small map with sessions, or the real document store."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import override
 
@@ -33,12 +32,7 @@ from dataplane.documents.commands import (
 from dataplane.documents.membership import with_past
 from dataplane.documents.replicated import ReplicatedStore
 from dataplane.documents.state import StateMachine
-from dataplane.documents.tables import (
-    HEADER_BYTES,
-    Batch,
-    decode_document_header,
-    document_prefix,
-)
+from dataplane.documents.tables import Batch, decode_document_header, document_prefix
 from dataplane.documents.types import (
     BatchResult,
     Configuration,
@@ -48,7 +42,6 @@ from dataplane.documents.types import (
     RequestStatus,
     RequestView,
 )
-from dataplane.documents.whole_rows import MissingBodyError, whole_row
 from dataplane.storage.engine import MemoryStore
 from dataplane.wire.audit import LEVELS
 from dataplane.wire.membership import (
@@ -75,6 +68,7 @@ INDEX_TURNS = 6
 """So many of them are about indexes, the others about what is kept for a while."""
 TTL_S = 1
 COLD_S = 1
+AGED = msgspec.msgpack.encode({"text": "x" * 80})
 ACTOR = "key-of-alice"
 INDEXES = ("counts", "single", "again")
 
@@ -334,20 +328,17 @@ class Workload:
     def warming(self, executors: Sequence[Executor]) -> bytes | None:
         """Return what puts back a document for which a change of members waits, None without one.
 
-        These nodes keep whole segments; one that copied the state has none of before.
+        What it is need not be read: all that become cold here are the same.
         """
         views = [executor.view for executor in executors if isinstance(executor, StateMachine)]
         for view in views:
-            placement = view.tiers.placement
-            numbers = {record.number for record in view.tiers.misplaced()}
-            for key, row in view.rows("aging") if placement.waiting else ():
+            waits = view.tiers.placement.waiting
+            numbers = {record.number for record in view.tiers.misplaced()} if waits else set()
+            for key, row in view.rows("aging") if numbers else ():
                 stub = stub_of(row)
-                if stub is None or stub.segment not in numbers:
-                    continue
-                with suppress(MissingBodyError):
-                    body = whole_row(view.row_at, row)[HEADER_BYTES:]
+                if stub is not None and stub.segment in numbers:
                     version = decode_document_header(row)[0]
-                    return encode_op(Warm("aging", key.decode(), version, body, rests=True))
+                    return encode_op(Warm("aging", key.decode(), version, AGED, rests=True))
         return None
 
     def opening(self, nonce: bytes) -> bytes:
@@ -403,8 +394,7 @@ class Workload:
                 return encode_op(CollectionPut("aging", options))
             case 10 | 11:
                 place = "aging", f"id-{self._turn % 6}"
-                text = msgspec.msgpack.encode({"text": "x" * 80})
-                return encode_op(Put(*place, text) if self._turn % 5 else Delete(*place))
+                return encode_op(Put(*place, AGED) if self._turn % 5 else Delete(*place))
             case 12:
                 return encode_op(Maintain())
             case _:

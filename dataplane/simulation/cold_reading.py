@@ -65,8 +65,10 @@ class ColdReader:
         if self._chance.random() >= SHARE or len(self._open) >= OPEN_MAX:
             return
         known = executor.tiers.segments(0, OPEN_MAX)
+        wanted = () if executor.mending is None else executor.mending.wanted
+        lost = [record for record in known if record.number in wanted]
         if known:
-            record = self._chance.choice(known)
+            record = self._chance.choice(lost or known)
             self._open.append(self._fragments.begin(record, timeout_ms=TIMEOUT_MS))
             self._look()
 
@@ -93,6 +95,12 @@ class ColdReader:
             return True
         world.count("cold_read_answered")
         world.checkers.on_cold_read(self._node, ColdRead(record, segment))
+        executor = self._node.executor
+        assert isinstance(executor, StateMachine)
+        mending = executor.mending
+        is_wanted = mending is not None and record.number in mending.wanted
+        if mending is not None and is_wanted and mending.rebuild(record.number, segment):
+            world.count("fragment_rebuilt")
         return True
 
     def _tick(self) -> None:
