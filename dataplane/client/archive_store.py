@@ -220,19 +220,6 @@ class ArchiveStore:
             ) from None
 
 
-async def archive_clear(spec: ArchiveSpec, cluster_id: str) -> int:
-    """Remove all objects of a cluster that is no more; return how many.
-
-    Raises:
-        ArchiveUnavailableError: Some may still be there; calling it again goes on.
-    """
-    store, count = ArchiveStore(spec, cluster_id), 0
-    async for names in store.names():
-        await store.delete(names)
-        count += len(names)
-    return count
-
-
 def _failure(error: Exception) -> ArchiveUnavailableError:
     is_refusal = isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError)
     return (ArchiveRefusedError if is_refusal else ArchiveUnavailableError)(_words(error))

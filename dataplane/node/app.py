@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from dataplane.client.archive_store import ArchiveStore
-from dataplane.client.spec import NodeSpec
+from dataplane.client.spec import ArchiveSpec, NodeSpec
 from dataplane.documents.checkpoint_views import CheckpointViews
 from dataplane.documents.commands import Barrier, encode_op
 from dataplane.documents.state import StateMachine
@@ -46,6 +45,7 @@ from dataplane.storage.evidence import EvidenceLog
 from dataplane.storage.ports import Ciphers
 
 if TYPE_CHECKING:
+    from dataplane.client.archive_store import ArchiveStore
     from dataplane.gateways.rpc.server import RpcServer
     from dataplane.node.telemetry import OtlpSpans
 
@@ -92,6 +92,13 @@ def _spans(spec: NodeSpec, url: str) -> "OtlpSpans":
     from dataplane.node.telemetry import OtlpSpans  # noqa: PLC0415
 
     return OtlpSpans(spec, url)
+
+
+def _archive_store(archive: ArchiveSpec, cluster_id: str) -> "ArchiveStore":
+    # Likewise.
+    from dataplane.client.archive_store import ArchiveStore  # noqa: PLC0415
+
+    return ArchiveStore(archive, cluster_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +227,7 @@ class Node:
         )
 
     def _open_archive(self, spec: NodeSpec, make: type[Archive]) -> Archive:
-        store = None if spec.archive is None else ArchiveStore(spec.archive, spec.cluster_id)
+        store = None if spec.archive is None else _archive_store(spec.archive, spec.cluster_id)
         view, cluster_id = self._state.view, spec.cluster_id
         return make(store, view, self._encryption, cluster_id=cluster_id)
 

@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from dataplane.client.archive_store import ArchiveStore
 from dataplane.client.errors import ArchiveUnavailableError, ObjectMissingError
 from dataplane.client.spec import Algorithm
 from dataplane.documents.cold import SegmentRecord
@@ -21,6 +21,9 @@ from dataplane.security.archive_objects import (
 from dataplane.storage.erasure import digest
 from dataplane.storage.fragments import pack, unpack
 
+if TYPE_CHECKING:
+    from dataplane.client.archive_store import ArchiveStore
+
 log = logging.getLogger(__name__)
 
 
@@ -33,7 +36,7 @@ class Archive:
 
     def __init__(
         self,
-        store: ArchiveStore | None,
+        store: "ArchiveStore | None",
         view: StateView,
         encryption: Encryption,
         *,

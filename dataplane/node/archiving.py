@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable
 from itertools import islice
 from typing import Final
 
-from dataplane.client.archive_store import TIMEOUT_S
 from dataplane.client.errors import ArchiveRefusedError, ArchiveUnavailableError, ObjectMissingError
 from dataplane.documents.archive_commands import ArchiveSalt, ArchiveSeen
 from dataplane.documents.archiving import SALT_BYTES
@@ -31,6 +30,7 @@ from dataplane.security.archive_objects import number_in
 log = logging.getLogger(__name__)
 
 CHECK_S: Final = 1.0
+CALL_MS: Final = 30_000
 PAUSE_S_MAX: Final = 10.0
 """Between two looks while the store does not answer."""
 LOOKED_MAX: Final = 8
@@ -181,7 +181,7 @@ class Archiver:
         with contextlib.suppress(NoKeyError, NotReadyError, OverloadedError):
             if await self._reads_back(record):
                 return True
-            segment = await self._gather(record, timeout_ms=int(1000 * TIMEOUT_S))
+            segment = await self._gather(record, timeout_ms=CALL_MS)
             if segment is not None and self._view.tiers.segment(record.number) is not None:
                 await self._archive.upload(record, segment)
                 return await self._reads_back(record)
@@ -189,8 +189,7 @@ class Archiver:
 
     async def _reads_back(self, record: SegmentRecord) -> bool:
         with contextlib.suppress(ObjectMissingError):
-            timeout_ms = int(1000 * TIMEOUT_S)
-            return await self._archive.stored(record, timeout_ms=timeout_ms) is not None
+            return await self._archive.stored(record, timeout_ms=CALL_MS) is not None
         return False
 
     # --- Objects that are not needed any more ---------------------------------------------------

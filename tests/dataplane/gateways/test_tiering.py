@@ -1,6 +1,7 @@
 """Cold documents over HTTP: nobody who reads or writes has to know where a body is."""
 
 import io
+from types import SimpleNamespace
 
 import httpx
 import msgspec
@@ -9,6 +10,9 @@ import zstandard
 
 from dataplane.client.backups import BackupReader, verify_backup
 from dataplane.client.errors import BackupError
+from dataplane.client.spec import ArchiveSpec
+from dataplane.documents.errors import Refusal
+from dataplane.gateways.services.cluster import require_archive
 from dataplane.wire.backups import MAGIC, MEDIA_TYPE, Rows, encode_records
 from tests.dataplane.gateways.test_indexes import until
 from tests.processes.conftest import wait_ready
@@ -227,3 +231,26 @@ def changed(file: bytes, change) -> bytes:
     ]
     packed = zstandard.compress(encode_records([reader.head, *records]))
     return MAGIC + packed
+
+
+def test_a_policy_for_an_archive_is_refused_where_there_is_none(api, collection):
+    path, pointer = f"/collections/{collection}", "/tiering/archive_after_s"
+    for tiering in ({"archive_after_s": 60}, {"cold_after_s": 30, "archive_after_s": 60}):
+        answer = api.put(path, json={"tiering": tiering})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+        assert "no archive" in answer.json()["detail"]
+        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_what_is_not_sealed_does_not_leave_the_cluster(is_encrypted):
+    context = SimpleNamespace(
+        spec=SimpleNamespace(archive=ArchiveSpec("https://host", "bucket")),
+        encryption=SimpleNamespace(describe=lambda: {"enabled": is_encrypted}),
+    )
+    if is_encrypted:
+        require_archive(context)
+        return
+    with pytest.raises(Refusal, match="encrypted first") as refused:
+        require_archive(context)
+    assert refused.value.code == "invalid"
