@@ -19,7 +19,7 @@ from dataplane.client.attempts import (
 from dataplane.client.calls import Call, Json
 from dataplane.client.errors import ApiError, ClientError, ClusterUnreachableError
 from dataplane.client.feed import SILENCE_S, Feed
-from dataplane.client.following import learning
+from dataplane.client.following import Gathered, learning
 from dataplane.client.history_calls import AsyncHistoryCalls
 from dataplane.client.import_calls import AsyncImportCalls
 from dataplane.client.nodes import Nodes
@@ -96,9 +96,18 @@ class AsyncClient(AsyncImportCalls, AsyncHistoryCalls):
             while True:
                 request = asking.send(response)
                 try:
-                    response = await self._http.request(**request)
+                    response = await self._gathered(request)
                 except (httpx.HTTPError, httpx.InvalidURL):
                     response = None
+
+    async def _gathered(self, request: dict[str, Any]) -> httpx.Response:
+        async with self._http.stream(**request) as answer:
+            gathered = Gathered(answer)
+            if gathered.is_plain:
+                async for part in answer.aiter_bytes():
+                    if not gathered.add(part):
+                        break
+            return gathered.response()
 
     @contextlib.asynccontextmanager
     async def _stream(self, call: Call) -> AsyncIterator[tuple[Attempts, httpx.Response]]:

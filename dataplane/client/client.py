@@ -19,7 +19,7 @@ from dataplane.client.attempts import (
 from dataplane.client.calls import Call, Json
 from dataplane.client.errors import ApiError, ClientError, ClusterUnreachableError
 from dataplane.client.feed import SILENCE_S, Feed
-from dataplane.client.following import learning
+from dataplane.client.following import Gathered, learning
 from dataplane.client.history_calls import HistoryCalls
 from dataplane.client.import_calls import ImportCalls
 from dataplane.client.nodes import Nodes
@@ -97,9 +97,18 @@ class Client(ImportCalls, HistoryCalls):
             while True:
                 request = asking.send(response)
                 try:
-                    response = self._http.request(**request)
+                    response = self._gathered(request)
                 except (httpx.HTTPError, httpx.InvalidURL):
                     response = None
+
+    def _gathered(self, request: dict[str, Any]) -> httpx.Response:
+        with self._http.stream(**request) as answer:
+            gathered = Gathered(answer)
+            if gathered.is_plain:
+                for part in answer.iter_bytes():
+                    if not gathered.add(part):
+                        break
+            return gathered.response()
 
     @contextlib.contextmanager
     def _stream(self, call: Call) -> Iterator[tuple[Attempts, httpx.Response]]:

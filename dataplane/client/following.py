@@ -35,6 +35,27 @@ type Asking[T] = Generator[Request, httpx.Response | None, T]
 """Yields the arguments of requests, is sent the responses: None where there was none."""
 
 
+class Gathered:
+    """An answer of a stranger, read no further than one may go."""
+
+    def __init__(self, head: httpx.Response) -> None:
+        self._status = head.status_code
+        self.is_plain = "content-encoding" not in head.headers
+        """What was compressed unasked says nothing, and could be any length."""
+        self._parts: list[bytes] = []
+        self._size_bytes = 0
+
+    def add(self, part: bytes) -> bool:
+        """Take a part; say whether more may come."""
+        self._parts.append(part)
+        self._size_bytes += len(part)
+        return self._size_bytes <= ANSWER_BYTES_MAX
+
+    def response(self) -> httpx.Response:
+        """Return the response, as far as it was read."""
+        return httpx.Response(self._status, content=b"".join(self._parts))
+
+
 class Gateway(msgspec.Struct, frozen=True):
     """A member, and where it is said to be."""
 
@@ -154,7 +175,8 @@ def _ask(nodes: Nodes, url: str) -> Asking[Told | None]:
 
 
 def _request(url: str, **options: Any) -> Request:
-    return {"method": "GET", "url": url, "timeout": ASK_TIMEOUT_S, **options}
+    headers = {"Accept-Encoding": "identity", **options.pop("headers", {})}
+    return {"method": "GET", "url": url, "timeout": ASK_TIMEOUT_S, "headers": headers, **options}
 
 
 def _decoded[T](response: httpx.Response | None, kind: type[T]) -> T | None:

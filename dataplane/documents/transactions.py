@@ -32,7 +32,7 @@ WRITTEN_BYTES_MAX: Final = 8 * 1024 * 1024
 """Of documents as a transaction leaves them: patches are small, what they change may not be."""
 READ_BYTES_MAX: Final = 1024 * 1024
 CHANGED_BYTES_MAX: Final = 24 * 1024 * 1024
-"""Of these and of what they replace or remove, and of what indexes look at for them."""
+"""Of these, of what they replace or remove, of what indexes look at for them, and of checks."""
 
 type Handler = Callable[[Batch, Any], OpResult]
 
@@ -100,6 +100,8 @@ class Transactions:
     def _check(self, attempt: Attempt, step: Check) -> OpResult:
         prefix = self._collections.prefixes.get(step.collection)
         row = None if prefix is None else attempt.get(prefix + step.id.encode())
+        # The whole row is read, whatever of it is looked at.
+        attempt.spend(len(row or b""))
         version = None if row is None else tables.decode_document_header(row)[0]
         if step.filter is not None and step.seen != (version or 0):
             detail = "the document changed while its filter was looked at; try again"
@@ -143,7 +145,9 @@ def _check_sizes(written: int, read: int, changed: int) -> None:
     if read > READ_BYTES_MAX:
         raise Refusal(TOO_LARGE, f"a transaction answers at most {READ_BYTES_MAX} bytes")
     if changed > CHANGED_BYTES_MAX:
-        raise Refusal(TOO_LARGE, f"a transaction changes at most {CHANGED_BYTES_MAX} bytes")
+        raise Refusal(
+            TOO_LARGE, f"a transaction changes and checks at most {CHANGED_BYTES_MAX} bytes"
+        )
 
 
 def _failed(index: int, refusal: Refusal) -> OpResult:

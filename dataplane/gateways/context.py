@@ -1,6 +1,7 @@
 """What every handler works with."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Final
 
 from dataplane.client.spec import NodeSpec
@@ -17,7 +18,7 @@ from dataplane.gateways.turns import Turns
 from dataplane.gateways.warming import Warming
 from dataplane.ports import Clock
 from dataplane.query.observed import QueryLog
-from dataplane.replication.errors import OverloadedError
+from dataplane.replication.errors import NotReadyError, OverloadedError, ReplicationError
 from dataplane.replication.submissions import Submitted
 
 SEQUENCE_HEADER: Final = "Aerolith-Sequence"
@@ -82,12 +83,21 @@ class Context:
             ReplicationError: There is no certain result, or a cold document could not be fetched.
         """
         ops = attributed(ops, self.state.view.audit)
-        await self.cold.warm_before(ops)
-        submitted = await self.cluster.submit(ops, timeout_ms=self.timeout_ms)
+        ends_ms = self.clock.now_ms() + self.timeout_ms
+        left_ms = self.timeout_ms
+        if self.state.view.tiers.collections:
+            await self._warmed(self.cold.warm_before(ops), left_ms)
+            left_ms = max(1, ends_ms - self.clock.now_ms())
+        submitted = await self.cluster.submit(ops, timeout_ms=left_ms)
         if NOT_DONE not in submitted.results and COLD not in submitted.results:
             return submitted
-        ends_ms = self.clock.now_ms() + self.timeout_ms
-        results, sequence = list(submitted.results), submitted.sequence
+        return await self._again(ops, ids, submitted, ends_ms)
+
+    async def _again(
+        self, ops: Sequence[bytes], ids: Sequence[str] | None, first: Submitted, ends_ms: int
+    ) -> Submitted:
+        """Order again what was not done, as long as there is time."""
+        results, sequence = list(first.results), first.sequence
         rounds = 0
         while (left_ms := ends_ms - self.clock.now_ms()) > 0:
             again = _not_done(results, ids)
@@ -95,7 +105,15 @@ class Context:
             rounds += bool(cold)
             if not again or rounds > COLD_ROUNDS_MAX:
                 break
-            await self.cold.warm_for(cold)
+            if cold:
+                try:
+                    await self._warmed(self.cold.warm_for(cold), left_ms)
+                except ReplicationError:
+                    # Why is said unless something was done: then what was is said.
+                    if len(again) == len(ops):
+                        raise
+                    break
+                left_ms = max(1, ends_ms - self.clock.now_ms())
             try:
                 submitted = await self.cluster.submit(
                     [ops[index] for index in again], timeout_ms=left_ms
@@ -106,6 +124,22 @@ class Context:
                 results[index] = result
             sequence = max(sequence, submitted.sequence)
         return Submitted(tuple(results), sequence)
+
+    @staticmethod
+    async def _warmed(warming: Coroutine[object, object, None], left_ms: int) -> None:
+        """Wait until cold documents are back.
+
+        Raises:
+            ReplicationError: They are not, or not in time; what is back by then stays.
+        """
+        try:
+            async with asyncio.timeout(left_ms / 1000):
+                await warming
+        except TimeoutError as error:
+            detail = (
+                "the cold documents of the request could not all be put back in time; try again"
+            )
+            raise NotReadyError(detail) from error
 
     def require_room(self) -> None:
         """Refuse work that would wait in vain, before it is even parsed."""

@@ -238,9 +238,7 @@ class Warming:
         Raises:
             ReplicationError: It could not be fetched, or the cluster did not take it.
         """
-        if self._view.tiers.collections:
-            needing = [encoded for encoded in operations if _needs_bodies(encoded)]
-            await self.warm_for(needing)
+        await self.warm_for([encoded for encoded in operations if _needs_bodies(encoded)])
 
     def _places(self, encoded: bytes) -> list[Place]:
         try:

@@ -19,18 +19,16 @@ import msgspec
 from django.conf import settings
 from django.db import transaction
 
-from dataplane.client.backups import BackupReader, chained
 from dataplane.client.errors import ProofError
-from dataplane.client.taking import write_backup
 from portal.audit.services import Actor
 from portal.backups.constants import DRILL_EVERY, DRILL_LOCK, DRILL_TIMEOUT_S
 from portal.backups.errors import StoreUnavailable
-from portal.backups.keeping import STATE, fetch
+from portal.backups.fetching import whole_write
 from portal.backups.models import Backup, Drill
 from portal.backups.selectors import backup_newest
-from portal.backups.stores import Pieces
 from portal.backups.taking import work_dir
 from portal.backups.turns import heavy_turn
+from portal.clusters.errors import StepFailed
 from portal.clusters.models import SERVING, Cluster
 from portal.clusters.operations.engine import cluster_lock
 from portal.clusters.operations.opening import cluster_record
@@ -87,13 +85,11 @@ UNFINISHED = "The worker ended before the rehearsal did."
 def _rehearse(drill: Drill, backup: Backup) -> None:
     directory = Path(tempfile.mkdtemp(prefix="drill-", dir=work_dir()))
     try:
-        parts = [backup] if backup.base is None else [backup.base, backup]
-        readers = [BackupReader(Pieces(fetch(part, STATE))) for part in parts]
         _say(drill, "fetching the backup")
-        write_backup(directory / "backup", readers[-1].head, chained(readers))
+        whole_write(backup, directory / "backup", lambda _: None)
         (directory / "anchor.json").write_bytes(msgspec.json.encode(backup.anchor))
         report = _run(drill, directory)
-    except (ProofError, StoreUnavailable, SealedStreamDamaged, OSError) as error:
+    except (ProofError, StoreUnavailable, SealedStreamDamaged, StepFailed, OSError) as error:
         drill.problem = str(error)[:500]
     else:
         drill.problem = report.problem[:500]

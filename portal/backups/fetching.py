@@ -145,13 +145,25 @@ def _replay(backup: Backup, sequence: int, path: Path) -> None:
     partial.replace(path)
 
 
+def whole_write(backup: Backup, path: Path, tell: Tell) -> None:
+    """Write a backup, with what it builds on, to one file; whoever reads that checks it.
+
+    Raises:
+        StepFailed: it takes too long.
+        ProofError: it is not the backup of a cluster.
+        SealedStreamDamaged: the store changed it.
+        StoreUnavailable: it cannot be read.
+    """
+    parts = [backup] if backup.base is None else [backup.base, backup]
+    readers = [BackupReader(Pieces(fetch(part, STATE))) for part in parts]
+    write_backup(path, readers[-1].head, _told(chained(readers), backup.rows or 0, tell))
+
+
 def _whole(backup: Backup, path: Path, tell: Tell) -> Verified:
     """Write the whole backup to one file, checked."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    parts = [backup] if backup.base is None else [backup.base, backup]
-    readers = [BackupReader(Pieces(fetch(part, STATE))) for part in parts]
     partial = path.with_suffix(".partial")
-    write_backup(partial, readers[-1].head, _told(chained(readers), backup.rows or 0, tell))
+    whole_write(backup, partial, tell)
     tell("its signatures to be checked")
     verified = _verified(backup, partial)
     partial.replace(path)

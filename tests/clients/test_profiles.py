@@ -10,7 +10,7 @@ import pytest
 
 from aerolith_cli import exits, profiles
 from aerolith_cli.exits import CommandError
-from aerolith_cli.portal import Portal, portal_url
+from aerolith_cli.portal import PAUSE_S, Portal, portal_url
 from aerolith_cli.profiles import Profile, StoredKey
 
 SECRET = "aer_a-secret-of-somebody"
@@ -27,7 +27,7 @@ def portal():
             status, body = self.server.answers.pop(0)
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
-            self.send_header("Retry-After", "0")
+            self.send_header("Retry-After", self.server.retry_after)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -38,7 +38,7 @@ def portal():
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.seen, server.answers = [], []
+    server.seen, server.answers, server.retry_after = [], [], "0"
     server.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -165,6 +165,30 @@ def test_a_write_is_repeated_under_one_key_and_given_up_in_words(portal, monkeyp
     assert len({headers["Idempotency-Key"] for _, headers in portal.seen}) == 1
     assert len(portal.seen) == 3
     assert (str(gone.value), gone.value.code) == ("The database is away.", exits.UNAVAILABLE)
+
+
+def test_a_node_that_refuses_keeps_nobody_from_hearing_what_others_say(
+    portal, at_node, node, monkeypatch
+):
+    portal.answers = [(403, {"code": "forbidden", "detail": "no such key here"})] * 3
+    monkeypatch.setenv("AEROLITH_URLS", f"{portal.url} {node.urls[0]}")
+    found = json.loads(at_node.ok("encryption", "status", "--json"))
+    assert [(row["node_id"], row.get("enabled")) for row in found] == [(None, None), (0, False)]
+    assert found[0]["problem"] == "forbidden: no such key here"
+    assert "no such key here" in at_node.ok("encryption", "status")
+    monkeypatch.setenv("AEROLITH_URLS", portal.url)
+    assert at_node("encryption", "status") == exits.NOT_ALLOWED
+    assert "no such key here" in at_node.err
+
+
+def test_digits_that_are_no_number_are_not_waited_for(portal, monkeypatch):
+    waited: list[float] = []
+    monkeypatch.setattr("aerolith_cli.portal.time.sleep", waited.append)
+    portal.retry_after = "\u00b2"
+    portal.answers = [(503, {"code": "unavailable", "detail": "away"})] * 3
+    with Portal(portal.url, SECRET) as client, pytest.raises(CommandError):
+        client.write("POST", "orgs", {})
+    assert waited == [PAUSE_S] * 2
 
 
 def test_what_is_no_portal_is_said_to_be_none(portal):

@@ -301,10 +301,13 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What was decided after a sequence, with the signatures (query: after) */
+        /** What was decided after a sequence, with the signatures */
         get: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description the sequence after which batches are told */
+                    after?: number;
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;
@@ -3904,10 +3907,13 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** How far a restore is (query: proof) */
+        /** How far a restore is */
         get: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description adds `proof`: what a quorum signs of it */
+                    proof?: boolean;
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;
@@ -4150,10 +4156,13 @@ export interface paths {
                 };
             };
         };
-        /** Give a restore up (query: id) */
+        /** Give a restore up */
         delete: {
             parameters: {
-                query?: never;
+                query: {
+                    /** @description which restore, as its beginning named it */
+                    id: string;
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;
@@ -4264,10 +4273,13 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Let the cluster have what was loaded (query: id) */
+        /** Let the cluster have what was loaded */
         post: {
             parameters: {
-                query?: never;
+                query: {
+                    /** @description which restore, as its beginning named it */
+                    id: string;
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;
@@ -4379,10 +4391,15 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** The next part of a restore (query: id, number) */
+        /** The next part of a restore */
         post: {
             parameters: {
-                query?: never;
+                query: {
+                    /** @description which restore, as its beginning named it */
+                    id: string;
+                    /** @description of the part: the `next` of the answer before, 0 first */
+                    number?: number;
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;

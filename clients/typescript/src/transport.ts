@@ -36,7 +36,7 @@ const TIMEOUT_MS = 10_000;
 const PAUSE_MS = 250;
 const PAUSE_MS_MAX = 2_000;
 const ASK_TIMEOUT_MS = 2_000;
-const ASK_CHARS_MAX = 2 * 1024 * 1024;
+const ASK_BYTES_MAX = 2 * 1024 * 1024;
 
 export class Transport {
   readonly #seeds: readonly string[];
@@ -133,8 +133,7 @@ export class Transport {
     const signal = AbortSignal.timeout(ASK_TIMEOUT_MS);
     try {
       const response = await this.#fetch(url, { headers, signal, redirect: "error" });
-      const text = await response.text();
-      return response.ok && text.length <= ASK_CHARS_MAX ? text : undefined;
+      return response.ok ? await bounded(response) : undefined;
     } catch {
       return undefined; // Whatever it was: another node is asked.
     }
@@ -219,4 +218,16 @@ function reasonOf(error: unknown): string {
 
 export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Returns the text of an answer, nothing of one that is longer than any: it is read no further. */
+async function bounded(response: Response): Promise<string | undefined> {
+  const decoder = new TextDecoder();
+  let [text, bytes] = ["", 0];
+  for await (const part of response.body ?? []) {
+    bytes += part.byteLength;
+    if (bytes > ASK_BYTES_MAX) return undefined;
+    text += decoder.decode(part, { stream: true });
+  }
+  return text + decoder.decode();
 }

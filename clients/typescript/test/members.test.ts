@@ -97,3 +97,24 @@ test("what is told of members is not believed blindly", async () => {
   await assert.rejects(follower(silent.url).stats(), /503 not_ready/);
   assert.deepEqual(asked(silent.seen, "/api/v1/gateways"), [], "no epoch was heard of");
 });
+
+test("what is told of members is read no further than it may go", async () => {
+  const [piece, name] = [Buffer.alloc(64 * 1024, 32), fresh("endless")];
+  let sent = 0;
+  const door = await serve((incoming, outgoing) => {
+    if (incoming.url?.startsWith("/api/v1/gateways") !== true) return pass(incoming, outgoing);
+    incoming.resume();
+    outgoing.writeHead(200, { "content-type": "application/json" });
+    const more = (): void => {
+      while (!outgoing.destroyed) {
+        sent += piece.length;
+        if (!outgoing.write(piece)) return void outgoing.once("drain", more);
+      }
+    };
+    more();
+  });
+  const client = follower(door.url);
+  for (const id of ["a", "b"]) await client.put(name, id, {});
+  assert.ok(sent > 2 * 1024 * 1024, "it was not asked");
+  assert.ok(sent < 64 * 1024 * 1024, `${sent} bytes went`);
+});

@@ -1,6 +1,6 @@
 """Decided batches with their proofs, for who archives them."""
 
-from typing import Final
+from typing import Any, Final
 
 from dataplane.client.archives import MEDIA_TYPE, Batches, encode_batches
 from dataplane.consensus.messages import CommittedEntry
@@ -14,6 +14,14 @@ from dataplane.wire.proofs import EPOCH_CHANGES_MAX
 
 COUNT_MAX: Final = 256
 BYTES_MAX: Final = 4 * 1024 * 1024
+BATCHES_PARAMETERS: Final[list[dict[str, Any]]] = [
+    {
+        "name": "after",
+        "in": "query",
+        "description": "the sequence after which batches are told",
+        "schema": {"type": "integer", "minimum": 0, "default": 0},
+    }
+]
 
 
 async def batches_list(context: Context, request: Request, caller: Caller) -> Response:

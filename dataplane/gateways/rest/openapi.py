@@ -8,8 +8,10 @@ from dataplane.documents.errors import COMPLIANCE_CODES
 from dataplane.gateways.errors import TITLES
 from dataplane.gateways.rest import described
 from dataplane.gateways.rest.backups import CHECKPOINT, NOW
+from dataplane.gateways.rest.batches import BATCHES_PARAMETERS
 from dataplane.gateways.rest.history import HISTORY_ANSWER, HISTORY_PARAMETERS, HISTORY_PATH
 from dataplane.gateways.rest.questions import INDEX_BODY, QUESTIONS, json_content
+from dataplane.gateways.rest.restores import RESTORE_PARAMETERS
 from dataplane.gateways.rest.transactions import TRANSACTION_ANSWER, TRANSACTION_BODY
 from dataplane.gateways.services.reads import CONSISTENCIES
 from dataplane.wire.proofs import Proof
@@ -369,31 +371,31 @@ OPERATIONS: tuple[Operation, ...] = (
     (
         "get",
         "/api/v1/batches",
-        "What was decided after a sequence, with the signatures (query: after)",
+        "What was decided after a sequence, with the signatures",
         (200,),
         (*READ_ERRORS, "invalid", "resync_required"),
     ),
     (
         "get",
         "/api/v1/restore",
-        "How far a restore is (query: proof)",
+        "How far a restore is",
         (200,),
         (*READ_ERRORS, "no_quorum"),
     ),
     ("put", "/api/v1/restore", "Begin a restore in parts", (200,), RESTORE_ERRORS),
     ("post", "/api/v1/restore", "Restore a whole backup at once", (200,), RESTORE_ERRORS),
-    ("delete", "/api/v1/restore", "Give a restore up (query: id)", (204,), RESTORE_ERRORS),
+    ("delete", "/api/v1/restore", "Give a restore up", (204,), RESTORE_ERRORS),
     (
         "post",
         "/api/v1/restore/parts",
-        "The next part of a restore (query: id, number)",
+        "The next part of a restore",
         (200,),
         (*RESTORE_ERRORS, "storage_quota_exceeded"),
     ),
     (
         "post",
         "/api/v1/restore/finish",
-        "Let the cluster have what was loaded (query: id)",
+        "Let the cluster have what was loaded",
         (200,),
         (*RESTORE_ERRORS, "restore_mismatch"),
     ),
@@ -411,6 +413,9 @@ def openapi_document(server_url: str) -> dict[str, Any]:
     read["responses"]["200"] |= READ_ANSWER
     for operation in paths["/api/v1/backup"].values():
         operation["parameters"] = BACKUP_PARAMETERS
+    paths["/api/v1/batches"]["get"]["parameters"] = BATCHES_PARAMETERS
+    for (method, path), parameters in RESTORE_PARAMETERS.items():
+        paths[path][method]["parameters"] = parameters
     history = paths[HISTORY_PATH]["get"]
     history["parameters"] += HISTORY_PARAMETERS
     history["responses"]["200"]["content"] = json_content(HISTORY_ANSWER)

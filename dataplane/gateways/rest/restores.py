@@ -30,6 +30,31 @@ from dataplane.wire.proofs import EPOCH_CHANGES_MAX
 
 RECORDS_PER_TURN: Final = 8
 ID_BYTES: Final = 16
+_RESTORE_ID: Final[dict[str, Any]] = {
+    "name": "id",
+    "in": "query",
+    "required": True,
+    "description": "which restore, as its beginning named it",
+    "schema": {"type": "string", "pattern": f"^[0-9a-fA-F]{{{2 * ID_BYTES}}}$"},
+}
+_NUMBER: Final[dict[str, Any]] = {
+    "name": "number",
+    "in": "query",
+    "description": "of the part: the `next` of the answer before, 0 first",
+    "schema": {"type": "integer", "minimum": 0, "default": 0},
+}
+_PROOF: Final[dict[str, Any]] = {
+    "name": "proof",
+    "in": "query",
+    "description": "adds `proof`: what a quorum signs of it",
+    "schema": {"type": "boolean", "default": False},
+}
+RESTORE_PARAMETERS: Final = {
+    ("get", "/api/v1/restore"): [_PROOF],
+    ("delete", "/api/v1/restore"): [_RESTORE_ID],
+    ("post", "/api/v1/restore/parts"): [_RESTORE_ID, _NUMBER],
+    ("post", "/api/v1/restore/finish"): [_RESTORE_ID],
+}
 _decode_part: Final = msgspec.msgpack.Decoder(tuple[Row, ...]).decode
 
 

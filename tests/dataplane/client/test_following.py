@@ -10,6 +10,7 @@ import pytest
 from dataplane.client import ApiError, AsyncClient, Client, ClusterUnreachableError, TrustAnchor
 from dataplane.client import nodes as rules
 from dataplane.client.calls import Call
+from dataplane.client.following import ANSWER_BYTES_MAX
 from dataplane.client.nodes import Nodes, votes_needed
 from dataplane.security.signing import Ed25519Signer
 from dataplane.wire.proofs import (
@@ -501,6 +502,47 @@ def test_a_validator_that_moved_is_followed_by_its_own_word_alone(network, make_
     later(clock)
     client.run(READ)
     assert client._nodes.members == (*urls(0, 1, 2), moved)
+
+
+class Endless(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """An answer that does not end."""
+
+    def __init__(self) -> None:
+        self.sent_bytes = 0
+
+    def __iter__(self):
+        while self.sent_bytes < 100 * ANSWER_BYTES_MAX:
+            self.sent_bytes += 64 * 1024
+            yield bytes(64 * 1024)
+
+    async def __aiter__(self):
+        for part in self:
+            yield part
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_the_answer_of_a_seed_is_not_read_beyond_what_one_may_be(network, is_async):
+    network.cluster(0, 0, 1, 2, 3)
+    endless = Endless()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.host.startswith("node-0") and request.url.path == "/api/v1/gateways":
+            return httpx.Response(200, stream=endless)
+        return network.answer(request)
+
+    transport = httpx.MockTransport(answer)
+    if is_async:
+        async with AsyncClient(urls(0, 1, 2), TOKEN) as client:
+            client._http = httpx.AsyncClient(transport=transport)
+            for _ in range(2):
+                await client.run(READ)
+    else:
+        with Client(urls(0, 1, 2), TOKEN) as client:
+            client._http = httpx.Client(transport=transport)
+            for _ in range(2):
+                client.run(READ)
+    assert client._nodes.members == urls(0, 1, 2, 3), "the others told"
+    assert ANSWER_BYTES_MAX < endless.sent_bytes <= ANSWER_BYTES_MAX + 64 * 1024
 
 
 # --- Both clients --------------------------------------------------------------------------------

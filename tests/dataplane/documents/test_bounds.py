@@ -10,6 +10,7 @@ from dataplane.documents import rewinding, tables
 from dataplane.documents.audit_commands import EraseBegin, EraseStep
 from dataplane.documents.commands import (
     Barrier,
+    Check,
     CollectionPut,
     Delete,
     Get,
@@ -126,6 +127,18 @@ def test_a_transaction_that_changes_too_much_changes_nothing(driver: Driver) -> 
     assert driver.machine.view.stats().documents == 30
     few = steps[: CHANGED_BYTES_MAX // DOCUMENT_BYTES_MAX]
     assert driver.do(Transact(tuple(few))).status == 200
+
+
+def test_what_transactions_check_counts_as_what_they_change(driver: Driver) -> None:
+    fill(driver, 25)
+    checks = tuple(Check("c", f"d{n:03}", exists=True) for n in range(25))
+    refused = driver.do(Transact(checks))
+    assert refused.code == "conflict"
+    assert outcome(refused).results[0].code == "too_large"
+    few = Transact(checks[:20])
+    results = driver.bundle(few, few, few)
+    assert [result.status for result in results] == [200, 200, 503], "the batch is full"
+    assert driver.bundle(few)[0].status == 200
 
 
 def test_a_step_of_an_erasure_that_looks_at_too_much_removes_nothing(driver: Driver) -> None:

@@ -36,6 +36,24 @@ def schema(own):
     return schemathesis.openapi.from_url(f"{own.urls[0]}/openapi.json")
 
 
+def test_what_restores_and_batches_take_in_the_query_is_described():
+    paths = openapi_document("http://node")["paths"]
+    described = {
+        (method, path): [parameter["name"] for parameter in operation["parameters"]]
+        for path in ("/api/v1/batches", *(path for path in paths if "/restore" in path))
+        for method, operation in paths[path].items()
+    }
+    assert described == {
+        ("get", "/api/v1/batches"): ["after"],
+        ("get", "/api/v1/restore"): ["proof"],
+        ("put", "/api/v1/restore"): [],
+        ("post", "/api/v1/restore"): [],
+        ("delete", "/api/v1/restore"): ["id"],
+        ("post", "/api/v1/restore/parts"): ["id", "number"],
+        ("post", "/api/v1/restore/finish"): ["id"],
+    }
+
+
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 def test_no_request_makes_the_node_fail_and_answers_are_as_described(own, schema, path, method):
     headers = {"Authorization": f"Bearer {own.api_key}"}

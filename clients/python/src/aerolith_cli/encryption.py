@@ -10,7 +10,7 @@ from aerolith_cli.options import JsonFlag, WaitFlag, YesFlag, confirm, examples
 from aerolith_cli.session import session_of
 from dataplane.client.calls import Call
 from dataplane.client.client import Client
-from dataplane.client.errors import ClusterUnreachableError
+from dataplane.client.errors import ApiError, ClusterUnreachableError
 
 commands = typer.Typer(no_args_is_help=True, help="Encryption of what the nodes store.")
 PATH: Final = "/api/v1/encryption"
@@ -21,6 +21,7 @@ _COLUMNS: Final[list[output.Column]] = [
     ("KEY", lambda row: row.get("key")),
     ("CHANGE", lambda row: _progress(row.get("rotation"))),
     ("URL", lambda row: row["url"]),
+    ("PROBLEM", lambda row: row.get("problem")),
 ]
 
 
@@ -40,17 +41,25 @@ def status(context: typer.Context, *, as_json: JsonFlag = False) -> None:
     urls, token = session_of(context).nodes_and_key()
     rows = [{"url": url, **_asked(url, token)} for url in urls]
     if all(row["node_id"] is None for row in rows):
-        raise ClusterUnreachableError("no node answered")
+        refusals = [row["refusal"] for row in rows if "refusal" in row]
+        raise refusals[0] if refusals else ClusterUnreachableError("no node answered")
+    for row in rows:
+        row.pop("refusal", None)
     output.listing(rows, _COLUMNS, as_json=as_json)
 
 
 def _asked(url: str, token: str) -> dict[str, Any]:
-    """Return what one node says; it is asked alone, for each knows of itself only."""
+    """Return what one node says; it is asked alone, for each knows of itself only.
+
+    One that refuses keeps nobody from hearing what the others say.
+    """
     try:
         with Client([url], token, follow=False) as client:
             found: dict[str, Any] = client.run(Call("GET", PATH, probe=True))
     except ClusterUnreachableError:
-        return {"node_id": None}
+        return {"node_id": None, "problem": "does not answer"}
+    except ApiError as refusal:
+        return {"node_id": None, "problem": f"{refusal.code}: {refusal.detail}", "refusal": refusal}
     return found
 
 

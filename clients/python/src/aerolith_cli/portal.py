@@ -174,7 +174,8 @@ def _checked(path: str) -> str:
 
 def _pause_s(response: httpx.Response) -> float:
     wait = response.headers.get("retry-after", "")
-    return min(float(wait), PAUSE_S_MAX) if wait.isdigit() else PAUSE_S
+    is_number = wait.isascii() and wait.isdigit()
+    return min(float(wait), PAUSE_S_MAX) if is_number else PAUSE_S
 
 
 def _lines(response: httpx.Response) -> Iterator[bytes]:
