@@ -6,7 +6,7 @@ the same everywhere; where the rows begin is not: a node that copied a state has
 Bodies are held as they were stored, so nothing is encoded a second time.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from itertools import islice
 from typing import Final, NamedTuple
@@ -25,6 +25,7 @@ ERASED: Final = "erase"
 """What happened to a document of a person who was erased; feeds call it a delete."""
 COPIED, FORGOTTEN, RESTORED = "copied", "forgotten", "restored"
 """Why the rows begin where they do: with a state of others, by their bounds, with a restore."""
+WALKED_MAX: Final = 256
 _MARKS: Final = 64
 _SEQUENCE_BYTES: Final = 8
 _ROW: Final = b"c"
@@ -62,6 +63,13 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 decode_change_row: Final = msgspec.msgpack.Decoder(ChangeRow).decode
 
 
+class Walked(NamedTuple):
+    """From a sequence back to a place no row ends the history of a document."""
+
+    newest: int
+    place: tuple[int, int]
+
+
 class Changes:
     """The rows of one store."""
 
@@ -83,6 +91,8 @@ class Changes:
         self._total = self._floor_total = 0
         self._marks: deque[Mark] = deque()
         self._newest: Mark | None = None
+        self.walked: OrderedDict[tuple[str, str], Walked] = OrderedDict()
+        """Of documents whose histories were read last: where the next page need not look again."""
         self._load()
 
     def _load(self) -> None:
@@ -206,6 +216,13 @@ class Changes:
             if at <= self.floor:
                 return
             yield at, first, stored
+
+    def note_walk(self, names: tuple[str, str], walked: Walked) -> None:
+        """Remember how far the history of a document was looked at without finding its end."""
+        self.walked[names] = walked
+        self.walked.move_to_end(names)
+        while len(self.walked) > WALKED_MAX:
+            self.walked.popitem(last=False)
 
     def _rows(self, start: bytes) -> Iterator[PlacedRow]:
         return (_placed(*entry) for entry in self._store.iterate(_ROW, start=start))

@@ -5,7 +5,8 @@ for a history that nobody asks for. The rows are walked backwards instead, a sli
 only those are decoded in which the document is named: its collection and its id stand side by side
 in a row, so looking for these bytes passes over the others at the speed of memory. A page further
 back begins at the newest row all the same, to see whether there is an end above it: anybody can
-name a place from before an erasure.
+name a place from before an erasure. What the page before looked at is left out, as long as the
+node remembers that page.
 """
 
 from collections.abc import Callable, Generator
@@ -13,7 +14,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from dataplane.documents.changes import ERASED, Changes, decode_change_row
+from dataplane.documents.changes import ERASED, Changes, Walked, decode_change_row
 from dataplane.documents.tables import HEADER_BYTES
 
 SLICE_BYTES: Final = 256 * 1024
@@ -69,6 +70,12 @@ class _Walk:
         self._needles_above = _encode(ERASED) + named, dropped
         """Of rows that tell nothing of this page, but may end the history."""
         self.place = NEWEST
+        self._rows = changes()
+        self._newest: int | None = None
+        """The sequence of the first row that was looked at."""
+        known = self._rows.walked.get(names)
+        # Rows from there on down to the place were looked at for an earlier page.
+        self._known = known.newest if known is not None and known.place <= before else -1
         self.found: list[Version] = []
         self.size_bytes = 0
         self.beginning: Beginning | None = None
@@ -80,6 +87,11 @@ class _Walk:
         for sequence, first, stored in changes.back(*self.place):
             if (sequence, first) == self.place:
                 continue
+            if self._newest is None:
+                self._newest = sequence
+            if sequence <= self._known and changes is self._rows and self.place > self._before:
+                self.place, self._known = self._before, -1
+                return False
             is_above = (sequence, first) >= self._before
             needles = self._needles_above if is_above else self._needles
             if any(needle in stored for needle in needles):
@@ -94,6 +106,13 @@ class _Walk:
         floor = changes.floor
         self.beginning = Beginning(floor, changes.floor_reason if floor else CREATED)
         return True
+
+    def note(self) -> None:
+        """Remember how far this led without an end, unless other rows took the place of these."""
+        if self._newest is not None and self._changes() is self._rows:
+            # Of the row in which it stopped only what comes behind the last version was looked at.
+            stopped = [(version.sequence, version.position) for version in self.found[-1:]]
+            self._rows.note_walk(self._names, Walked(self._newest, min([self.place, *stopped])))
 
     def _is_full(self, count_max: int) -> bool:
         return len(self.found) >= count_max or self.size_bytes > PAGE_BYTES
@@ -139,6 +158,8 @@ def history_steps(
     walk = _Walk(changes, names, before)
     while not walk.slice(count_max):
         yield
+    if walk.beginning is None:
+        walk.note()
     if len(walk.found) > count_max:
         return Found(walk.found[:count_max], None)
     return Found(walk.found, walk.beginning)

@@ -145,6 +145,33 @@ def test_a_page_of_large_documents_is_short(memory: Driver, monkeypatch) -> None
     assert [version.version for version in every] == [6, 5, 4, 3, 2, 1]
 
 
+def test_a_page_further_back_leaves_out_what_the_one_before_looked_at(memory: Driver) -> None:
+    memory.do(CollectionPut("a", doc(subject="who")))
+    for number in range(6):
+        memory.do(Put("a", "x", doc(n=number, who="ada")))
+        for other in range(20):
+            memory.do(Put("b", f"y{other}", doc(n=number)))
+    changes, looked = memory.machine.view.changes, []
+
+    class Counted(Changes):
+        def back(self, sequence, position):
+            for row in super().back(sequence, position):
+                looked.append(row)
+                yield row
+
+    changes.__class__ = Counted
+    page = ask(changes, count_max=2)
+    assert brief(page) == [("replace", 6), ("replace", 5)]
+    before = (page.versions[-1].sequence, page.versions[-1].position)
+    looked.clear()
+    assert brief(ask(changes, before=before, count_max=2)) == [("replace", 4), ("replace", 3)]
+    assert len(looked) < 60, "not those of the first page again"
+    memory.do(EraseBegin(b"e" * 16, subject_hash(b"s" * 16, "ada"), b"s" * 16))
+    memory.do(EraseStep(b"e" * 16, "a", ("x",)))
+    erased = ask(changes, before=before)
+    assert (erased.versions, erased.beginning.reason) == ([], "erased"), "but what came since"
+
+
 IDS = st.sampled_from(["x", "y", "drop", "a"])
 WRITES = st.one_of(
     st.builds(Put, st.sampled_from("ab"), IDS, st.just(doc(n=1))),
@@ -194,3 +221,25 @@ def test_pages_of_any_size_are_what_reading_everything_finds(
         for place in (("a", "x"), ("b", "drop"), ("a", "a")):
             found, _ = whole(driver.machine.view.changes, place, count_max)
             assert found == expected(driver, place)
+
+
+@given(OPS, OPS, st.integers(1, 3), st.integers(1, 3))
+@settings(max_examples=80)
+def test_what_a_node_remembers_of_a_page_changes_nothing_of_the_next(
+    batches: list[list[Op]], later: list[list[Op]], count_max: int, slice_rows: int
+) -> None:
+    driver = Driver(MemoryStore())
+    for ops in batches:
+        driver.bundle(*ops)
+    remembers = driver.machine.view.changes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SLICE_ROWS", slice_rows)
+        ask(remembers, count_max=count_max)
+        for ops in later:
+            driver.bundle(*ops)
+        for sequence in range(1, driver.machine.applied + 2):
+            before = (sequence, sequence % 2)
+            fresh = Changes(driver.store, driver.machine.applied)
+            assert ask(remembers, before=before, count_max=count_max) == ask(
+                fresh, before=before, count_max=count_max
+            )
