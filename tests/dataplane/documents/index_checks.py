@@ -111,7 +111,9 @@ def cold_places(state: StateMachine) -> list[tuple[str, str]]:
 
 def warmings(store: KeyValueStore, state: StateMachine) -> list[Warm]:
     """Return what puts back the bodies that maintenance waits for."""
-    return [warming(store, state, *place) for place in state.maintenance.wanted]
+    # What was wanted may be gone since.
+    wanted = [place for place in state.maintenance.wanted if state.view.row(*place) is not None]
+    return [warming(store, state, *place) for place in wanted]
 
 
 def warming(store: KeyValueStore, state: StateMachine, collection: str, document_id: str) -> Warm:
