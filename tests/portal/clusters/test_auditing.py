@@ -190,6 +190,17 @@ def test_an_erasure_that_is_not_over_goes_on_with_its_id(page, home, persons, ac
     assert list(persons.subject_export("ada")) == []
 
 
+def test_a_page_says_what_an_erasure_waits_for(page, home, monkeypatch):
+    done = {"erasure": "0" * 32, "removed": {"orders": 2}, "is_over": False, "segments_left": 1}
+    monkeypatch.setattr(subjects, "subject_erase", lambda *_, **__: done)
+    asked = {"subject": "ada", "erase": "1", "confirm": "Things"}
+    body = page.post(f"{home}subjects/", asked).content.decode()
+    assert "1 segment of cold documents still holds what was removed; it is being made" in body
+    done["segments_left"] = 2
+    body = page.post(f"{home}subjects/", asked).content.decode()
+    assert "2 segments of cold documents still hold what was removed; they are being made" in body
+
+
 def test_only_admins_export_or_erase(client_for, bob, home, persons):
     answer = client_for(bob).post(f"{home}subjects/", {"subject": "ada", "export": "1"})
     assert answer.status_code == 403
