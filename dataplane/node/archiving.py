@@ -184,6 +184,10 @@ class Archiver:
             segment = await self._gather(record, timeout_ms=CALL_MS)
             if segment is not None and self._view.tiers.segment(record.number) is not None:
                 await self._archive.upload(record, segment)
+                if self._view.tiers.segment(record.number) is None:
+                    # It went meanwhile: others may have seen it gone before it arrived.
+                    await self._archive.remove(record.number, record.digest)
+                    return False
                 return await self._reads_back(record)
         return False
 
