@@ -1,8 +1,14 @@
-"""Documents that move between tiers while their only node is killed are all there afterwards."""
+"""Documents that move between tiers while nodes are killed are all there; erased ones nowhere."""
+
+from pathlib import Path
 
 import httpx
 import pytest
+import zstandard
 
+from dataplane.client.spec import load_spec
+from dataplane.storage.engine import RocksStore
+from dataplane.storage.fragments import FRAGMENT, unpack
 from tests.processes.conftest import wait_for, wait_ready
 
 TEXT = "x" * 300
@@ -90,3 +96,52 @@ def test_a_kill_in_the_middle_of_changes_of_cold_documents_keeps_what_was_acknow
     assert api.delete(PATH).status_code == 204
     killed(api)
     wait_for(lambda: api.get("/stats").json()["bytes"]["distributed"] == 0, "nothing is left")
+
+
+def held_by(cluster, index: int) -> bytes:
+    """Return all that a stopped node keeps of segments."""
+    store = RocksStore(Path(load_spec(cluster.specs[index]).data_dir) / "state")
+    kept = [row for _, row in store.iterate(FRAGMENT)]
+    store.close()
+    lengths = [zstandard.frame_content_size(row[1:]) if row[:1] == b"\1" else 0 for row in kept]
+    whole = [unpack(row, length or len(row) - 1) for row, length in zip(kept, lengths, strict=True)]
+    return b"".join([fragment or b"" for fragment in whole])
+
+
+def test_no_node_keeps_a_piece_of_what_a_person_was_erased_from(make_cluster):
+    cluster = make_cluster(4)
+    headers = {"Authorization": f"Bearer {cluster.api_key}"}
+    url = f"{cluster.urls[0]}/api/v1"
+    secret = "3f9a1c77e0b2465d8890fedcba0a5be1"
+    pieces = [secret[:10].encode(), secret[11:21].encode(), secret[22:].encode()]
+    with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=20) as api:
+        options = {"tiering": {"cold_after_s": 1}, "subject": "who"}
+        assert api.put(PATH, json=options).status_code == 201
+        documents = [
+            {"op": "put", "id": f"d{n}", "document": {"who": f"p{n % 2}", "text": 2 * secret}}
+            for n in range(COUNT)
+        ]
+        assert api.post(f"{PATH}/bulk", json={"operations": documents}).status_code == 200
+        wait_for(lambda: tiers(api)["distributed"] == COUNT, "all are cold")
+        cluster.stop()
+        shown = [held_by(cluster, index) for index in range(4)]
+        assert any(piece in part for piece in pieces for part in shown), "pieces are in clear"
+        cluster.start()
+        wait_ready(cluster)
+        for person in ("p0", "p1"):
+            asked = {"subject": person}
+            done: list[dict] = []
+
+            def is_over(asked=asked, done=done) -> bool:
+                answer = api.post("/subjects/erase", json=asked)
+                assert answer.status_code in {200, 202}, answer.text
+                asked["erasure"] = answer.json()["erasure"]
+                done[:] = [answer.json()]
+                return answer.status_code == 200
+
+            wait_for(is_over, lambda done=done: f"the erasure is over: {done}")
+            assert done[0]["removed"] == {"c": COUNT // 2}
+    cluster.stop()
+    for index in range(4):
+        kept = held_by(cluster, index)
+        assert not any(piece in kept for piece in pieces)
