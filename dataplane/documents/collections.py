@@ -124,6 +124,7 @@ class Collections:
         check_collection_name(operation.name)
         new = operation.name not in self.rows
         self._check_class(operation.name, options)
+        self.indexes.check_room(operation.name, (settings.ttl_s, settings.cold_after_s))
         row = self.touch(operation.name, now_us)
         self._expire_after(batch, (operation.name, TTL_NAME), settings.ttl_s)
         self._expire_after(batch, (operation.name, TIER_NAME), settings.cold_after_s)

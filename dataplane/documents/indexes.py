@@ -207,6 +207,20 @@ class Indexes:
         self.is_finished = False
         return True
 
+    def check_room(self, collection: str, options: Iterable[int | None]) -> None:
+        """Refuse options of a collection whose indexes it would have too many of.
+
+        Raises:
+            Refusal: `invalid`; one after the other, the first would be made and the last refused.
+        """
+        asked = sum([seconds is not None for seconds in options])
+        own = [index for index in self.of.get(collection, ()) if index.name not in OPTION_NAMES]
+        if asked and len(own) + asked > INDEXES_MAX:
+            detail = (
+                f"a collection has at most {INDEXES_MAX} indexes, and these options need {asked}"
+            )
+            raise Refusal(INVALID, detail)
+
     def drop(self, batch: Batch, collection: str, name: str) -> None:
         """Forget an index at once and queue its rows.
 

@@ -23,6 +23,7 @@ from dataplane.documents.commands import (
 )
 from dataplane.documents.conflicts import CONFLICTS
 from dataplane.documents.history import history_steps
+from dataplane.documents.indexes import INDEXES_MAX
 from dataplane.documents.stubs import COLD_RESULT
 from dataplane.documents.tables import HEADER_BYTES
 from dataplane.documents.values import pack_document, unpack_document
@@ -227,6 +228,26 @@ def test_a_transaction_of_several_cold_documents_is_done_whole_or_not_at_all():
     assert [row(machine, name)[0] for name in "ab"] == [2, 2]
     check_clean(machine.store)
     check_segments(machine.store)
+
+
+def test_options_that_are_refused_for_want_of_room_for_their_indexes_change_nothing():
+    machine = Machine()
+    machine.apply(CollectionPut("c", pack_document({})), put("a"))
+    fields = [IndexPut("c", f"i{n}", ((f"f{n}", 1),)) for n in range(INDEXES_MAX - 1)]
+    assert {result.status for result in machine.apply(*fields)} == {201}
+    tick(machine)
+    asked = {"ttl": 50, "tiering": {"cold_after_s": COLD_S}}
+    (refused,) = machine.apply(CollectionPut("c", pack_document(asked)))
+    assert (refused.status, refused.code) == (422, "invalid")
+    pass_time(machine)
+    assert machine.ids() == ["a"], "what was refused lets nothing expire"
+    assert machine.apply(CollectionPut("c", pack_document({"ttl": 500})))[0].status == 200
+    assert machine.apply(CollectionPut("c", pack_document({**asked, "ttl": 50})))[0].status == 422
+    pass_time(machine)
+    assert machine.ids() == ["a"], "nor sooner"
+    assert machine.apply(tiered())[0].status == 200
+    pass_time(machine, 2 * COLD_S)
+    assert is_cold(machine, "a")
 
 
 def test_options_that_change_while_documents_are_cold_find_them_as_they_are():
