@@ -17,6 +17,7 @@ from dataplane.client.attempts import (
     Attempts,
 )
 from dataplane.client.calls import Call, Json
+from dataplane.client.erasing import Erasing
 from dataplane.client.errors import ApiError, ClientError, ClusterUnreachableError
 from dataplane.client.feed import SILENCE_S, Feed
 from dataplane.client.following import Gathered, learning
@@ -451,12 +452,16 @@ class AsyncClient(AsyncImportCalls, AsyncHistoryCalls):
         """Remove everything that is stored of a person; return the receipt.
 
         An erasure that was interrupted goes on when its id is given.
+
+        Raises:
+            ErasureWaitsError: Segments hold what was removed, and are not made anew for a while.
         """
-        while True:
-            done: dict[str, Any] = await self._run(calls.subject_erase(subject, erasure))
-            if done["is_over"]:
-                return done
-            erasure = done["erasure"]
+        erasing = Erasing(subject, erasure)
+        pause_s = erasing.took(await self._run(erasing.call()))
+        while pause_s is not None:
+            await asyncio.sleep(pause_s)
+            pause_s = erasing.took(await self._run(erasing.call()))
+        return erasing.receipt
 
     # --- The cluster ----------------------------------------------------------------------------
 

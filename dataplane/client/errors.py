@@ -32,6 +32,18 @@ class ClusterUnreachableError(ClientError):
     """No node of the cluster answered."""
 
 
+class ErasureWaitsError(ClientError):
+    """An erasure is not over: what it removed still lies in segments that cannot be made anew now.
+
+    The cluster goes on by itself; ask again later with the id of the `erasure`.
+    """
+
+    def __init__(self, erasure: str, segments_left: int) -> None:
+        super().__init__(f"erasure {erasure} waits for {segments_left} segments to be made anew")
+        self.erasure = erasure
+        self.segments_left = segments_left
+
+
 class OutboxError(ClientError):
     """An outbox cannot do what is asked of it."""
 
