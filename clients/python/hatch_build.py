@@ -26,6 +26,7 @@ RENAMED: Final = {
 }
 LEFT_OUT: Final = {
     "dataplane.client.__main__": "the command line of the package is aerolith_cli",
+    "dataplane.client.archive_store": "keeps what nodes archive",
     "dataplane.client.audit_command": "the command line of the package is aerolith_cli",
     "dataplane.client.backup_command": "the command line of the package is aerolith_cli",
     "dataplane.client.evidence_command": "the command line of the package is aerolith_cli",
