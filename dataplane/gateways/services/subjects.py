@@ -29,12 +29,15 @@ from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem, error_fields
 from dataplane.gateways.fetches import Fetched
-from dataplane.gateways.services.queries import reach, run_steps
+from dataplane.gateways.services.queries import ROUNDS_MAX, SEGMENTS_MAX, reach, run_steps
 from dataplane.query import parse_query, query_steps
-from dataplane.query.types import PAGE_BYTES_MAX
+from dataplane.query.types import PAGE_BYTES_MAX, QueryTooCostlyError
 from dataplane.replication.errors import ReplicationError
 
 PAGE: Final = 200
+PAGE_SCATTERED: Final = 32
+"""Each of them may be in a segment of its own, and one more is looked at."""
+assert min(SEGMENTS_MAX, ROUNDS_MAX) > PAGE_SCATTERED + 1, "by an index such a page is always had"
 STEPS_PER_CALL: Final = 20
 SEGMENTS_PER_CALL: Final = 16
 """Of those that hold what was removed: what is left in each is put back."""
@@ -110,8 +113,20 @@ async def export(context: Context, caller: Caller, subject: Subject, after: str 
 
 
 async def _page(context: Context, what: What, cursor: str | None) -> Part:
+    """Return some documents that name a person, fewer of those that are cold in many places."""
+    with contextlib.suppress(QueryTooCostlyError):
+        return await _some_of(context, what, cursor, PAGE)
+    try:
+        return await _some_of(context, what, cursor, PAGE_SCATTERED)
+    except QueryTooCostlyError as error:
+        collection, field, _ = what
+        hint = f"make an index of {collection} on {field}, by which persons are found in it"
+        raise QueryTooCostlyError([("", f"{error}; {hint}")]) from error
+
+
+async def _some_of(context: Context, what: What, cursor: str | None, limit: int) -> Part:
     collection, field, subject = what
-    question = {"filter": {field: subject}, "limit": PAGE, "after": cursor}
+    question = {"filter": {field: subject}, "limit": limit, "after": cursor}
     view, parsed = context.state.view, parse_query(collection, question)
     page = await run_steps(
         context, lambda segments: query_steps(view, parsed, segments=segments), Fetched()
