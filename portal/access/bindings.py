@@ -13,7 +13,14 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 
 from portal.access.errors import AlreadyGranted, GrantBeyondOwn, TooManyGrants
-from portal.access.models import CustomRole, RoleBinding, Team, TeamMember
+from portal.access.models import (
+    CustomRole,
+    Elevation,
+    ElevationState,
+    RoleBinding,
+    Team,
+    TeamMember,
+)
 from portal.access.permissions import PERMISSIONS
 from portal.access.ports import cluster_names
 from portal.access.resolving import held_of, live_bindings
@@ -61,10 +68,10 @@ def binding_grant(
     """
     now = clock.now()
     _check_fields(expires_at, reason, now)
-    _check_scope(scope)
+    check_scope(scope)
     cluster_id = UUID(scope.value) if scope.kind == CLUSTER else None
     with transaction.atomic():
-        custom = _custom_role(role)
+        custom = custom_role_of(role)
         check_within(
             access, PERMISSIONS[role] if custom is None else custom.permissions, cluster_id
         )
@@ -127,6 +134,7 @@ def bindings_expire() -> int:
 
 def bindings_forget(user_id: UUID) -> None:
     """Remove what a person was granted, and take them out of teams: they left."""
+    Elevation.objects.filter(user_id=user_id, state=ElevationState.REQUESTED).delete()
     RoleBinding.objects.filter(user_id=user_id).delete()
     TeamMember.objects.filter(user_id=user_id).delete()
 
@@ -221,8 +229,12 @@ def _principal(access: Access, principal: Principal) -> tuple[Team | None, str]:
     return None, member.user.email
 
 
-def _custom_role(role: str) -> CustomRole | None:
-    """Return the custom role, held as it is until the grant is made; None for a built-in one."""
+def custom_role_of(role: str) -> CustomRole | None:
+    """Return the custom role, held as it is until the transaction ends; None for a built-in one.
+
+    Raises:
+        Invalid: there is no role of that code or id that can be granted.
+    """
     if role in GRANTABLE:
         return None
     try:
@@ -244,7 +256,12 @@ def _check_fields(expires_at: datetime | None, reason: str, now: datetime) -> No
         raise _invalid("/reason", f"Use at most {REASON_LENGTH_MAX} printable characters.")
 
 
-def _check_scope(scope: Scope) -> None:
+def check_scope(scope: Scope) -> None:
+    """Refuse a scope that there is not.
+
+    Raises:
+        Invalid: it is of no known kind, or names no label or cluster.
+    """
     match scope.kind:
         case "organization":
             fits = scope.value == ""

@@ -31,6 +31,27 @@ class TooManyRoles(Conflict):
     title = "Too many roles"
 
 
+class ElevationOwn(Forbidden):
+    """Nobody approves what they asked for themselves."""
+
+    code = "elevation_own"
+    title = "Somebody else must approve this"
+
+
+class ElevationOver(Conflict):
+    """The request was decided, withdrawn, or is too old."""
+
+    code = "elevation_over"
+    title = "This request is over"
+
+
+class TooManyElevations(Conflict):
+    """The same request waits already, or too many do."""
+
+    code = "elevation_limit"
+    title = "Too many requests wait"
+
+
 class UnableToExplain(Conflict):
     """There is nothing to explain about somebody who does not belong here."""
 

@@ -62,16 +62,10 @@ class GrantForm(forms.Form):
         labels: Choices,
     ) -> None:
         super().__init__(*args)
-        built_in: Choices = [(role.value, role.label) for role in GRANTABLE]
-        own: Groups = [("Your own roles", roles)] if roles else []
-        _choose(self.fields["role"], [*built_in, *own])
         who: Groups = [("People", people), ("Teams", teams)]
-        where: Groups = [("Clusters", clusters), ("Labels", labels)]
+        _choose(self.fields["role"], role_choices(roles))
         _choose(self.fields["principal"], [group for group in who if group[1]])
-        _choose(
-            self.fields["scope"],
-            [(EVERYWHERE, "The whole organization"), *(group for group in where if group[1])],
-        )
+        _choose(self.fields["scope"], place_choices(clusters, labels))
 
     def wanted(self) -> dict[str, Any]:
         """Return what the service takes."""
@@ -85,6 +79,36 @@ class GrantForm(forms.Form):
             "expires_at": clock.now() + timedelta(seconds=int(life)) if life else None,
             "reason": self.cleaned_data["reason"],
         }
+
+
+class ElevationForm(forms.Form):
+    """What one asks for, where, how long and why."""
+
+    role = forms.ChoiceField(label="Role", initial=Role.DEVELOPER)
+    scope = forms.ChoiceField(label="Where")
+    minutes = forms.TypedChoiceField(
+        label="How long",
+        coerce=int,
+        initial=60,
+        choices=[
+            (15, "15 minutes"),
+            (60, "an hour"),
+            (240, "4 hours"),
+            (480, "8 hours"),
+            (1440, "a day"),
+        ],
+    )
+    reason = forms.CharField(label="Why", max_length=REASON_LENGTH_MAX)
+
+    def __init__(self, *args: Any, roles: Choices, clusters: Choices, labels: Choices) -> None:
+        super().__init__(*args)
+        _choose(self.fields["role"], role_choices(roles))
+        _choose(self.fields["scope"], place_choices(clusters, labels))
+
+    def wanted(self) -> dict[str, Any]:
+        """Return what the service takes."""
+        where, _, value = self.cleaned_data["scope"].partition(":")
+        return self.cleaned_data | {"scope": Scope(where, value)}
 
 
 class RoleForm(forms.Form):
@@ -128,6 +152,19 @@ class ExplainForm(forms.Form):
             "permission": self.cleaned_data["permission"],
             "cluster_id": UUID(cluster) if cluster else None,
         }
+
+
+def role_choices(roles: Choices) -> list[Any]:
+    """Return the roles that can be granted, the organization's own ones apart."""
+    built_in: Choices = [(role.value, role.label) for role in GRANTABLE]
+    own: Groups = [("Your own roles", roles)] if roles else []
+    return [*built_in, *own]
+
+
+def place_choices(clusters: Choices, labels: Choices) -> list[Any]:
+    """Return the places of a grant."""
+    where: Groups = [("Clusters", clusters), ("Labels", labels)]
+    return [(EVERYWHERE, "The whole organization"), *(group for group in where if group[1])]
 
 
 def cluster_choices(names: dict[UUID, str]) -> Choices:

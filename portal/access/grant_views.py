@@ -73,7 +73,11 @@ def grants(request: HttpRequest, slug: str) -> HttpResponse:
             return redirect("access-grants", slug=slug)
     context = {
         "rows": [
-            GrantRow(binding, people.get(_key(binding)), _place(binding, names))
+            GrantRow(
+                binding,
+                people.get(_key(binding)),
+                place_of(binding.scope_kind, binding.scope, names),
+            )
             for binding in binding_list()[:SHOWN_MAX]
         ],
         "clusters": [LabelRow(key, name, labels.get(key, [])) for key, name in names.items()],
@@ -131,9 +135,10 @@ def _key(binding: RoleBinding) -> UUID:
     return binding.user_id or UUID(int=0)
 
 
-def _place(binding: RoleBinding, names: dict[UUID, str]) -> str:
-    if binding.scope_kind == EVERYWHERE:
+def place_of(kind: str, value: str, names: dict[UUID, str]) -> str:
+    """Return where a grant holds, in words."""
+    if kind == EVERYWHERE:
         return "The whole organization"
-    if binding.scope_kind == CLUSTER:
-        return names.get(UUID(binding.scope), "a cluster that is gone")
-    return binding.scope
+    if kind == CLUSTER:
+        return names.get(UUID(value), "a cluster that is gone")
+    return value

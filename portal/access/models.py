@@ -184,6 +184,64 @@ class RoleBinding(models.Model):
         return self.role or str(self.custom_role_id)
 
 
+class ElevationState(models.TextChoices):
+    """Where a request for more stands."""
+
+    REQUESTED = "requested", "Waits for approval"
+    APPROVED = "approved", "Approved"
+    DENIED = "denied", "Denied"
+    WITHDRAWN = "withdrawn", "Withdrawn"
+    LAPSED = "lapsed", "Nobody decided in time"
+
+
+class Elevation(models.Model):
+    """A member asks for a role for some hours; another one approves or denies."""
+
+    id: models.UUIDField[UUID, UUID] = models.UUIDField(
+        primary_key=True, default=uuid7, editable=False
+    )
+    user_id = models.UUIDField()
+    user_label = models.CharField(max_length=254)
+    # A built-in role's code, or the id of a custom one; with its name of the time.
+    role = models.CharField(max_length=40)
+    role_name = models.CharField(max_length=40)
+    scope_kind = models.CharField(max_length=16, choices=ScopeKind.choices)
+    scope = models.CharField(max_length=40, blank=True, default="")
+    minutes = models.PositiveSmallIntegerField()
+    reason = models.CharField(max_length=200)
+    state = models.CharField(
+        max_length=16, choices=ElevationState.choices, default=ElevationState.REQUESTED
+    )
+    requested_at = models.DateTimeField()
+    decided_at: models.DateTimeField[datetime | None, datetime | None] = models.DateTimeField(
+        null=True
+    )
+    decided_by_label = models.CharField(max_length=254, blank=True, default="")
+    # The grant that the approval made, while it is there.
+    binding = models.OneToOneField(
+        RoleBinding, on_delete=models.SET_NULL, null=True, related_name="elevation"
+    )
+
+    class Meta:
+        """Newest first; one open request for the same thing."""
+
+        ordering: ClassVar = ["-pk"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["user_id", "role", "scope_kind", "scope"],
+                condition=models.Q(state=ElevationState.REQUESTED),
+                name="elevation_open_once",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state__in=ElevationState.values), name="elevation_state_known"
+            ),
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.role_name} for {self.user_label}"
+
+
 class ClusterLabel(models.Model):
     """A word on a cluster, by which grants mean several clusters."""
 

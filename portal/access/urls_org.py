@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from portal.access import grant_views, role_views, team_views, views
+from portal.access import elevation_views, grant_views, role_views, team_views, views
 
 urlpatterns = [
     path("team/", views.team, name="team"),
@@ -34,6 +34,22 @@ urlpatterns = [
         "access/roles/<uuid:role_id>/delete/",
         role_views.role_delete_page,
         name="access-role-delete",
+    ),
+    path("access/elevations/", elevation_views.elevations, name="access-elevations"),
+    path(
+        "access/elevations/<uuid:elevation_id>/approve/",
+        elevation_views.elevation_approve_page,
+        name="access-elevation-approve",
+    ),
+    path(
+        "access/elevations/<uuid:elevation_id>/deny/",
+        elevation_views.elevation_deny_page,
+        name="access-elevation-deny",
+    ),
+    path(
+        "access/elevations/<uuid:elevation_id>/end/",
+        elevation_views.elevation_end_page,
+        name="access-elevation-end",
     ),
     path("access/explain/", role_views.explain, name="access-explain"),
     path("access/matrix/", views.matrix, name="access-matrix"),

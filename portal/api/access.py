@@ -1,4 +1,4 @@
-"""Routes of teams, grants, labels and custom roles."""
+"""Routes of teams, grants, labels, custom roles and requests for more."""
 
 from uuid import UUID
 
@@ -10,6 +10,14 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from portal.access.bindings import Principal, binding_grant, binding_revoke
+from portal.access.elevation import (
+    APPROVING,
+    elevation_approve,
+    elevation_deny,
+    elevation_end,
+    elevation_list,
+    elevation_request,
+)
 from portal.access.explaining import access_explain
 from portal.access.guards import member, require, require_everywhere
 from portal.access.labels import labels_of, labels_set
@@ -28,7 +36,9 @@ from portal.access.types import Scope
 from portal.accounts.reauthentication import require_confirmed
 from portal.api import presentation as shapes
 from portal.api.serializers import (
+    ConfirmInput,
     CustomRolePatch,
+    ElevationInput,
     ExplainInput,
     GrantInput,
     LabelsInput,
@@ -197,6 +207,63 @@ class ExplainView(APIView):
             cluster_id=data["cluster"],
         )
         return Response(shapes.explanation_json(found))
+
+
+class ElevationsView(APIView):
+    """Requests for more for some hours."""
+
+    @extend_schema(responses=OBJECT)
+    def get(self, request: Request, slug: str) -> Response:
+        """List one's own, or everybody's for those who may approve; newest first."""
+        found = elevation_list(member(request))
+        return page_of(self, found, shapes.elevation_json, pages=NewestFirst())
+
+    @extend_schema(request=ElevationInput, responses={201: OBJECT})
+    def post(self, request: Request, slug: str) -> Response:
+        """Ask for a role; somebody else approves it."""
+        access = member(request)
+        data = valid(ElevationInput, request)
+        asked = elevation_request(
+            access,
+            role=data["role"],
+            scope=Scope(data["scope"]["kind"], data["scope"]["value"]),
+            minutes=data["minutes"],
+            reason=data["reason"],
+        )
+        return Response(shapes.elevation_json(asked), status=CREATED)
+
+
+class ElevationView(APIView):
+    """One request."""
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, slug: str, elevation_id: UUID) -> Response:
+        """Withdraw one's own, or give back what was approved."""
+        elevation_end(member(request), elevation_id=elevation_id)
+        return Response(status=204)
+
+
+class ElevationApproveView(APIView):
+    """Approving."""
+
+    @extend_schema(request=ConfirmInput, responses=OBJECT)
+    def post(self, request: Request, slug: str, elevation_id: UUID) -> Response:
+        """Grant what somebody else asked for; the caller confirms it by their password."""
+        access = require_everywhere(request, APPROVING)
+        require_confirmed(request, valid(ConfirmInput, request)["password"])
+        asked = elevation_approve(access, elevation_id=elevation_id)
+        return Response(shapes.elevation_json(asked))
+
+
+class ElevationDenyView(APIView):
+    """Denying."""
+
+    @extend_schema(request=None, responses=OBJECT)
+    def post(self, request: Request, slug: str, elevation_id: UUID) -> Response:
+        """Refuse it."""
+        access = require_everywhere(request, APPROVING)
+        asked = elevation_deny(access, elevation_id=elevation_id)
+        return Response(shapes.elevation_json(asked))
 
 
 class LabelsView(APIView):

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 from portal.access.explaining import Explanation
-from portal.access.models import CustomRole, Invitation, RoleBinding, Team
+from portal.access.models import CustomRole, Elevation, Invitation, RoleBinding, Team
 from portal.access.permissions import ROLE_WORDS
 from portal.access.roles import Change
 from portal.access.types import Access, Held
@@ -116,6 +116,24 @@ def explanation_json(found: Explanation) -> Json:
         "elsewhere": [held_json(held) for held in found.elsewhere],
         "left_out_by_token": found.is_narrowed,
         "roles_that_allow": list(found.remedies),
+    }
+
+
+def elevation_json(asked: Elevation) -> Json:
+    """Describe a request for more."""
+    return {
+        "id": str(asked.pk),
+        "user": {"id": str(asked.user_id), "email": asked.user_label},
+        "role": asked.role,
+        "role_name": asked.role_name,
+        "scope": scope_json(asked.scope_kind, asked.scope),
+        "minutes": asked.minutes,
+        "reason": asked.reason,
+        "state": asked.state,
+        "requested": time_json(asked.requested_at),
+        "decided": time_json(asked.decided_at),
+        "decided_by": asked.decided_by_label or None,
+        "ends": time_json(asked.binding.expires_at) if asked.binding is not None else None,
     }
 
 

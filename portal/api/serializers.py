@@ -124,3 +124,20 @@ class ExplainInput(StrictSerializer):
     user = serializers.UUIDField(required=False, allow_null=True, default=None)
     permission = serializers.CharField(max_length=64)
     cluster = serializers.UUIDField(required=False, allow_null=True, default=None)
+
+
+class ElevationInput(StrictSerializer):
+    """A role for some time, from its approval on."""
+
+    role = serializers.CharField(max_length=40)
+    scope = ScopeInput()
+    minutes = serializers.IntegerField()
+    reason = serializers.CharField(max_length=200)
+
+
+class ConfirmInput(StrictSerializer):
+    """The caller's password, unless the session confirmed it a moment ago."""
+
+    password = serializers.CharField(
+        max_length=256, required=False, allow_blank=True, default="", trim_whitespace=False
+    )

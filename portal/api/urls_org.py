@@ -20,6 +20,18 @@ urlpatterns = [
     ),
     path("roles/<uuid:role_id>", access.RoleView.as_view(), name="api-role"),
     path("roles/<uuid:role_id>/preview", access.RolePreviewView.as_view(), name="api-role-preview"),
+    path("elevations", access.ElevationsView.as_view(), name="api-elevations"),
+    path("elevations/<uuid:elevation_id>", access.ElevationView.as_view(), name="api-elevation"),
+    path(
+        "elevations/<uuid:elevation_id>/approve",
+        access.ElevationApproveView.as_view(),
+        name="api-elevation-approve",
+    ),
+    path(
+        "elevations/<uuid:elevation_id>/deny",
+        access.ElevationDenyView.as_view(),
+        name="api-elevation-deny",
+    ),
     path("access/explain", access.ExplainView.as_view(), name="api-access-explain"),
     path("bindings", access.BindingsView.as_view(), name="api-bindings"),
     path("bindings/<uuid:binding_id>", access.BindingView.as_view(), name="api-binding"),
