@@ -1,5 +1,6 @@
 """Reading invitations and grants, and who holds which permission."""
 
+from collections import Counter
 from collections.abc import Iterable
 from uuid import UUID
 
@@ -48,6 +49,17 @@ def permission_holders(
 def binding_list() -> list[LiveBinding]:
     """Return the grants of the organization in force that hold now, newest first."""
     return list(live_bindings().order_by("-pk"))
+
+
+def grant_counts() -> Counter[UUID]:
+    """Return how many grants each person has now, those of their teams too (two statements)."""
+    grants = binding_list()
+    team_counts = Counter(row.team_id for row in grants if row.team_id is not None)
+    found = Counter(row.user_id for row in grants if row.user_id is not None)
+    rows = TeamMember.objects.filter(team__in=team_counts).values_list("user_id", "team")
+    for user_id, team_id in rows if team_counts else ():
+        found[user_id] += team_counts[team_id]
+    return found
 
 
 def people_of(bindings: Iterable[RoleBinding]) -> set[UUID]:

@@ -21,6 +21,7 @@ from portal.core.ids import random_base62
 from portal.core.tenancy import public_context, tenant_context
 from portal.notifications.services import mail_send
 from portal.organizations.models import Membership, Organization, Role
+from portal.organizations.selectors import membership_get
 from portal.organizations.services import (
     membership_add,
     membership_change_role,
@@ -157,6 +158,17 @@ def member_remove(access: Access, *, member_id: UUID) -> Membership:
         membership_remove(actor=access.user, membership=membership)
         bindings_forget(membership.user_id)
     return membership
+
+
+def member_leave(access: Access) -> None:
+    """Leave the organization; it takes no permission.
+
+    Raises:
+        UnableToLeaveWithoutOwner: the caller is the last owner.
+    """
+    membership = membership_get(user_id=access.user.pk, slug=access.organization.slug)
+    assert membership is not None, "who has access is a member"
+    member_remove(access, member_id=membership.pk)
 
 
 def _member(access: Access, member_id: UUID) -> Membership:

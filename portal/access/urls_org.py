@@ -12,6 +12,7 @@ urlpatterns = [
         views.invitation_revoke_page,
         name="team-invitation-revoke",
     ),
+    path("team/leave/", views.leave, name="team-leave"),
     path("team/<uuid:member_id>/role/", views.member_role, name="team-role"),
     path("team/<uuid:member_id>/remove/", views.member_remove_page, name="team-remove"),
     path("team/teams/", team_views.teams, name="teams"),

@@ -10,15 +10,16 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from portal.access.forms import InviteForm
-from portal.access.guards import require
+from portal.access.guards import member, require
 from portal.access.permissions import PERMISSION_WORDS, PERMISSIONS, ROLE_WORDS
 from portal.access.roles import role_list
-from portal.access.selectors import invitation_by_secret, invitation_list
+from portal.access.selectors import grant_counts, invitation_by_secret, invitation_list
 from portal.access.services import (
     invitation_accept,
     invitation_create,
     invitation_revoke,
     member_change_role,
+    member_leave,
     member_remove,
 )
 from portal.accounts.forms import TokenForm
@@ -39,15 +40,17 @@ def team(request: HttpRequest, slug: str) -> HttpResponse:
     access = require(request, "members:read")
     roles = [{"code": role.value, "name": role.label, "words": ROLE_WORDS[role]} for role in Role]
     can_write, mine = access.can("members:write"), access.everywhere
+    counts = grant_counts()
     context = {
         "rows": [
             {
-                "member": member,
-                "is_me": member.user_id == access.user.pk,
+                "member": row,
+                "grant_count": counts[row.user_id],
+                "is_me": row.user_id == access.user.pk,
                 # Who may not give a role can not be offered to take it away either.
-                "may_change": can_write and mine >= PERMISSIONS[member.role],
+                "may_change": can_write and mine >= PERMISSIONS[row.role],
             }
-            for member in member_list(access.organization)
+            for row in member_list(access.organization)
         ],
         "invitations": invitation_list(),
         "roles": roles,
@@ -135,6 +138,19 @@ def member_remove_page(request: HttpRequest, slug: str, member_id: UUID) -> Http
         return redirect("organizations")
     messages.success(request, f"{removed.user.email} no longer has access.")
     return redirect("team", slug=slug)
+
+
+@require_POST
+def leave(request: HttpRequest, slug: str) -> HttpResponse:
+    """Leave the organization, also if one may not see who is in it."""
+    access = member(request)
+    try:
+        member_leave(access)
+    except PortalError as error:
+        messages.error(request, error.detail)
+        return redirect("dashboard", slug=slug)
+    messages.success(request, f"You left {access.organization.name}.")
+    return redirect("organizations")
 
 
 @never_cache

@@ -6,6 +6,7 @@ from portal.api import access, audit, views
 
 urlpatterns = [
     path("members", views.MembersView.as_view(), name="api-members"),
+    path("members/me", views.LeavingView.as_view(), name="api-member-me"),
     path("members/<uuid:member_id>", views.MemberView.as_view(), name="api-member"),
     path("invitations", views.InvitationsView.as_view(), name="api-invitations"),
     path("invitations/<uuid:invitation_id>", views.InvitationView.as_view(), name="api-invitation"),

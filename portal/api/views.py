@@ -20,6 +20,7 @@ from portal.access.services import (
     invitation_create,
     invitation_revoke,
     member_change_role,
+    member_leave,
     member_remove,
 )
 from portal.access.types import Access
@@ -169,6 +170,16 @@ class MemberView(APIView):
         """Take them out; anyone may leave."""
         access = require(request, "members:read")
         member_remove(access, member_id=member_id)
+        return Response(status=204)
+
+
+class LeavingView(APIView):
+    """The caller's own membership."""
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, slug: str) -> Response:
+        """Leave; anyone may, but the last owner."""
+        member_leave(member(request))
         return Response(status=204)
 
 
