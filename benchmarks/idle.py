@@ -196,13 +196,6 @@ async def measure(
         tell(line + (await tell_all(cluster, told) if told else ""))
 
 
-async def run(cluster: LocalCluster, options: argparse.Namespace) -> None:
-    """Measure every kind that was asked for."""
-    where = places(cluster, options.connections)
-    for name in options.ways:
-        await measure(cluster, name, where, options)
-
-
 def ways(text: str) -> list[str]:
     """Return the kinds in a list with commas.
 
@@ -233,9 +226,15 @@ def main() -> int:
     options = parse(sys.argv[1:])
     tell(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} processors")
     for nodes in options.nodes:
-        with tempfile.TemporaryDirectory() as directory, running(Path(directory), nodes) as cluster:
-            tell(f"n={nodes}")
-            asyncio.run(run(cluster, options))
+        tell(f"n={nodes}")
+        for name in options.ways:
+            # Each in a cluster of its own: memory that was given back is used again.
+            with (
+                tempfile.TemporaryDirectory() as directory,
+                running(Path(directory), nodes) as cluster,
+            ):
+                where = places(cluster, options.connections)
+                asyncio.run(measure(cluster, name, where, options))
     return 0
 
 

@@ -20,7 +20,7 @@ from dataplane.query.grouping import group_lines, group_results
 from dataplane.query.lookup import lookup_step
 from dataplane.query.nodes import Every, Node, roots
 from dataplane.query.observed import trace_of
-from dataplane.query.pipeline import Group, Match, Sort, Stage, needed_names
+from dataplane.query.pipeline import Count, Group, Match, Sort, Stage, needed_names
 from dataplane.query.requests import AggregateRequest, AggregateResult
 from dataplane.query.rows import RowShape, document_reader
 from dataplane.query.stages import Batches, Stages, wanted_of
@@ -98,7 +98,9 @@ class _Run:
         self._names = needed_names(tuple(left))
         batch = self._work.batch
         self._wanted = batch if wanted is None else min(wanted, batch)
-        self._batches = self._first(left)
+        self._is_known = self._where == Every(()) and isinstance(next(iter(left), None), Count)
+        """Whether only the number of all documents is asked for, which the state knows."""
+        self._batches = self._known(left, capture) if self._is_known else self._first(left)
         stages = Stages(self._work, lambda stage: lookup_step(capture, self._work, stage))
         for step in stages.steps(tuple(left)):
             self._batches = step(self._batches)
@@ -135,6 +137,13 @@ class _Run:
             return self._grouped(group, compile_group(self._where, group))
         return self._documents(compile_scan(self._where))
 
+    def _known(self, left: list[Stage], capture: Capture) -> Batches:
+        """Return the count of all documents, taking off the stage that asks for it."""
+        stage = left.pop(0)
+        assert isinstance(stage, Count)
+        count = capture.count(self._request.collection)
+        return iter([[{stage.name: count}] if count else []])
+
     def _documents(self, scan: Scan) -> Batches:
         read = document_reader(self._names)
         ended = False
@@ -156,6 +165,7 @@ class _Run:
     def _explain(self, returned: int) -> dict[str, Any]:
         return {
             **self._access.describe(self._work.documents),
+            **({"stage": "collection_count"} if self._is_known else {}),
             "order": "id_order",
             "fields": None if self._names is None else sorted(self._names | roots(self._where)),
             "documents_examined": self._work.documents,

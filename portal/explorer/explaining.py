@@ -15,6 +15,7 @@ _STAGES = {
     "index_scan": "By an index",
     "index_union": "By several indexes",
     "collection_scan": "Looked at every document",
+    "collection_count": "Counted before: looked at no document",
 }
 _TIERS = {
     "ssd": "on the disk",

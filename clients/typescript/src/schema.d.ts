@@ -1006,7 +1006,7 @@ export interface paths {
                                     wait_ms?: number;
                                 };
                                 /** @enum {string} */
-                                stage?: "id_lookup" | "id_range" | "index_scan" | "index_union" | "collection_scan";
+                                stage?: "id_lookup" | "id_range" | "index_scan" | "index_union" | "collection_scan" | "collection_count";
                                 /** @description of a scan: fields of the index that would suit the query best */
                                 suited?: {
                                     [key: string]: 1 | -1;
@@ -2724,7 +2724,7 @@ export interface paths {
                                     wait_ms?: number;
                                 };
                                 /** @enum {string} */
-                                stage?: "id_lookup" | "id_range" | "index_scan" | "index_union" | "collection_scan";
+                                stage?: "id_lookup" | "id_range" | "index_scan" | "index_union" | "collection_scan" | "collection_count";
                                 /** @description of a scan: fields of the index that would suit the query best */
                                 suited?: {
                                     [key: string]: 1 | -1;

@@ -22,7 +22,14 @@ _ORDER: Final = {
     "description": "dotted paths, the most significant first; ties go by _id",
 }
 TIERS: Final = ("memory", "ssd", "distributed", "archive")
-PLAN_STAGES: Final = ("id_lookup", "id_range", "index_scan", "index_union", "collection_scan")
+PLAN_STAGES: Final = (
+    "id_lookup",
+    "id_range",
+    "index_scan",
+    "index_union",
+    "collection_scan",
+    "collection_count",
+)
 _PLAN: Final = {
     "type": "object",
     "properties": {

@@ -241,7 +241,7 @@ GROWTH = [{"$project": {"a": ["$a"] * 5}}] * 50
             Limits(memory_bytes=20_000),
         ),
         ([{"$unwind": "$l"}, {"$unwind": "$l2"}, {"$count": "n"}], Limits(units=20_000)),
-        ([{"$count": "n"}], Limits(documents=99)),
+        ([{"$match": {"n": {"$gte": 0}}}, {"$count": "n"}], Limits(documents=99)),
         (
             [{"$lookup": {"from": "c", "localField": "z", "foreignField": "z", "as": "z"}}],
             Limits(units=9_000),
@@ -335,6 +335,21 @@ def test_floats_are_summed_with_little_error() -> None:
         {"$group": {"_id": None, "x": {"$sum": "$x"}, "n": {"$sum": "$n"}, "no": {"$avg": "$z"}}}
     )
     assert sums == {"_id": None, "x": 100.0, "n": 1000 * (2**53 + 1), "no": None}
+
+
+def test_how_many_documents_there_are_is_known_without_looking() -> None:
+    database = Database({f"{n}": {"n": n} for n in range(100)})
+    body = {"pipeline": [{"$sort": {"_id": -1}}, {"$count": "n"}], "explain": True}
+    found = run_aggregate(
+        database.machine.view, parse_aggregate("c", body), limits=Limits(documents=1)
+    )
+    assert (found.documents, found.scanned) == ([{"n": 100}], 0)
+    assert found.plan is not None
+    assert (found.plan["stage"], found.plan["keys_examined"]) == ("collection_count", 0)
+    database.write(Delete("c", "7"))
+    assert database.aggregate({"$match": {}}, {"$count": "n"}, {"$limit": 1}) == [{"n": 99}]
+    assert database.aggregate({"$limit": 7}, {"$count": "n"}) == [{"n": 7}]
+    assert database.aggregate({"$count": "n"}, {"$group": {"_id": "$n"}}) == [{"_id": 99}]
 
 
 def test_an_absent_collection_gives_nothing() -> None:
