@@ -87,7 +87,9 @@ class Demo:
             organization = Organization.objects.filter(slug=DEMO_SLUG).first()
             if organization is None:
                 organization = organization_create(owner=user, name="Demo", slug=DEMO_SLUG)
-            membership = Membership.objects.get(user=user, organization=organization)
+            # With it: inside the tenant's role the organization cannot be read.
+            memberships = Membership.objects.select_related("organization")
+            membership = memberships.get(user=user, organization=organization)
         with tenant_context(organization.schema_name):
             return access_of(user, membership)
 
