@@ -6,7 +6,7 @@ to who has it what it holds: so each is noted twice, by its document and by its 
 noted of segments that are no more is removed a bounded amount in each batch.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
@@ -64,18 +64,18 @@ class Remains:
         """Learn that a segment is no more."""
         self._gone.add(number)
 
-    def segments_of(self, batch: Batch, key: bytes) -> list[int]:
-        """Return the segments that have bodies of a document, as the store and a batch say."""
-        prefix = dead_prefix(key)
-        numbers = [
-            int.from_bytes(found[len(prefix) :], "big") for found, _ in self._store.iterate(prefix)
-        ]
-        fresh = {number for number, _, thawed in batch.thawed if thawed == key}
-        return [
-            number
-            for number in sorted({*numbers, *fresh})
-            if batch.get(number_key(SEGMENT, number)) is not None
-        ]
+    def segments_of(self, batch: Batch, keys: Iterable[bytes]) -> Iterator[int]:
+        """Yield the segments that have bodies of documents, as the store and a batch say."""
+        fresh: dict[bytes, list[int]] = {}
+        for number, _, key in batch.thawed:
+            fresh.setdefault(key, []).append(number)
+        for key in keys:
+            prefix = dead_prefix(key)
+            stored = [found for found, _ in self._store.iterate(prefix)]
+            numbers = [int.from_bytes(found[len(prefix) :], "big") for found in stored]
+            for number in sorted({*numbers, *fresh.get(key, ())}):
+                if batch.get(number_key(SEGMENT, number)) is not None:
+                    yield number
 
     def sweep(self, batch: Batch) -> None:
         """Remove some of what is noted of segments that are no more."""

@@ -167,16 +167,15 @@ class Tiers(SegmentTable):
 
     def _mark(self, batch: Batch) -> None:
         """Mark the segments that have bodies of documents that a person was erased from."""
-        for document in batch.erased if self._held else ():
-            for number in self._remains.segments_of(batch, document):
-                if number not in self.erased:
-                    key = number_key(SEGMENT, number)
-                    stored = batch.get(key)
-                    assert stored is not None, "those that are no more are passed over"
-                    row = decode_segment(stored)
-                    row.erased_at = self._meta.applied
-                    batch.put(key, encode_row(row))
-                    self._advise(number, row)
+        for number in self._remains.segments_of(batch, batch.erased if self._held else ()):
+            if number not in self.erased:
+                key = number_key(SEGMENT, number)
+                stored = batch.get(key)
+                assert stored is not None, "those that are no more are passed over"
+                row = decode_segment(stored)
+                row.erased_at = self._meta.applied
+                batch.put(key, encode_row(row))
+                self._advise(number, row)
 
     def sweep(self, batch: Batch) -> None:
         """Forget some of what is noted of segments that are no more, before all else."""
