@@ -18,7 +18,7 @@ from dataplane.client.errors import ArchiveRefusedError, ArchiveUnavailableError
 from dataplane.documents.archive_commands import ArchiveSalt, ArchiveSeen
 from dataplane.documents.archiving import SALT_BYTES
 from dataplane.documents.cold import SegmentRecord
-from dataplane.documents.commands import Op, encode_op
+from dataplane.documents.commands import Op, OpResult, decode_result, encode_op
 from dataplane.documents.view import StateView
 from dataplane.gateways.context import Context
 from dataplane.node.archived_segments import Archive, NoKeyError
@@ -38,6 +38,7 @@ LOOKED_MAX: Final = 8
 PATIENCE: Final = 5
 """Looks without any change after which the next of the others takes over."""
 CLEARED_EVERY_MS: Final = 6 * 3_600_000
+BAD_REQUEST: Final = 400
 OFF_LOOKS: Final = 60
 """Looks for which something that could not be done is left alone."""
 OFF_MAX: Final = 1_024
@@ -78,7 +79,8 @@ class Archiver:
         """Look for what is to be done for ever."""
         while True:
             await asyncio.sleep(self._pause_s)
-            if not self._archive.is_usable or not self._context.cluster.status().ready:
+            is_ready = self._context.cluster.status().ready and not self._view.is_restoring
+            if not self._archive.is_usable or not is_ready:
                 continue
             try:
                 await self.look()
@@ -87,13 +89,18 @@ class Archiver:
                 self._archive.failures += 1
                 if self._pause_s == CHECK_S:
                     log.warning("archive.unreachable", extra={"reason": str(error)})
-                self._pause_s = min(PAUSE_S_MAX, 2 * self._pause_s)
+                self._rest()
             except ReplicationError:
-                continue
+                self._rest()
             else:
                 if self._pause_s > CHECK_S:
                     log.info("archive.reachable")
+                    self._off.clear()
                 self._pause_s = CHECK_S
+
+    def _rest(self) -> None:
+        """Wait longer before the next look: what was seen is to be seen again."""
+        self._pause_s = min(PAUSE_S_MAX, 2 * self._pause_s)
 
     async def look(self) -> None:
         """Do the next of what is to be done, and tell the cluster what was seen.
@@ -104,27 +111,40 @@ class Archiver:
         """
         waited, self._waited = self._waited, {}
         self._calm()
-        stored: list[int] = []
-        gone: list[int] = []
-        try:
-            await self._see(stored, self._leaving(waited), self._is_stored)
-            await self._see(gone, self._removable(waited), self._is_removed)
-        finally:
-            # What was seen before something failed was seen.
-            if stored or gone:
-                await self._tell(ArchiveSeen(tuple(stored), tuple(gone)))
+        leaving, removable = self._leaving(waited), self._removable(waited)
+        stored, failure = await self._see(leaving, self._is_stored)
+        gone, other = await self._see(removable, self._is_removed)
+        # What was seen before something failed was seen.
+        if stored or gone:
+            result = await self._tell(ArchiveSeen(stored, gone))
+            if result.status >= BAD_REQUEST:
+                log.warning("archive.word_refused", extra={"code": result.code})
+                for number in (*stored, *gone):
+                    self._put_off(number)
+        error = failure or other
+        if error is not None:
+            raise error
 
     async def _see[T: tuple[int, object]](
-        self, seen: list[int], looked: list[T], is_seen: Callable[[T], Awaitable[bool]]
-    ) -> None:
+        self, looked: list[T], is_seen: Callable[[T], Awaitable[bool]]
+    ) -> tuple[tuple[int, ...], ArchiveUnavailableError | None]:
+        """Return what was seen, until the store did not answer."""
+        seen: list[int] = []
         for what in looked:
-            if await is_seen(what):
-                seen.append(what[0])
-            else:
+            try:
+                if await is_seen(what):
+                    seen.append(what[0])
+                    continue
+            except ArchiveUnavailableError as error:
+                # It may be this one object alone.
                 self._put_off(what[0])
+                return tuple(seen), error
+            self._put_off(what[0])
+        return tuple(seen), None
 
-    async def _tell(self, operation: Op) -> None:
-        await self._context.submit([encode_op(operation)])
+    async def _tell(self, operation: Op) -> OpResult:
+        submitted = await self._context.submit([encode_op(operation)])
+        return decode_result(submitted.results[0])
 
     # --- Whose turn it is -----------------------------------------------------------------------
 

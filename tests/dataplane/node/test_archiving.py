@@ -9,7 +9,13 @@ from dataplane.client.archive_store import ArchiveStore
 from dataplane.client.errors import ArchiveRefusedError, ArchiveUnavailableError
 from dataplane.client.spec import ArchiveSpec
 from dataplane.documents.archive_commands import ArchiveSeen
-from dataplane.documents.commands import CollectionDrop, Delete, Maintain, decode_op
+from dataplane.documents.commands import (
+    CollectionDrop,
+    Delete,
+    Maintain,
+    decode_op,
+    encode_result,
+)
 from dataplane.node.archived_segments import Archive
 from dataplane.node.archiving import OFF_LOOKS, PATIENCE, Archiver
 from dataplane.ports import SystemClock
@@ -58,6 +64,8 @@ class Cluster:
         self.members = Members(count)
         self.primary = 1
         self.gathered: list[int] = []
+        self.says: dict[int, int] = {}
+        """Whose key a node signs with, if not with its own."""
         self.spec = ArchiveSpec(directory.as_uri(), "archive")
         self.stores = {number: self._store() for number in self.members.stores}
         self.workers = {number: self._worker(number) for number in self.members.stores}
@@ -80,8 +88,11 @@ class Cluster:
             status.primary = self.primary
             return status
 
-        async def submit(operations) -> None:
-            self.members.apply(*map(decode_op, operations), by=number)
+        async def submit(operations) -> SimpleNamespace:
+            results = self.members.apply(
+                *map(decode_op, operations), by=self.says.get(number, number)
+            )
+            return SimpleNamespace(results=list(map(encode_result, results)))
 
         context = SimpleNamespace(
             spec=SimpleNamespace(node_id=number),
@@ -245,7 +256,8 @@ def test_a_store_that_is_away_is_told_and_changes_nothing(cluster):
         cluster.look(1)
     assert cluster.members.tier(cluster.number) == "distributed"
     cluster.stores[1].broken = None
-    cluster.look(1)
+    for _ in range(OFF_LOOKS):
+        cluster.look(1)
     cluster.look(2)
     cluster.look(2)
     assert cluster.members.tier(cluster.number) == "archive"
@@ -253,6 +265,33 @@ def test_a_store_that_is_away_is_told_and_changes_nothing(cluster):
     with pytest.raises(NotReadyError, match="cannot be read"):
         cluster.read(1)
     assert cluster.read(2) is not None
+
+
+def test_whose_word_does_not_count_rests_instead_of_reading_for_ever(cluster):
+    cluster.says[1] = 0
+    for _ in range(3):
+        cluster.look(1)
+    assert cluster.stores[1].calls == ["get", "put", "get"]
+    assert cluster.members.state.tiers.segment(cluster.number).attested == ()
+
+
+def test_one_object_that_cannot_be_read_does_not_stop_the_others(tmp_path):
+    cluster = Cluster(tmp_path, 1)
+    other = cluster.members.leave("c")
+    store = cluster.stores[1]
+    get = store.get
+
+    async def broken_get(name, size_max, **options):
+        if name.startswith(f"{cluster.number:016x}"):
+            raise ArchiveUnavailableError("an error of its own")
+        return await get(name, size_max, **options)
+
+    store.get = broken_get
+    with pytest.raises(ArchiveUnavailableError):
+        cluster.look()
+    cluster.look()
+    assert cluster.members.tier(other) == "archive"
+    assert cluster.members.tier(cluster.number) == "distributed"
 
 
 def archived(cluster: Cluster) -> None:
