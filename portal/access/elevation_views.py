@@ -27,10 +27,11 @@ from portal.access.models import Elevation, ElevationState
 from portal.access.ports import cluster_names
 from portal.access.roles import role_list
 from portal.access.types import Access
-from portal.accounts.reauthentication import is_confirmed, require_confirmed
 from portal.core import clock
 from portal.core.errors import NotFound, PortalError
 from portal.core.forms import UNPROCESSABLE
+from portal.identity.selectors import has_factor
+from portal.identity.stepup import is_recent, require_recent
 
 SHOWN_MAX = 50
 
@@ -55,7 +56,8 @@ def elevations(request: HttpRequest, slug: str) -> HttpResponse:
         "rows": [_row(access, asked, names) for asked in elevation_list(access)[:SHOWN_MAX]],
         "form": form,
         "refusal": refusal,
-        "is_confirmed": is_confirmed(request),
+        "is_confirmed": is_recent(request),
+        "has_factor": has_factor(access.user),
     }
     status = refusal.status if refusal else UNPROCESSABLE if form.errors else 200
     return render(request, "access/elevations.html", context, status=status)
@@ -68,7 +70,8 @@ def elevation_approve_page(request: HttpRequest, slug: str, elevation_id: UUID) 
     access = require_everywhere(request, APPROVING)
 
     def work() -> None:
-        require_confirmed(request, request.POST.get("password", ""))
+        proof = request.POST.get("password", "")
+        require_recent(request, action="role.grant", proof=proof, tokens_pass=False)
         elevation_approve(access, elevation_id=elevation_id)
 
     return _do(request, slug, work, "Approved; it ends by itself.")

@@ -20,9 +20,10 @@ from portal.access.roles import role_list
 from portal.access.selectors import binding_list
 from portal.access.types import CLUSTER, EVERYWHERE
 from portal.accounts.models import User
-from portal.accounts.reauthentication import is_confirmed, require_confirmed
 from portal.core.errors import NotFound, PortalError
 from portal.core.forms import UNPROCESSABLE
+from portal.identity.selectors import has_factor
+from portal.identity.stepup import is_recent, require_recent
 from portal.organizations.selectors import member_list
 
 SHOWN_MAX = 500
@@ -64,7 +65,8 @@ def grants(request: HttpRequest, slug: str) -> HttpResponse:
     refusal: PortalError | None = None
     if is_post and form.is_valid():
         try:
-            require_confirmed(request, request.POST.get("password", ""))
+            proof = request.POST.get("password", "")
+            require_recent(request, action="role.grant", proof=proof, tokens_pass=False)
             binding_grant(access, **form.wanted())
         except PortalError as error:
             refusal = error
@@ -84,7 +86,8 @@ def grants(request: HttpRequest, slug: str) -> HttpResponse:
         "form": form,
         "refusal": refusal,
         "can_write": access.can("members:write"),
-        "is_confirmed": is_confirmed(request),
+        "is_confirmed": is_recent(request),
+        "has_factor": has_factor(access.user),
     }
     status = refusal.status if refusal else UNPROCESSABLE if is_post else 200
     return render(request, "access/grants.html", context, status=status)

@@ -26,9 +26,10 @@ from portal.access.roles import (
     role_update,
 )
 from portal.access.types import CLUSTER, EVERYWHERE, Access, Scope
-from portal.accounts.reauthentication import is_confirmed, require_confirmed
 from portal.core.errors import NotFound, PortalError
 from portal.core.forms import UNPROCESSABLE
+from portal.identity.selectors import has_factor
+from portal.identity.stepup import is_recent, require_recent
 from portal.organizations.selectors import member_list
 
 CHANGES_SHOWN_MAX = 100
@@ -81,7 +82,8 @@ def role_edit(request: HttpRequest, slug: str, role_id: UUID) -> HttpResponse:
     refusal: PortalError | None = None
     if request.method == "POST" and form.is_valid() and request.POST.get("do") != "preview":
         try:
-            require_confirmed(request, request.POST.get("password", ""))
+            proof = request.POST.get("password", "")
+            require_recent(request, action="role.change", proof=proof, tokens_pass=False)
             role_update(access, role_id=role_id, **form.cleaned_data)
         except PortalError as error:
             refusal = error
@@ -163,7 +165,8 @@ def _page(
             }
             for code in CUSTOM_PERMISSIONS
         ],
-        "is_confirmed": is_confirmed(request),
+        "is_confirmed": is_recent(request),
+        "has_factor": has_factor(access.user),
     }
     if role is not None:
         context |= _changes(access, role, [code for code in chosen if code in CUSTOM_PERMISSIONS])

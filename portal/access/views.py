@@ -30,6 +30,7 @@ from portal.core import clock
 from portal.core.errors import NotFound, PortalError
 from portal.core.forms import form_status
 from portal.core.tenancy import public_context, tenant_context
+from portal.identity.stepup import require_recent
 from portal.organizations.models import Organization, Role
 from portal.organizations.selectors import member_list, membership_get
 
@@ -161,6 +162,7 @@ def tokens(request: HttpRequest, slug: str) -> HttpResponse:
     form = TokenForm(request.POST or None)
     secret = None
     if request.method == "POST" and form.is_valid():
+        require_recent(request, action="token.create")
         token, secret = token_create(
             user=access.user,
             organization=access.organization,

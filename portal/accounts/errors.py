@@ -1,6 +1,6 @@
 """What can go wrong with accounts."""
 
-from portal.core.errors import Conflict, PortalError
+from portal.core.errors import Conflict
 
 
 class TooManyTokens(Conflict):
@@ -8,19 +8,3 @@ class TooManyTokens(Conflict):
 
     code = "token_limit"
     title = "Too many tokens"
-
-
-class ReauthenticationRequired(PortalError):
-    """The password must be entered again before this."""
-
-    code = "reauthentication_required"
-    status = 403
-    title = "Confirm that it is you"
-
-
-class WrongPassword(PortalError):
-    """The password entered again is not the user's."""
-
-    code = "wrong_password"
-    status = 403
-    title = "The password is not right"

@@ -1,29 +1,24 @@
-"""Pages of signing up, signing in, and of forgotten passwords."""
+"""Pages of signing up and of forgotten passwords."""
 
 from django.contrib import messages
-from django.contrib.auth import authenticate, login, logout
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods
 
 from portal.accounts import flows
-from portal.accounts.forms import EmailForm, LoginForm, NewPasswordForm, SignupForm
-from portal.accounts.models import User
+from portal.accounts.forms import EmailForm, NewPasswordForm, SignupForm
 from portal.accounts.services import password_change
-from portal.accounts.sessions import ADDRESS_KEY, AGENT_KEY, SIGNED_IN_KEY
-from portal.core import clock
 from portal.core.errors import RateLimited
 from portal.core.forms import form_status
-from portal.core.http import client_ip, error_response
+from portal.core.http import error_response
 from portal.core.throttling import limit, limit_by_address
 
 HOUR = 3600
 SIGNUPS_PER_HOUR = 30
-LOGINS_PER_HOUR = 200
 RESETS_PER_HOUR = 20
 MAILS_PER_HOUR = 5
 LOCKED_S = 15 * 60
@@ -38,7 +33,9 @@ def next_path(request: HttpRequest) -> str:
 def wished_path(request: HttpRequest) -> str:
     """Return the page of ours that the caller was on the way to, or nothing."""
     wanted = request.POST.get("next") or request.GET.get("next") or ""
-    is_ours = len(wanted) <= NEXT_LENGTH_MAX and url_has_allowed_host_and_scheme(
+    # A word without a slash is the name of a page for Django, or of none.
+    is_path = wanted.startswith("/") and len(wanted) <= NEXT_LENGTH_MAX
+    is_ours = is_path and url_has_allowed_host_and_scheme(
         wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )
     return wanted if is_ours else ""
@@ -78,42 +75,6 @@ def confirm(request: HttpRequest, token: str) -> HttpResponse:
         return render(request, "accounts/link_invalid.html", status=400)
     messages.success(request, "Your address is confirmed. Sign in to go on.")
     return redirect_to_login(wished) if (wished := wished_path(request)) else redirect("login")
-
-
-@never_cache
-@sensitive_post_parameters("password")
-@require_http_methods(["GET", "POST"])
-def login_page(request: HttpRequest) -> HttpResponse:
-    """Sign in; wrong address, wrong password and unconfirmed address look the same."""
-    if request.user.is_authenticated:
-        return redirect(next_path(request))
-    form = LoginForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        limit_by_address(request, "login", most=LOGINS_PER_HOUR, window_s=HOUR)
-        user = authenticate(
-            request,
-            username=form.cleaned_data["email"],
-            password=form.cleaned_data["password"],
-        )
-        if isinstance(user, User):
-            _session_start(request, user)
-            return redirect(next_path(request))
-        if getattr(request, "axes_locked_out", False):
-            return locked_out(request)
-        form.add_error(
-            None,
-            "These do not match, or the address is not confirmed yet: look into your mail, "
-            "or set a new password to get another link.",
-        )
-    context = {"form": form, "next": wished_path(request)}
-    return render(request, "accounts/login.html", context, status=form_status(form))
-
-
-@require_POST
-def logout_page(request: HttpRequest) -> HttpResponse:
-    """Sign out."""
-    logout(request)
-    return redirect("landing")
 
 
 def locked_out(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
@@ -156,10 +117,3 @@ def password_set(request: HttpRequest, uid: str, token: str) -> HttpResponse:
         messages.success(request, "The new password is set. Sign in with it.")
         return redirect("login")
     return render(request, "accounts/password_set.html", {"form": form}, status=form_status(form))
-
-
-def _session_start(request: HttpRequest, user: User) -> None:
-    login(request, user)
-    request.session[ADDRESS_KEY] = client_ip(request)
-    request.session[AGENT_KEY] = request.headers.get("User-Agent", "")[:200]
-    request.session[SIGNED_IN_KEY] = clock.now().isoformat()

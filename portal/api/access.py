@@ -33,7 +33,6 @@ from portal.access.teams import (
     team_rename,
 )
 from portal.access.types import Scope
-from portal.accounts.reauthentication import require_confirmed
 from portal.api import presentation as shapes
 from portal.api.serializers import (
     ConfirmInput,
@@ -49,6 +48,7 @@ from portal.api.serializers import (
 from portal.api.views import CREATED, page_of, valid
 from portal.clusters.selectors import cluster_get
 from portal.core.pagination import NewestFirst, OldestFirst
+from portal.identity.stepup import require_recent
 
 OBJECT = OpenApiTypes.OBJECT
 
@@ -129,10 +129,11 @@ class BindingsView(APIView):
 
     @extend_schema(request=GrantInput, responses={201: OBJECT})
     def post(self, request: Request, slug: str) -> Response:
-        """Grant a role to a member or a team; the caller confirms it by their password."""
+        """Grant a role to a member or a team; the caller confirms it by password or code."""
         access = require_everywhere(request, "members:write")
         data = valid(GrantInput, request)
-        require_confirmed(request, data["password"])
+        proof = data["password"]
+        require_recent(request, action="role.grant", proof=proof, tokens_pass=False)
         binding = binding_grant(
             access,
             principal=Principal(data["principal"]["user"], data["principal"]["team"]),
@@ -166,10 +167,11 @@ class RoleView(APIView):
 
     @extend_schema(request=CustomRolePatch, responses=OBJECT)
     def put(self, request: Request, slug: str, role_id: UUID) -> Response:
-        """Change it for everybody who has it; the caller confirms it by their password."""
+        """Change it for everybody who has it; the caller confirms it by password or code."""
         access = require_everywhere(request, "roles:write")
         data = valid(CustomRolePatch, request)
-        require_confirmed(request, data.pop("password"))
+        proof = data.pop("password")
+        require_recent(request, action="role.change", proof=proof, tokens_pass=False)
         return Response(shapes.custom_role_json(role_update(access, role_id=role_id, **data)))
 
     @extend_schema(responses={204: None})
@@ -248,9 +250,10 @@ class ElevationApproveView(APIView):
 
     @extend_schema(request=ConfirmInput, responses=OBJECT)
     def post(self, request: Request, slug: str, elevation_id: UUID) -> Response:
-        """Grant what somebody else asked for; the caller confirms it by their password."""
+        """Grant what somebody else asked for; the caller confirms it by password or code."""
         access = require_everywhere(request, APPROVING)
-        require_confirmed(request, valid(ConfirmInput, request)["password"])
+        proof = valid(ConfirmInput, request)["password"]
+        require_recent(request, action="role.grant", proof=proof, tokens_pass=False)
         asked = elevation_approve(access, elevation_id=elevation_id)
         return Response(shapes.elevation_json(asked))
 

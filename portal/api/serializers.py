@@ -136,7 +136,7 @@ class ElevationInput(StrictSerializer):
 
 
 class ConfirmInput(StrictSerializer):
-    """The caller's password, unless the session confirmed it a moment ago."""
+    """The caller's password or code, unless the session confirmed it a moment ago."""
 
     password = serializers.CharField(
         max_length=256, required=False, allow_blank=True, default="", trim_whitespace=False

@@ -41,6 +41,7 @@ from portal.core.errors import Forbidden, Invalid, NotFound
 from portal.core.pagination import NewestFirst, OldestFirst
 from portal.core.serializers import StrictSerializer
 from portal.core.tenancy import public_context, tenant_context
+from portal.identity.stepup import require_recent
 from portal.organizations.models import Membership
 from portal.organizations.selectors import member_query, memberships_of
 from portal.organizations.services import organization_create, organization_rename
@@ -248,6 +249,7 @@ class TokensView(APIView):
     def post(self, request: Request, slug: str) -> Response:
         """Make one; the answer alone holds the secret."""
         access = require(request, "tokens:write")
+        require_recent(request, action="token.create")
         data = valid(TokenInput, request)
         scopes = sorted(set(data.get("scopes", []))) or sorted(_inherited_scopes(request))
         if unknown := [scope for scope in scopes if scope not in ALL_PERMISSIONS]:

@@ -33,6 +33,7 @@ from portal.clusters.selectors import (
 from portal.core.errors import Invalid
 from portal.core.pagination import NewestFirst
 from portal.core.serializers import StrictSerializer
+from portal.identity.stepup import require_recent
 from portal.plans.presentation import estimate_json, resize_json
 from portal.plans.selectors import estimate
 
@@ -119,6 +120,7 @@ class ClusterView(APIView):
         """Move it to the recycle bin, or delete for good what is there."""
         access = require(request, "clusters:delete")
         cluster = cluster_get(cluster_id)
+        require_recent(request, action="cluster.delete")
         data = _valid(inputs.DeleteInput, request)
         found, operation = services.cluster_delete(
             access, cluster, confirm=data["confirm"], now_for_good=data["permanent"]
@@ -181,6 +183,7 @@ class RotateView(APIView):
         """Change the data key of every node; a plain cluster turns encrypted."""
         access = require(request, "clusters:write")
         cluster = cluster_get(cluster_id)
+        require_recent(request, action="cluster.encryption")
         data = _valid(inputs.RotateInput, request)
         return _accepted(*services.cluster_rotate_keys(access, cluster, **data))
 
@@ -266,6 +269,7 @@ class KeysView(APIView):
         """Create one on every node; its secret is answered this once."""
         access = require(request, "keys:write")
         cluster = cluster_get(cluster_id)
+        require_recent(request, action="cluster.key")
         data = _valid(inputs.KeyInput, request)
         expires = data.pop("expires")
         key, secret = services.key_create(access, cluster, **data, expires_at=expires)

@@ -14,6 +14,7 @@ from portal.clusters.presentation import moment
 from portal.clusters.selectors import cluster_get
 from portal.clusters.serializers import TokenInput
 from portal.clusters.tokens import issuer_rotate, token_create, token_revoke
+from portal.identity.stepup import require_recent
 
 OBJECT = OpenApiTypes.OBJECT
 
@@ -56,4 +57,5 @@ class TokenKeyView(APIView):
     def post(self, request: Request, slug: str, cluster_id: UUID) -> Response:
         """Replace it; tokens signed with the old one are good until they expire."""
         access = require(request, "keys:write")
+        require_recent(request, action="cluster.key")
         return Response({"issuer": issuer_rotate(access, cluster_get(cluster_id)).token_issuer})

@@ -41,6 +41,7 @@ from portal.clusters.selectors import (
 from portal.clusters.snippets import snippets
 from portal.core import clock
 from portal.core.errors import Invalid, NotFound, PortalError
+from portal.identity.stepup import require_recent
 from portal.plans.selectors import fault_budget, plan_list
 
 OPERATIONS_SHOWN_MAX = 50
@@ -159,6 +160,7 @@ def _key_page(request: HttpRequest, cluster_id: UUID, *, tab: str, template: str
     cluster = cluster_get(cluster_id)
     secret, form = "", KeyForm()
     if request.method == "POST":
+        require_recent(request, action="cluster.key")
         form = KeyForm(request.POST)
         if form.is_valid():
             secret, form = _key_make(access, cluster, form)
@@ -290,6 +292,7 @@ def rotate_view(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpRespon
     """Change the encryption keys of the nodes."""
     access = require(request, "clusters:write")
     cluster = cluster_get(cluster_id)
+    require_recent(request, action="cluster.encryption")
     try:
         algorithm = request.POST.get("algorithm", "")
         _, operation = services.cluster_rotate_keys(access, cluster, algorithm=algorithm)
@@ -330,6 +333,7 @@ def delete_view(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpRespon
     """Move to the recycle bin, or delete for good what is there."""
     access = require(request, "clusters:delete")
     cluster = cluster_get(cluster_id)
+    require_recent(request, action="cluster.delete")
     confirm, is_permanent = request.POST.get("confirm", ""), "permanent" in request.POST
     try:
         _, operation = services.cluster_delete(

@@ -12,6 +12,7 @@ handler500 = "portal.core.http.server_error"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("portal.console.urls")),
     path("", include("portal.accounts.urls")),
+    path("", include("portal.identity.urls")),
     path("", include("portal.access.urls")),
     path("o/<slug:slug>/", include("portal.console.urls_org")),
     path("api/", include("portal.api.urls")),

@@ -20,6 +20,7 @@ from portal.clusters.auditing.downloads import LINES_TYPE, lines_download
 from portal.clusters.selectors import cluster_get
 from portal.core.errors import Invalid
 from portal.core.serializers import StrictSerializer
+from portal.identity.stepup import require_recent
 
 OBJECT: Final = OpenApiTypes.OBJECT
 LINES: Final = {(200, LINES_TYPE): OpenApiTypes.STR}
@@ -112,6 +113,7 @@ class ClusterAuditSettingsView(APIView):
         """Change it; itself recorded."""
         access = require(request, "organization:write")
         cluster = cluster_get(cluster_id)
+        require_recent(request, action="cluster.compliance")
         data = _valid(inputs.AuditSettingsInput(data=request.data))
         services.log_settings(access, cluster, level=data["level"], days=data["retention_days"])
         return Response(shapes.settings_json(services.log_chain(cluster)))
@@ -136,6 +138,7 @@ class ComplianceView(APIView):
         if data["dry_run"]:
             found = services.modes_preview(cluster, modes)
             return Response(shapes.preview_json(modes, found))
+        require_recent(request, action="cluster.compliance")
         services.modes_set(access, cluster, modes=modes, confirm=data["confirm"])
         return Response(shapes.modes_json(services.modes_get(cluster)))
 
@@ -161,6 +164,7 @@ class SubjectErasureView(APIView):
         """Erase, and answer the receipt; 202 is not over: ask again with its `erasure`."""
         access = require(request, "organization:write")
         cluster = cluster_get(cluster_id)
+        require_recent(request, action="subject.erase")
         data = _valid(inputs.ErasureInput(data=request.data))
         done = subjects.subject_erase(access, cluster, **data)
         status = 200 if done["is_over"] else ACCEPTED

@@ -27,6 +27,7 @@ from portal.clusters.pages import cluster_context, encryption_context
 from portal.clusters.selectors import cluster_get
 from portal.core import clock
 from portal.core.errors import PortalError
+from portal.identity.stepup import require_recent
 
 FILTERS: Final = ("action", "actor", "collection", "since", "until")
 ACTIONS: Final = (
@@ -108,6 +109,7 @@ def audit_settings_view(request: HttpRequest, slug: str, cluster_id: UUID) -> Ht
     """Change what is recorded."""
     access = require(request, "organization:write")
     cluster = cluster_get(cluster_id)
+    require_recent(request, action="cluster.compliance")
     typed = request.POST.get("days", "")
     is_number = typed.isascii() and typed.isdigit() and len(typed) <= DIGITS_MAX
     if not is_number or not 1 <= int(typed) <= DAYS_MAX:
@@ -139,6 +141,8 @@ def compliance_view(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpRe
     access = require(request, "organization:write")
     cluster = cluster_get(cluster_id)
     asked = request.POST.getlist("modes")
+    if "apply" in request.POST:
+        require_recent(request, action="cluster.compliance")
     try:
         if "apply" in request.POST:
             confirm = request.POST.get("confirm", "").strip()
@@ -174,6 +178,8 @@ def subjects_page(
         "subject": given.get("subject", ""),
     }
     if request.method == "POST":
+        if "export" not in given:
+            require_recent(request, action="subject.erase")
         try:
             subject = subjects.subject_of(given.get("subject", "").strip())
             if "export" in given:

@@ -10,7 +10,6 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from portal.access.guards import require
-from portal.accounts.reauthentication import require_confirmed
 from portal.clusters import presentation as shapes
 from portal.clusters.chaos import services
 from portal.clusters.chaos.presentation import experiment_json, record_json
@@ -20,6 +19,7 @@ from portal.clusters.models import Experiment, ExperimentRecord, Operation
 from portal.clusters.selectors import cluster_get, experiment_get, experiment_list, operation_get
 from portal.core.errors import Invalid
 from portal.core.pagination import NewestFirst
+from portal.identity.stepup import require_recent
 
 OBJECT = OpenApiTypes.OBJECT
 ACCEPTED = 202
@@ -53,7 +53,8 @@ class ExperimentsView(APIView):
         access = require(request, "clusters:break")
         cluster = cluster_get(cluster_id)
         data = _valid(ExperimentInput(data=request.data))
-        require_confirmed(request, data["password"])
+        proof = data["password"]
+        require_recent(request, action="cluster.break", proof=proof, tokens_pass=False)
         faults: dict[int, str] = {}
         for fault in data["faults"]:
             if fault["node"] in faults:

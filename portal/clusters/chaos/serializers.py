@@ -2,11 +2,11 @@
 
 from rest_framework import serializers
 
-from portal.accounts.reauthentication import PASSWORD_LENGTH_MAX
 from portal.clusters.constants import NAME_LENGTH_MAX
 from portal.clusters.faults import FAULTS
 from portal.clusters.serializers import NODE_ID_MAX, NODES_MAX
 from portal.core.serializers import StrictSerializer
+from portal.identity.constants import PASSWORD_LENGTH_MAX
 
 
 class FaultInput(StrictSerializer):
@@ -17,7 +17,7 @@ class FaultInput(StrictSerializer):
 
 
 class ExperimentInput(StrictSerializer):
-    """Which nodes to break; the cluster's name and the caller's password confirm it."""
+    """Which nodes to break; the cluster's name and the caller's password or code confirm it."""
 
     faults = serializers.ListField(child=FaultInput(), allow_empty=False, max_length=NODES_MAX)
     beyond_f = serializers.BooleanField(default=False)

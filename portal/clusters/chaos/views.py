@@ -12,7 +12,6 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from portal.access.guards import require
 from portal.access.types import Access
-from portal.accounts.reauthentication import is_confirmed, require_confirmed
 from portal.clusters.chaos import services
 from portal.clusters.chaos.forms import FIELD, faults_of
 from portal.clusters.chaos.presentation import experiment_json, row_of
@@ -22,6 +21,8 @@ from portal.clusters.pages import cluster_context
 from portal.clusters.selectors import cluster_get, experiment_get, experiment_list
 from portal.core import clock
 from portal.core.errors import PortalError
+from portal.identity.selectors import has_factor
+from portal.identity.stepup import is_recent, require_recent
 from portal.plans.selectors import fault_budget
 
 SHOWN_MAX = 20
@@ -37,7 +38,8 @@ def chaos_page(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpRespons
     context: dict[str, Any] = {}
     if request.method == "POST":
         try:
-            require_confirmed(request, request.POST.get("password", ""))
+            proof = request.POST.get("password", "")
+            require_recent(request, action="cluster.break", proof=proof, tokens_pass=False)
             services.experiment_start(
                 access,
                 cluster,
@@ -86,7 +88,8 @@ def _context(
             for node in cluster.members
         ],
         "can_break": access.can("clusters:break"),
-        "is_confirmed": is_confirmed(request),
+        "is_confirmed": is_recent(request),
+        "has_factor": has_factor(access.user),
         "is_production": cluster.profile == Profile.PRODUCTION,
     }
     if shown is not None:

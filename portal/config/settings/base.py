@@ -51,6 +51,7 @@ SHARED_APPS = [
     "portal.core",
     "portal.notifications",
     "portal.accounts",
+    "portal.identity",
     "portal.plans",
     "portal.metering.alarms",
     "portal.console",
@@ -91,6 +92,8 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "portal.core.http.ErrorMiddleware",
+    # Within: it answers people before that answers everybody.
+    "portal.identity.middleware.StepUpMiddleware",
     "portal.access.middleware.TokenMiddleware",
     "portal.access.middleware.TenantMiddleware",
     # Within: who is no member any more is told nothing, not even what was answered before.

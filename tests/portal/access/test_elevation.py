@@ -24,7 +24,7 @@ PAGE = "/o/acme/access/elevations/"
 
 @pytest.fixture
 def owner(client_for, alice):
-    return client_for(alice)
+    return client_for(alice, is_recent=False)
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def test_the_page_asks_approves_and_gives_back(owner, dev, acme):
     page = owner.get(PAGE).content.decode()
     link = re.search(r'action="([^"]+/approve/)"', page)[1]
     without = owner.post(link, follow=True).content.decode()
-    assert "Enter your password" in without
+    assert "Confirm that it is you" in without
     done = owner.post(link, {"password": PASSWORD}, follow=True).content.decode()
     assert "Approved; it ends by itself." in done
     page = dev.get(PAGE).content.decode()

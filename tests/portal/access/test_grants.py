@@ -286,7 +286,7 @@ def test_nobody_gives_by_a_team_or_a_label_what_they_do_not_hold(
 
 
 def test_granting_takes_a_password_and_is_written_down(client_for, alice, bob, clusters, acme):
-    client = client_for(alice)
+    client = client_for(alice, is_recent=False)
     scope = {"kind": "cluster", "value": str(clusters[0].pk)}
     wanted = order(bob, "admin", scope, reason="On call")
     bare = ask(client, "bindings", {**wanted, "password": ""})

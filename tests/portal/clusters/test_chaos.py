@@ -5,7 +5,6 @@ from datetime import timedelta
 import pytest
 from django.db import IntegrityError, transaction
 
-from portal.accounts.reauthentication import FRESH
 from portal.accounts.services import token_create
 from portal.audit.models import AuditEvent
 from portal.clusters import services as clusters
@@ -22,6 +21,7 @@ from portal.clusters.models import (
 )
 from portal.core import clock
 from portal.core.tenancy import tenant_context
+from portal.identity.constants import CONFIRMED_FOR
 from portal.organizations.models import Membership as Role
 from tests.conftest import PASSWORD
 
@@ -59,7 +59,7 @@ def made(acme, alice, access_of):
 
 @pytest.fixture
 def api(client_for, alice):
-    return client_for(alice)
+    return client_for(alice, is_recent=False)
 
 
 def start(client, cluster, *, faults=None, **fields):
@@ -211,15 +211,16 @@ def test_a_token_needs_the_scope_and_the_password_each_time(made, client_for, al
 
 
 def test_a_confirmation_holds_for_minutes_in_its_session_only(made, client_for, alice, acme):
-    cluster, mine, other = made(), client_for(alice), client_for(alice)
+    cluster = made()
+    mine, other = (client_for(alice, is_recent=False) for _ in range(2))
     page, now = f"{HOME}{cluster.pk}/chaos/", clock.now()
     assert start(mine, cluster, confirm="x").json()["code"] == "name_not_confirmed"
-    assert "You confirmed your password" in mine.get(page).content.decode()
+    assert "You confirmed a moment ago" in mine.get(page).content.decode()
     assert "Your password" in other.get(page).content.decode()
     assert start(other, cluster, password="").json()["code"] == "reauthentication_required"
-    with clock.frozen(now + FRESH + timedelta(seconds=5)):
+    with clock.frozen(now + CONFIRMED_FOR + timedelta(seconds=5)):
         assert start(mine, cluster, password="").json()["code"] == "reauthentication_required"
-    with clock.frozen(now + FRESH - timedelta(seconds=30)):
+    with clock.frozen(now + CONFIRMED_FOR - timedelta(seconds=30)):
         assert start(mine, cluster, password="").status_code == 202
     assert actions(acme).count("member.confirmed") == 1
 

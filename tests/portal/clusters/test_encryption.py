@@ -100,14 +100,14 @@ def test_a_cluster_encrypts_changes_its_keys_and_is_erased_with_a_certificate(
 
 
 def test_a_plain_cluster_turns_encrypted_from_its_settings(
-    acme, alice, access_of, tidy_nodes, client: Browser, settings
+    acme, alice, access_of, tidy_nodes, client_for, settings
 ):
     access, home = access_of(alice), Path(settings.AEROLITH_HOME)
     with tenant_context(acme.schema_name):
         cluster = made(access, encryption="none")
         write(cluster)
         assert holds(data_of(cluster, home), b"pangolin")
-    client.force_login(alice)
+    client = client_for(alice)
     page = client.get(f"/o/acme/clusters/{cluster.pk}/settings/").content.decode()
     assert "The nodes store in the clear" in page
     answer = client.post(

@@ -28,8 +28,10 @@ from portal.accounts.tokens import token_hash
 from portal.core.errors import NotFound
 from portal.core.forms import form_status
 from portal.core.throttling import limit
+from portal.identity.constants import PASSWORD_TRIES_PER_HOUR
+from portal.identity.selectors import has_factor
+from portal.identity.stepup import require_recent
 
-PASSWORD_TRIES_PER_HOUR = 20
 MAILS_PER_HOUR = 5
 
 
@@ -60,6 +62,9 @@ def profile(request: HttpRequest) -> HttpResponse:
 def email(request: HttpRequest) -> HttpResponse:
     """Send a link to a new address; until it is followed the old one stays."""
     user = _user(request)
+    if has_factor(user):
+        # The password in the form is enough for who has nothing else.
+        require_recent(request, action="account.email")
     if request.method == "POST":
         limit(f"password:{user.pk}", most=PASSWORD_TRIES_PER_HOUR, window_s=3600)
     form = ChangeEmailForm(user, request.POST or None)
@@ -93,6 +98,9 @@ def email_confirm(request: HttpRequest, token: str) -> HttpResponse:
 def password(request: HttpRequest) -> HttpResponse:
     """Change the password; other browsers are signed out."""
     user = _user(request)
+    if has_factor(user):
+        # The password in the form is enough for who has nothing else.
+        require_recent(request, action="account.password")
     if request.method == "POST":
         limit(f"password:{user.pk}", most=PASSWORD_TRIES_PER_HOUR, window_s=3600)
     form = ChangePasswordForm(user, request.POST or None)
@@ -141,6 +149,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
     form = TokenForm(request.POST or None)
     secret = None
     if request.method == "POST" and form.is_valid():
+        require_recent(request, action="token.create")
         _, secret = token_create(
             user=user, name=form.cleaned_data["name"], expires_at=form.expires_at()
         )
