@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dataplane.client.local import LocalCluster
-from dataplane.client.spec import Algorithm
+from dataplane.client.spec import Algorithm, ArchiveSpec
 
 
 def wait_ready(cluster: LocalCluster) -> None:
@@ -21,10 +21,13 @@ def wait_ready(cluster: LocalCluster) -> None:
 
 @contextmanager
 def running(
-    directory: Path, nodes: int, algorithm: Algorithm | None = None
+    directory: Path,
+    nodes: int,
+    algorithm: Algorithm | None = None,
+    archive: ArchiveSpec | None = None,
 ) -> Iterator[LocalCluster]:
     """Start a cluster, which encrypts with an algorithm if one is given; kill it in the end."""
-    cluster = LocalCluster(directory, nodes, algorithm=algorithm)
+    cluster = LocalCluster(directory, nodes, algorithm=algorithm, archive=archive)
     cluster.start()
     try:
         wait_ready(cluster)

@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -23,15 +25,34 @@ from benchmarks.filling import fill
 from benchmarks.load import Reading, Result, conclude, cpu_seconds, machine_seconds
 from dataplane.client import Client
 from dataplane.client.local import LocalCluster
-from dataplane.client.spec import Algorithm
+from dataplane.client.spec import Algorithm, ArchiveSpec
 
-COLD, HOT = "cold", "hot"
+HOT: Final = "hot"
+BUCKET: Final = "bench"
 SEGMENT: Final = 256
 """Documents of one segment at most: so far apart, two are never in the same one."""
-SEAL_S: Final = 600
+MOVE_S: Final = 600
 RETURN_S: Final = 5
 STAY_S: Final = 86_400
+ALGORITHMS: Final = get_args(Algorithm.__value__)
 UPDATE: Final = b'{"$inc":{"n":1}}'
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Where a collection goes."""
+
+    collection: str
+    name: str
+    options: tuple[str, ...]
+
+    def policy(self, seconds: int) -> dict[str, int]:
+        """Return the policy by which documents leave after so long."""
+        return {option: seconds + place for place, option in enumerate(self.options)}
+
+
+COLD: Final = Tier("cold", "distributed", ("cold_after_s",))
+ARCHIVED: Final = Tier("archived", "archive", ("cold_after_s", "archive_after_s"))
 
 
 def rows(count: int, size: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -42,25 +63,26 @@ def rows(count: int, size: int) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{number:07}", {"n": number, "text": text}
 
 
-def held(client: Client) -> dict[str, Any]:
-    """Return how many documents of the cold collection are in which tier."""
-    found = next(each for each in client.collections() if each["name"] == COLD)
-    return {tier: part["documents"] for tier, part in found["tiers"].items()}
+def held(client: Client, name: str) -> dict[str, int]:
+    """Return how many documents of a collection are in which tier."""
+    found = next(each for each in client.collections() if each["name"] == name)
+    return {tier: int(part["documents"]) for tier, part in found["tiers"].items()}
 
 
-def seal(cluster: LocalCluster, client: Client, count: int) -> str:
-    """Make all documents cold; say what that cost."""
+def move(cluster: LocalCluster, client: Client, tier: Tier, count: int) -> str:
+    """Have all documents of a collection move to a tier; say what that cost."""
     began, cpu = time.perf_counter(), cpu_seconds(cluster.pids)
-    client.collection_put(COLD, {"tiering": {"cold_after_s": 1}})
-    while held(client)["ssd"] > 0:
-        if time.perf_counter() - began > SEAL_S:
-            raise TimeoutError(f"not all is cold within {SEAL_S} s: {held(client)}")
+    client.collection_put(tier.collection, {"tiering": tier.policy(1)})
+    while held(client, tier.collection)[tier.name] < count:
+        if time.perf_counter() - began > MOVE_S:
+            found = held(client, tier.collection)
+            raise TimeoutError(f"not all is {tier.collection} within {MOVE_S} s: {found}")
         time.sleep(0.1)
     took, spent = time.perf_counter() - began, cpu_seconds(cluster.pids) - cpu
     # What is read now stays where it comes to.
-    client.collection_put(COLD, {"tiering": {"cold_after_s": STAY_S}})
+    client.collection_put(tier.collection, {"tiering": tier.policy(STAY_S)})
     return (
-        f"{count} documents made cold in {took:.1f} s: {count / took:,.0f}/s, "
+        f"{count} documents made {tier.collection} in {took:.1f} s: {count / took:,.0f}/s, "
         f"all nodes together {spent / count * 1e6:.0f} us a document"
     )
 
@@ -95,36 +117,56 @@ def one_by_one(
     return result
 
 
-def returned(client: Client, asked: int) -> str:
+def returned(client: Client, name: str, asked: int) -> str:
     """Say how many documents are hot again; what is only read comes back if there is room."""
     began = time.perf_counter()
-    found = held(client)["ssd"]
+    found = held(client, name)["ssd"]
     while found < asked and time.perf_counter() - began < RETURN_S:
         time.sleep(0.01)
-        found = held(client)["ssd"]
+        found = held(client, name)["ssd"]
     took = time.perf_counter() - began
     return f"{found} of the {asked} that were asked for are hot again, {took:.2f} s later"
 
 
-def measure(cluster: LocalCluster, options: argparse.Namespace) -> None:
+def measure(cluster: LocalCluster, tiers: list[Tier], options: argparse.Namespace) -> None:
     """Measure one cluster and print its rows."""
     count = options.documents
     firsts = range(SEGMENT // 2, count, SEGMENT)
-    for name in (HOT, COLD):
-        fill(cluster, name, rows(count, options.size))
+    tell(f"n={len(cluster.members)}")
+
+    def ask(name: str, method: str, collection: str, shift: int) -> None:
+        numbers = [number + shift for number in firsts]
+        tell("  " + one_by_one(cluster, method, collection, numbers).line(name))
+
+    fill(cluster, HOT, rows(count, options.size))
     with Client(cluster.urls, cluster.api_key) as client:
-        tell(f"n={len(cluster.members)}  " + seal(cluster, client, count))
-        asked = (
-            ("GET, hot", "GET", HOT, 0),
-            ("GET, cold, to be put together", "GET", COLD, 0),
-            ("GET, cold, segment in memory", "GET", COLD, 1),
-            ("update, hot", "PATCH", HOT, 2),
-            ("update, cold, segment in memory", "PATCH", COLD, 2),
-        )
-        for name, method, collection, shift in asked:
-            numbers = [number + shift for number in firsts]
-            tell("  " + one_by_one(cluster, method, collection, numbers).line(name))
-        tell("  " + returned(client, 3 * len(firsts)))
+        ask("GET, hot", "GET", HOT, 0)
+        ask("update, hot", "PATCH", HOT, 2)
+        for tier in tiers:
+            name = tier.collection
+            fill(cluster, name, rows(count, options.size))
+            tell("  " + move(cluster, client, tier, count))
+            ask(f"GET, {name}, to be fetched", "GET", name, 0)
+            ask(f"GET, {name}, segment in memory", "GET", name, 1)
+            ask(f"update, {name}, in memory", "PATCH", name, 2)
+            tell("  " + returned(client, name, 3 * len(firsts)))
+
+
+@contextmanager
+def store(directory: Path) -> Iterator[ArchiveSpec]:
+    """Start an object store, that of the tests; say how nodes reach it."""
+    from tests.s3_server import S3Server  # noqa: PLC0415 - a development dependency
+
+    directory.mkdir()
+    server = S3Server(directory)
+    credentials = directory / "credentials.json"
+    credentials.touch(0o600)
+    credentials.write_text(json.dumps({"access_key_id": "any", "secret_access_key": "any"}))
+    server.start(BUCKET)
+    try:
+        yield ArchiveSpec(server.url, BUCKET, credentials_file=str(credentials))
+    finally:
+        server.stop()
 
 
 def parse(given: list[str]) -> argparse.Namespace:
@@ -133,7 +175,8 @@ def parse(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--nodes", type=sizes, default=[1, 4], help="one or several, as 1,4,7")
     parser.add_argument("--documents", type=int, default=100 * SEGMENT)
     parser.add_argument("--size", type=int, default=1024, help="bytes of a document")
-    parser.add_argument("--encrypt", choices=get_args(Algorithm.__value__), help="at rest")
+    parser.add_argument("--encrypt", choices=ALGORITHMS, help="at rest; an archive needs one")
+    parser.add_argument("--archive", action="store_true", help="the tier behind it too, over S3")
     options = parser.parse_args(given)
     if options.documents < 4 * SEGMENT or options.size < 128:
         parser.error(f"at least {4 * SEGMENT} documents of 128 bytes")
@@ -144,12 +187,14 @@ def main() -> int:
     """Measure and print."""
     options = parse(sys.argv[1:])
     tell(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} processors")
+    algorithm = options.encrypt or (ALGORITHMS[0] if options.archive else None)
+    tiers = [COLD, ARCHIVED] if options.archive else [COLD]
     for nodes in options.nodes:
-        with (
-            tempfile.TemporaryDirectory() as directory,
-            running(Path(directory), nodes, options.encrypt) as cluster,
-        ):
-            measure(cluster, options)
+        with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+            home = Path(directory)
+            archive = stack.enter_context(store(home / "s3")) if options.archive else None
+            cluster = stack.enter_context(running(home / "nodes", nodes, algorithm, archive))
+            measure(cluster, tiers, options)
     return 0
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import override
 
 import httpx
 
@@ -106,6 +107,7 @@ class Door:
 
             do_PUT = do_HEAD = do_DELETE = do_POST = do_GET  # noqa: N815 - names of the base
 
+            @override
             def log_message(self, *_: object) -> None:
                 return
 

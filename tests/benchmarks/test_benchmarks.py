@@ -47,6 +47,11 @@ def test_cold_documents_fill_segments_and_are_longer_than_their_stubs(given):
         cold.parse(given)
 
 
+def test_documents_wait_for_each_tier_in_turn():
+    assert cold.COLD.policy(1) == {"cold_after_s": 1}
+    assert cold.ARCHIVED.policy(1) == {"cold_after_s": 1, "archive_after_s": 2}
+
+
 def test_documents_that_become_cold_have_the_size_that_was_asked_for():
     found = list(cold.rows(3, 1_000))
     assert [key for key, _ in found] == ["0000000", "0000001", "0000002"]
