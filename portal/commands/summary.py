@@ -64,6 +64,7 @@ def summary_text(installation: Installation, state: State) -> str:
         f"  Portal       {url}/",
         f"  Demo         {url}/o/demo/   {state.demo_email}   {state.demo_password}",
         f"  Operators    {url}/operators/   {state.operator_email}   {state.operator_password}",
+        "               (the first sign-in there sets up a second factor)",
         f"  Sent mail    {url}/mailbox/",
         "",
         "  Stop it with `make down`; look with `make status`.",

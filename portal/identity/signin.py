@@ -5,6 +5,7 @@ ten minutes who is on the way, and opens nothing with it.
 """
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.contrib.auth import login
@@ -86,6 +87,16 @@ def sign_in_finish(request: HttpRequest, pending: Pending, *, factor: str) -> Ht
         factors=[pending.method, factor],
         next_path=pending.next_path,
     )
+
+
+def signed_in_by_factor(request: HttpRequest, *, within: timedelta) -> bool:
+    """Tell whether this session began with two proofs, not longer ago than that."""
+    factors = request.session.get(FACTORS_KEY)
+    began = request.session.get(SIGNED_IN_KEY)
+    if not isinstance(factors, list) or not isinstance(began, str):
+        return False
+    is_fresh = clock.now() - datetime.fromisoformat(began) < within
+    return is_fresh and len(factors) > 1
 
 
 def session_start(

@@ -92,6 +92,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "portal.core.http.ErrorMiddleware",
+    "portal.operators.middleware.OperatorsFactorMiddleware",
     # Within: it answers people before that answers everybody.
     "portal.identity.middleware.StepUpMiddleware",
     "portal.access.middleware.TokenMiddleware",

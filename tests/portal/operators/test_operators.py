@@ -1,7 +1,13 @@
 """The operators' pages: staff only, with a look into every organization."""
 
+from datetime import timedelta
+
 import pytest
 from django.test import Client
+
+from portal.core import clock
+from portal.operators.middleware import FACTOR_FOR
+from tests.conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db
 
@@ -17,9 +23,12 @@ PAGES = [
 ]
 
 
-def signed_in(user) -> Client:
+def signed_in(user, factors=("password", "totp")) -> Client:
     client = Client()
     client.force_login(user, backend="portal.accounts.backends.EmailBackend")
+    session = client.session
+    session["factors"], session["signed_in_at"] = factors, clock.now().isoformat()
+    session.save()
     return client
 
 
@@ -30,13 +39,32 @@ def test_staff_see_every_page(olga, page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_customers_and_strangers_see_none(alice, page):
-    assert signed_in(alice).get(page).status_code == 302
-    assert Client().get(page).status_code == 302
+    assert signed_in(alice).get(page).status_code == 404
+    assert Client().get(page)["Location"] == "/login/?next=/operators/"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_staff_without_a_second_factor_see_none(olga, page):
+    client = signed_in(olga, factors=["password"])
+    assert client.get(page)["Location"] == "/login/?next=/operators/"
+    assert client.get("/account/").status_code == 302
+
+
+def test_the_proof_of_staff_is_of_today(olga):
+    client = signed_in(olga)
+    with clock.frozen(clock.now() + FACTOR_FOR + timedelta(minutes=1)):
+        assert client.get("/operators/").status_code == 302
+
+
+def test_the_form_of_the_admin_lets_nobody_in(olga):
+    form = {"username": olga.email, "password": PASSWORD, "next": "/operators/"}
+    answer = Client().post("/operators/login/", form)
+    assert answer["Location"] == "/login/?next=/operators/"
+    assert not answer.cookies.get("sessionid")
 
 
 def test_an_organization_shows_its_clusters_and_operations(olga, acme):
     from portal.clusters.models import Cluster
-    from portal.core import clock
     from portal.core.tenancy import current_schema, tenant_context
 
     with tenant_context(acme.schema_name):
