@@ -38,7 +38,7 @@ class Budget(NamedTuple):
 
 
 STEP: Final = Budget(32, 128 * 1024, 512)
-TICK: Final = Budget(512, 1024 * 1024, 4_096)
+TICK: Final = Budget(512, 1024 * 1024, 1_024)
 EXPIRED_BYTES: Final = 4 * 1024 * 1024
 """Of the documents that one step removes; more than of those it builds from, to keep up."""
 EXPIRED_ROWS: Final = 8_192
