@@ -106,6 +106,7 @@ def grant_revoke(request: HttpRequest, slug: str, binding_id: UUID) -> HttpRespo
 def labels_page(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpResponse:
     """Give a cluster other labels."""
     access = require_everywhere(request, "members:write")
+    require_recent(request, action="role.grant")
     words = request.POST.get("labels", "").replace(",", " ").split()
     try:
         labels_set(access, cluster_id=cluster_id, labels=words)

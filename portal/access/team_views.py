@@ -19,6 +19,7 @@ from portal.access.teams import (
     team_rename,
 )
 from portal.core.errors import NotFound, PortalError
+from portal.identity.stepup import require_recent
 from portal.organizations.selectors import member_list
 
 
@@ -65,6 +66,7 @@ def team_delete_page(request: HttpRequest, slug: str, team_id: UUID) -> HttpResp
 def team_add(request: HttpRequest, slug: str, team_id: UUID) -> HttpResponse:
     """Put a member into a team."""
     access = require_everywhere(request, "members:write")
+    require_recent(request, action="role.grant")
     user_id = _id(request)
     return _do(
         request,

@@ -88,6 +88,7 @@ def matrix(request: HttpRequest, slug: str) -> HttpResponse:
 def invite(request: HttpRequest, slug: str) -> HttpResponse:
     """Send an invitation."""
     access = require(request, "members:write")
+    require_recent(request, action="role.grant")
     try:
         invitation, _ = invitation_create(
             access, email=request.POST.get("email", ""), role=request.POST.get("role", "")
@@ -112,6 +113,7 @@ def invitation_revoke_page(request: HttpRequest, slug: str, invitation_id: UUID)
 def member_role(request: HttpRequest, slug: str, member_id: UUID) -> HttpResponse:
     """Give a member another role."""
     access = require(request, "members:write")
+    require_recent(request, action="role.grant")
     try:
         member_change_role(access, member_id=member_id, role=request.POST.get("role", ""))
     except NotFound:

@@ -103,6 +103,7 @@ class TeamMembersView(APIView):
     def post(self, request: Request, slug: str, team_id: UUID) -> Response:
         """Put a member of the organization into it."""
         access = require_everywhere(request, "members:write")
+        require_recent(request, action="role.grant")
         team_member_add(access, team_id=team_id, user_id=valid(TeamMemberInput, request)["user"])
         return Response(shapes.team_json(team_get(team_id)))
 
@@ -282,5 +283,6 @@ class LabelsView(APIView):
     def put(self, request: Request, slug: str, cluster_id: UUID) -> Response:
         """Give it these and no others."""
         access = require_everywhere(request, "members:write")
+        require_recent(request, action="role.grant")
         labels = labels_set(access, cluster_id=cluster_id, **valid(LabelsInput, request))
         return Response({"labels": labels})

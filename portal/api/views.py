@@ -162,6 +162,7 @@ class MemberView(APIView):
     def patch(self, request: Request, slug: str, member_id: UUID) -> Response:
         """Give another role."""
         access = require(request, "members:write")
+        require_recent(request, action="role.grant")
         role = valid(RoleInput, request)["role"]
         changed: Membership = member_change_role(access, member_id=member_id, role=role)
         return Response(shapes.member_json(changed))
@@ -198,6 +199,7 @@ class InvitationsView(APIView):
     def post(self, request: Request, slug: str) -> Response:
         """Invite by mail."""
         access = require(request, "members:write")
+        require_recent(request, action="role.grant")
         invitation, _ = invitation_create(access, **valid(InvitationInput, request))
         return Response(shapes.invitation_json(invitation), status=CREATED)
 
