@@ -94,7 +94,7 @@ def _claim(request: HttpRequest, key: str) -> IdempotencyRecord:
     if lost := set(record.permissions) - held:
         raise Forbidden(
             "The request was answered before; since then your access became less.",
-            permission=min(lost),
+            permission=min(lost).partition(" ")[0],
         )
     return record
 
@@ -115,7 +115,12 @@ def _permissions(request: HttpRequest) -> set[str]:
         cluster_id = resolve(request.path_info).kwargs.get("cluster_id")
     except Resolver404:
         cluster_id = None
-    return set(access.permissions_at(cluster_id))
+    if cluster_id is not None:
+        return set(access.permissions_at(cluster_id))
+    # The path may reach a cluster that it does not name, as an operation's does.
+    places = {key for held in access.held for key in held.cluster_ids or ()}
+    there = {f"{code} {key.hex}" for key in places for code in access.permissions_at(key)}
+    return there | access.everywhere
 
 
 def _digest(request: HttpRequest) -> str:

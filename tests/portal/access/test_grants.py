@@ -389,6 +389,29 @@ def test_an_answer_is_not_repeated_after_the_grant_on_the_cluster_is_gone(
     assert ask(client, f"clusters/{shop.pk}", {"name": "Shop 2"}, "patch").status_code == 403
 
 
+def test_an_answer_about_an_operation_is_not_repeated_after_the_grant_is_gone(
+    client_for, alice, dave, give, clusters, acme
+):
+    shop, bank = clusters
+    binding = give(dave, "developer", at(shop))
+    give(dave, "developer", at(bank))
+    with tenant_context(acme.schema_name):
+        begun = Operation.objects.create(
+            cluster=shop,
+            kind="restart",
+            state="queued",
+            requested_by="alice@example.com",
+            deadline_at=clock.now() + timedelta(hours=1),
+            created_at=clock.now(),
+        )
+    client = client_for(dave, headers={"Idempotency-Key": "cancel"})
+    path = f"operations/{begun.pk}/cancel"
+    assert ask(client, path, {}).status_code == ask(client, path, {}).status_code == 202
+    client_for(alice).delete(f"/api/v1/orgs/acme/bindings/{binding.pk}")
+    refused = ask(client, path, {})
+    assert (refused.status_code, "operation" in refused.json()) == (403, False)
+
+
 def test_mail_about_a_cluster_goes_to_who_holds_the_permission_there(
     bob, dave, alice, give, clusters, acme
 ):
