@@ -362,10 +362,17 @@ class View:
     audit = Log()
 
 
+@pytest.fixture
+def alice():
+    token = CALLING.set("alice")
+    yield
+    CALLING.reset(token)
+
+
+@pytest.mark.usefixtures("alice")
 def test_what_cannot_be_written_down_is_not_read(monkeypatch):
     monkeypatch.setattr("dataplane.gateways.auditing.WAITING_MAX", 2)
     reporter = AuditReporter(View(), lambda size: b"k" * size)
-    CALLING.set("alice")
     for number in range(2):
         with reporter.reading(Seen("document.read", "c", f"d{number}")):
             pass
