@@ -11,17 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
 
+from benchmarks.beside import words, writing
 from benchmarks.clusters import running, tell
 from benchmarks.dataset import ROWS, flights
 from benchmarks.filling import fill
+from benchmarks.load import cpu_seconds
 from benchmarks.postgres import Postgres
 from benchmarks.processes import disk_bytes, resident_bytes
 from dataplane.client import Client
+from dataplane.client.local import LocalCluster
 from dataplane.client.spec import Algorithm
 
 COLLECTION: Final = "flights"
 INDEXES: Final = {"dest": "dest", "delay": "dep_delay", "carrier": "carrier"}
 BUILD_S: Final = 600
+BESIDE: Final = "beside"
+QUIET_S: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,26 @@ def index(client: Client) -> float:
     return time.perf_counter() - began
 
 
+def index_alone(cluster: LocalCluster, client: Client) -> str:
+    """Build the indexes in a cluster that does nothing else; say what it took."""
+    cpu = cpu_seconds(cluster.pids)
+    built_s = index(client)
+    spent = cpu_seconds(cluster.pids) - cpu
+    return f"indexes built in {built_s:.1f} s, {spent:.1f} s of CPU of all nodes"
+
+
+def index_beside(cluster: LocalCluster, client: Client) -> str:
+    """Build the indexes anew while somebody writes; say what writes felt of it."""
+    for name in INDEXES:
+        client.index_drop(COLLECTION, name)
+    with writing(cluster, BESIDE) as took:
+        time.sleep(QUIET_S)
+        before = len(took)
+        built = index_alone(cluster, client)
+        during = took[before:]
+    return f"{built}, beside writes\n  before: {words(took[:before])}\n  beside: {words(during)}"
+
+
 def ask_all(client: Client, postgres: Postgres | None, seconds: float, indexes: str) -> None:
     """Ask every question, of both in turn, and print a row for each."""
     for question in QUESTIONS:
@@ -132,7 +157,9 @@ def measure(directory: Path, options: argparse.Namespace) -> None:
             tell(f"n={options.nodes} filled: {options.rows / took:.0f} documents/s")
             with Client(cluster.urls, cluster.api_key) as client:
                 ask_all(client, postgres, options.seconds, "none")
-                tell(f"indexes built in {index(client):.1f} s")
+                tell(index_alone(cluster, client))
+                if options.beside:
+                    tell(index_beside(cluster, client))
                 if postgres is not None:
                     began = time.perf_counter()
                     postgres.index()
@@ -155,6 +182,7 @@ def parse(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--nodes", type=int, default=4)
     parser.add_argument("--encrypt", choices=get_args(Algorithm.__value__), help="at rest")
     parser.add_argument("--seconds", type=float, default=2.0, help="a question")
+    parser.add_argument("--beside", action="store_true", help="also build while somebody writes")
     parser.add_argument("--postgres", action="store_true", help="beside PostgreSQL")
     return parser.parse_args(given)
 

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import cold, growth, idle
 from benchmarks.__main__ import parse
+from benchmarks.beside import words
 from benchmarks.dataset import ROWS, flights
 from benchmarks.load import Result
 from benchmarks.recovery import Kept, Load, Round, faults
@@ -45,6 +46,12 @@ def test_data_grows(sizes):
 def test_cold_documents_fill_segments_and_are_longer_than_their_stubs(given):
     with pytest.raises(SystemExit):
         cold.parse(given)
+
+
+def test_writes_beside_other_work_are_told_in_words():
+    took = [float(number) for number in range(1, 102)]
+    assert words(took) == "101 writes p50 51.0  p95 96.0  p99 100.0  longest 101.0 ms"
+    assert words([1.0]) == "no writes"
 
 
 def test_documents_wait_for_each_tier_in_turn():
