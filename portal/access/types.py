@@ -101,16 +101,20 @@ class Access:
         """Tell whether the permission is held on a cluster."""
         return permission in self.permissions_at(cluster_id)
 
-    def clusters_visible(self, field: str = "pk") -> Q | None:
-        """Return which clusters may be listed, by the field that has their id; None means all."""
-        if "clusters:read" in self.everywhere:
+    def clusters_visible(self, field: str = "pk", permission: str = "clusters:read") -> Q | None:
+        """Return where a permission is held, by the field that has a cluster's id; None means all.
+
+        Only among the clusters that the person may know of, as for a path that names one.
+        """
+        if self._lists(None, permission):
             return None
-        ids: set[UUID] = set()
-        if "clusters:read" in self.somewhere:
-            for held in self.held:
-                if "clusters:read" in held.permissions:
-                    ids |= held.cluster_ids or set()
-        return Q(**{f"{field}__in": ids})
+        keys = {key for held in self.held for key in held.cluster_ids or ()}
+        return Q(**{f"{field}__in": {key for key in keys if self._lists(key, permission)}})
+
+    def _lists(self, cluster_id: UUID | None, permission: str) -> bool:
+        person = replace(self, token_scopes=None)
+        is_known = person.can_at(cluster_id, "clusters:read")
+        return is_known and self.can_at(cluster_id, permission)
 
     def _narrowed(self, granted: Iterable[AbstractSet[str]]) -> AbstractSet[str]:
         found = frozenset(self.role_permissions).union(*granted)

@@ -303,7 +303,7 @@ class OperationsView(APIView):
     def get(self, request: Request, slug: str) -> Response:
         """List it, newest first."""
         access = require_somewhere(request, "operations:read")
-        found = operation_list(visible=access.clusters_visible("cluster_id"))
+        found = operation_list(visible=access.clusters_visible("cluster_id", "operations:read"))
         asked = request.query_params.get("cluster")
         if asked is not None:
             try:
