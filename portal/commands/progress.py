@@ -21,7 +21,7 @@ class Progress:
 
     def begin(self, state: State) -> None:
         """Say where the portal is going to be."""
-        self._url = f"http://127.0.0.1:{state.portal_port}/"
+        self._url = f"http://localhost:{state.portal_port}/"
         self._write()
 
     def tell(self, text: str) -> None:

@@ -42,7 +42,7 @@ def summary(installation: Installation, state: State) -> dict[str, Json]:
     """Describe a running installation."""
     demo = demo_read(installation.home)
     return {
-        "portal": f"http://127.0.0.1:{state.portal_port}/",
+        "portal": f"http://localhost:{state.portal_port}/",
         "operator": {"email": state.operator_email, "password": state.operator_password},
         "demo": None
         if demo is None
@@ -58,7 +58,7 @@ def summary(installation: Installation, state: State) -> dict[str, Json]:
 
 def summary_text(installation: Installation, state: State) -> str:
     """Say the same to a person."""
-    url = f"http://127.0.0.1:{state.portal_port}"
+    url = f"http://localhost:{state.portal_port}"
     lines = [
         "",
         f"  Portal       {url}/",

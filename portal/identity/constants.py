@@ -42,3 +42,7 @@ TRIES: Final = 10
 TRIES_WINDOW_S: Final = 600
 TRIES_A_DAY: Final = 50
 PASSWORD_TRIES_PER_HOUR: Final = 20
+
+PASSKEY_COUNT_MAX: Final = 10
+CHALLENGE_FOR: Final = timedelta(minutes=5)
+CREDENTIAL_SIZE_MAX: Final = 32 * 1024

@@ -45,6 +45,33 @@ class TotpDevice(models.Model):
         return self.name
 
 
+class Passkey(models.Model):
+    """A key pair in a device or a security key; here is the public half."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="passkeys"
+    )
+    name = models.CharField(max_length=60)
+    credential_id = models.BinaryField(unique=True, max_length=1023)
+    public_key = models.BinaryField(max_length=2048)
+    # A device that counts its signatures and comes with an old count was copied.
+    sign_count = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True)
+
+    user_id: UUID
+
+    class Meta:
+        """Order of creation."""
+
+        ordering: ClassVar = ["pk"]
+
+    @override
+    def __str__(self) -> str:
+        return self.name
+
+
 class RecoveryCode(models.Model):
     """A code on paper, for when every other factor is lost; it works once."""
 

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
@@ -13,6 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from portal.accounts.models import User
 from portal.core.errors import NotFound, PortalError
 from portal.core.forms import form_status
+from portal.identity import passkeys
 from portal.identity.constants import RECOVERY_LEFT_LOW
 from portal.identity.forms import NameForm, TotpForm
 from portal.identity.selectors import factors_of, recovery_left
@@ -46,6 +48,8 @@ def security_page(request: HttpRequest) -> HttpResponse:
     context = {
         "factors": factors_of(user),
         "left": left,
+        "has_passkeys": passkeys.is_possible(request),
+        "named_url": settings.PORTAL_URL + "/account/security/",
         "is_low": left <= RECOVERY_LEFT_LOW,
         "tab": "security",
     }

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from portal.accounts.models import User
 from portal.core.tenancy import public_context
-from portal.identity.models import RecoveryCode, TotpDevice
+from portal.identity.models import Passkey, RecoveryCode, TotpDevice
 from portal.identity.types import Factor, FactorKind
 
 
@@ -12,10 +12,15 @@ def factors_of(user: User) -> list[Factor]:
     """Return a person's second factors, oldest first; recovery codes are none."""
     with public_context():
         devices = TotpDevice.objects.filter(user=user).exclude(confirmed_at=None)
-        return [
+        apps = [
             Factor(FactorKind.TOTP, row.pk, row.name, row.created_at, row.last_used_at)
             for row in devices
         ]
+        keys = [
+            Factor(FactorKind.PASSKEY, row.pk, row.name, row.created_at, row.last_used_at)
+            for row in Passkey.objects.filter(user=user)
+        ]
+    return sorted(apps + keys, key=lambda factor: factor.id)
 
 
 def has_factor(user: User) -> bool:

@@ -9,28 +9,25 @@ from uuid import UUID
 from django.db import transaction
 
 from portal.accounts.models import User
-from portal.audit.services import audit_record
 from portal.core import clock
 from portal.core.crypto import seal, unseal
 from portal.core.errors import NotFound, RateLimited
-from portal.core.tenancy import public_context, tenant_context
+from portal.core.tenancy import public_context
 from portal.core.throttling import limit
 from portal.identity import recovery
 from portal.identity.constants import (
     NAME_LENGTH_MAX,
-    RECOVERY_LEFT_LOW,
     TOTP_COUNT_MAX,
     TRIES,
     TRIES_A_DAY,
     TRIES_WINDOW_S,
 )
 from portal.identity.errors import FactorLocked, FactorWrong, LastFactor, TooManyFactors
-from portal.identity.models import RecoveryCode, TotpDevice
+from portal.identity.models import Passkey, RecoveryCode, TotpDevice
+from portal.identity.notices import factor_tell
 from portal.identity.selectors import factors_of, has_factor, recovery_left, totp_begun
 from portal.identity.totp import code_match, key_new
 from portal.identity.types import FACTOR_WORDS, FactorKind
-from portal.notifications.services import mail_send
-from portal.organizations.selectors import memberships_of
 
 DAY_S = 24 * 3600
 
@@ -74,11 +71,11 @@ def totp_confirm(user: User, *, code: str, name: str) -> list[str]:
             raise NotFound
         if not _totp_take(device, code):
             raise FactorWrong("This code does not fit. Wait for the next one, and type that.")
-        device.name = _name(name, FactorKind.TOTP)
+        device.name = factor_name(name, FactorKind.TOTP)
         device.confirmed_at = clock.now()
         device.save()
-        codes = [] if recovery_left(user) else _codes_replace(user)
-        _tell(user, "member.factor_added", FACTOR_WORDS[FactorKind.TOTP], device.name)
+        codes = [] if recovery_left(user) else codes_replace(user)
+        factor_tell(user, "member.factor_added", FACTOR_WORDS[FactorKind.TOTP], device.name)
     return codes
 
 
@@ -105,8 +102,12 @@ def factor_check(user: User, code: str) -> str:
 def factor_rename(user: User, *, factor_id: UUID, name: str) -> None:
     """Give a factor another name."""
     with public_context():
-        found = TotpDevice.objects.filter(user=user, pk=factor_id).exclude(confirmed_at=None)
-        if not found.update(name=_name(name, FactorKind.TOTP)):
+        apps = TotpDevice.objects.filter(user=user, pk=factor_id).exclude(confirmed_at=None)
+        keys = Passkey.objects.filter(user=user, pk=factor_id)
+        if not (
+            apps.update(name=factor_name(name, FactorKind.TOTP))
+            or keys.update(name=factor_name(name, FactorKind.PASSKEY))
+        ):
             raise NotFound
 
 
@@ -126,9 +127,10 @@ def factor_remove(user: User, *, factor_id: UUID) -> None:
         if len(factors) == 1 and user.is_staff:
             raise LastFactor("Those who operate this installation need one: add another first.")
         TotpDevice.objects.filter(user=user, pk=factor_id).delete()
+        Passkey.objects.filter(user=user, pk=factor_id).delete()
         if len(factors) == 1:
             RecoveryCode.objects.filter(user=user).delete()
-        _tell(user, "member.factor_removed", found.words, found.name)
+        factor_tell(user, "member.factor_removed", found.words, found.name)
 
 
 def recovery_renew(user: User) -> list[str]:
@@ -140,8 +142,8 @@ def recovery_renew(user: User) -> list[str]:
     with public_context(), transaction.atomic():
         if not has_factor(user):
             raise NotFound
-        codes = _codes_replace(user)
-        _tell(user, "member.recovery_codes_made", "Recovery codes", "")
+        codes = codes_replace(user)
+        factor_tell(user, "member.recovery_codes_made", "Recovery codes", "")
     return codes
 
 
@@ -149,7 +151,8 @@ def _totp_context(device_id: UUID) -> bytes:
     return b"totp:" + device_id.bytes
 
 
-def _name(name: str, kind: FactorKind) -> str:
+def factor_name(name: str, kind: FactorKind) -> str:
+    """Return the name that is kept: the kind, where none was given."""
     return " ".join(name.split())[:NAME_LENGTH_MAX] or FACTOR_WORDS[kind]
 
 
@@ -190,11 +193,12 @@ def _recovery_take(user: User, code: str) -> bool:
         row.used_at = clock.now()
         row.save(update_fields=["used_at"])
         left = recovery_left(user)
-        _tell(user, "member.recovery_code_used", "Recovery code", f"{left} left", left=left)
+        factor_tell(user, "member.recovery_code_used", "Recovery code", f"{left} left", left=left)
     return True
 
 
-def _codes_replace(user: User) -> list[str]:
+def codes_replace(user: User) -> list[str]:
+    """Make new recovery codes in the transaction that is open; those before stop working."""
     RecoveryCode.objects.filter(user=user).delete()
     codes = recovery.codes_new()
     RecoveryCode.objects.bulk_create(
@@ -202,29 +206,3 @@ def _codes_replace(user: User) -> list[str]:
         for code in codes
     )
     return codes
-
-
-def _tell(user: User, action: str, kind: str, name: str, *, left: int | None = None) -> None:
-    """Tell the person, and the trail of each of their organizations."""
-    for membership in memberships_of(user.pk):
-        with tenant_context(membership.organization.schema_name):
-            audit_record(
-                access_or_actor=user,
-                action=action,
-                target_type="member",
-                target_id=user.pk,
-                target_label=user.email,
-                after={"factor": kind, "name": name},
-            )
-    is_low = left is not None and left <= RECOVERY_LEFT_LOW
-    what = action.removeprefix("member.")
-    mail_send(
-        to=user.email,
-        template="factor_changed",
-        user=user,
-        what=what,
-        kind=kind.lower(),
-        name=name,
-        left=left,
-        is_low=is_low,
-    )

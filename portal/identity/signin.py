@@ -44,7 +44,9 @@ def sign_in_begin(
     if not user.is_active:
         return redirect("login")
     if is_strong:
-        return session_start(request, user, factors=[method], next_path=next_path)
+        # What one has, and the finger or PIN that opened it.
+        factors = [method, "verified"]
+        return session_start(request, user, factors=factors, next_path=next_path)
     must_enrol = not has_factor(user)
     if must_enrol and not user.is_staff:
         return session_start(request, user, factors=[method], next_path=next_path)

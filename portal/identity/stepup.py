@@ -74,6 +74,13 @@ def require_recent(
     _record(user, "member.confirmed")
 
 
+def confirmation_add(request: HttpRequest) -> None:
+    """Confirm by a proof that was checked elsewhere: a passkey's signature."""
+    assert isinstance(request.user, User)
+    confirmation_note(request)
+    _record(request.user, "member.confirmed")
+
+
 def confirmation_note(request: HttpRequest | Request) -> None:
     """Remember the confirmation, under a new key of the session."""
     # No organization's role sees sessions.

@@ -10,9 +10,10 @@ class FactorKind(StrEnum):
     """What can be asked for beside a password."""
 
     TOTP = "totp"
+    PASSKEY = "passkey"
 
 
-FACTOR_WORDS = {FactorKind.TOTP: "Authenticator app"}
+FACTOR_WORDS = {FactorKind.TOTP: "Authenticator app", FactorKind.PASSKEY: "Passkey"}
 
 
 @dataclass(frozen=True, slots=True)

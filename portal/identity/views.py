@@ -14,12 +14,14 @@ from portal.accounts.views import HOUR, locked_out, next_path, wished_path
 from portal.core.errors import PortalError
 from portal.core.forms import form_status
 from portal.core.throttling import limit_by_address
+from portal.identity import passkeys
 from portal.identity.constants import SENSITIVE_ACTIONS
 from portal.identity.forms import CodeForm, PasswordForm
-from portal.identity.selectors import has_factor
+from portal.identity.selectors import factors_of, has_factor
 from portal.identity.services import factor_check
 from portal.identity.signin import pending_of, sign_in_begin, sign_in_finish
 from portal.identity.stepup import require_recent
+from portal.identity.types import FactorKind
 
 LOGINS_PER_HOUR = 200
 
@@ -48,7 +50,11 @@ def login_page(request: HttpRequest) -> HttpResponse:
             "These do not match, or the address is not confirmed yet: look into your mail, "
             "or set a new password to get another link.",
         )
-    context = {"form": form, "next": wished_path(request)}
+    context = {
+        "form": form,
+        "next": wished_path(request),
+        "has_passkeys": passkeys.is_possible(request),
+    }
     return render(request, "identity/login.html", context, status=form_status(form))
 
 
@@ -75,7 +81,11 @@ def factor_page(request: HttpRequest) -> HttpResponse:
             form.add_error("code", error.detail)
         else:
             return sign_in_finish(request, pending, factor=factor)
-    context = {"form": form, "person": pending.user}
+    context = {
+        "form": form,
+        "person": pending.user,
+        "has_passkeys": passkeys.is_possible(request) and _has_passkey(pending.user),
+    }
     return render(request, "identity/factor.html", context, status=form_status(form))
 
 
@@ -103,6 +113,11 @@ def confirm_page(request: HttpRequest) -> HttpResponse:
         "form": form,
         "next": wished_path(request),
         "action": asked if asked in SENSITIVE_ACTIONS else "",
-        "words": SENSITIVE_ACTIONS.get(asked, ""),
+        "what": SENSITIVE_ACTIONS.get(asked, ""),
+        "has_passkeys": passkeys.is_possible(request) and _has_passkey(user),
     }
     return render(request, "identity/confirm.html", context, status=form_status(form))
+
+
+def _has_passkey(user: User) -> bool:
+    return any(factor.kind is FactorKind.PASSKEY for factor in factors_of(user))

@@ -1,15 +1,12 @@
 """Second factors in a real browser: an app is set up, asked for, and confirms what is sensitive."""
 
-import os
 import re
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from portal.core import clock
-from tests.conftest import PASSWORD
-from tests.journeys.browsers import chromium
+from tests.journeys.pages import forget_confirmations, page_at, picture, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -18,39 +15,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def page(live_server, monkeypatch):
     # The browser's thread runs an event loop of its own.
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-    complaints: list[str] = []
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=chromium(), args=flags)
-        page = browser.new_context(base_url=live_server.url).new_page()
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-        page.on("dialog", lambda dialog: dialog.accept())
+    with page_at(live_server.url) as page:
         yield page
-        browser.close()
-    assert [text for text in complaints if "422" not in text] == []
-
-
-def sign_in(page: Page, email: str) -> None:
-    page.goto("/login/")
-    page.fill("input[name=email]", email)
-    page.fill("input[name=password]", PASSWORD)
-    page.click(".card button[type=submit]")
-
-
-def picture(page: Page, name: str) -> None:
-    """Keep what the page looks like, light, dark and narrow, if somebody wants to look."""
-    folder = os.environ.get("SCREENSHOTS")
-    if not folder:
-        return
-    for theme, width in (("light", 1280), ("dark", 1280), ("light", 375), ("dark", 375)):
-        page.set_viewport_size({"width": width, "height": 900})
-        page.evaluate(f"document.documentElement.dataset.bsTheme = '{theme}'")
-        # Colours fade into each other.
-        page.wait_for_timeout(300)
-        page.screenshot(path=Path(folder) / f"{name}-{theme}-{width}.png", full_page=True)
-    page.set_viewport_size({"width": 1280, "height": 900})
 
 
 def code(key: str, steps: int = 0) -> str:
@@ -101,7 +67,7 @@ def sign_in_again(page: Page, email: str, key: str) -> None:
 
 
 def confirm(page: Page, recovery_code: str) -> None:
-    _forget_confirmations()
+    forget_confirmations()
     page.goto("/account/tokens/")
     page.fill("input[name=name]", "Deploy")
     page.click(".card button[type=submit]")
@@ -113,14 +79,3 @@ def confirm(page: Page, recovery_code: str) -> None:
     page.fill("input[name=name]", "Deploy")
     page.click(".card button[type=submit]")
     expect(page.locator("#secret")).to_contain_text("aer_")
-
-
-def _forget_confirmations() -> None:
-    """Let five minutes pass in every session."""
-    from portal.accounts.models import UserSession
-    from portal.accounts.sessions import SessionStore
-
-    for row in UserSession.objects.exclude(user_id=None):
-        store = SessionStore(row.session_key)
-        store["confirmed_at"] = 0.0
-        store.save()

@@ -59,7 +59,8 @@ DATABASES = {
 VALKEY_URL = env_text("VALKEY_URL", _found.get("valkey_url", "redis://127.0.0.1:1/0"))
 globals().update(services_by_valkey(VALKEY_URL))
 
-PORTAL_URL = env_text("PORTAL_URL", f"http://127.0.0.1:{AEROLITH_PORT}").rstrip("/")
+# By name: passkeys are bound to one, and an address is none.
+PORTAL_URL = env_text("PORTAL_URL", f"http://localhost:{AEROLITH_PORT}").rstrip("/")
 # Nodes report here; they are on this machine, whatever name the world knows the portal by.
 INTERNAL_URL = env_text("INTERNAL_URL", f"http://127.0.0.1:{AEROLITH_PORT}").rstrip("/")
 USAGE_WINDOW_MS = env_int("USAGE_WINDOW_MS", default=10_000, minimum=1_000)
