@@ -10,6 +10,8 @@ from dataplane.documents.cold import ColdReader, SegmentRecord, SegmentTable, Ti
 from dataplane.replication.errors import NotReadyError, OverloadedError
 
 KNOWN_BYTES: Final = 32 * 1024 * 1024
+KNOWN_MAX: Final = 1_024
+"""Each is looked up in the state every few seconds, and most may be of one small document."""
 FETCHES_MAX: Final = 8
 """At once: what they hold in memory, and ask of one peer, is bounded by it."""
 WANTED_MAX: Final = 512
@@ -126,7 +128,7 @@ class ColdSegments(ColdReader):
         self.forget(number)
         self._known[number] = segment
         self.known_bytes += len(segment)
-        while self.known_bytes > self._known_bytes_max:
+        while self.known_bytes > self._known_bytes_max or len(self._known) > KNOWN_MAX:
             _, oldest = self._known.popitem(last=False)
             self.known_bytes -= len(oldest)
 

@@ -6,7 +6,13 @@ import msgspec
 import pytest
 
 from dataplane.documents.cold import SegmentRecord, SegmentTable
-from dataplane.node.cold_segments import FETCHES_MAX, LOOKS_MAX, WANTED_MAX, ColdSegments
+from dataplane.node.cold_segments import (
+    FETCHES_MAX,
+    KNOWN_MAX,
+    LOOKS_MAX,
+    WANTED_MAX,
+    ColdSegments,
+)
 from dataplane.replication.errors import NotReadyError, OverloadedError
 
 ARCHIVED = 10_000
@@ -144,6 +150,17 @@ async def test_what_is_remembered_is_bounded_in_bytes_and_the_oldest_use_goes_fi
     small.holders.gate.set()
     assert await small.fetch(1) == b"\0\0\0\1"
     assert (small.reader.known_count, small.reader.known_bytes) == (0, 0)
+
+
+async def test_what_is_remembered_is_bounded_in_number_however_small_it_is():
+    reading = Reading(known_bytes_max=1024 * 1024)
+    reading.holders.gate.set()
+    for number in range(KNOWN_MAX + 2):
+        await reading.fetch(number)
+    assert reading.reader.known_count == KNOWN_MAX
+    assert reading.reader.known_bytes == 4 * KNOWN_MAX
+    assert reading.reader.known(1) is None
+    assert reading.reader.known(2)
 
 
 async def test_no_more_are_fetched_at_once_and_no_more_wait_than_is_bounded():
