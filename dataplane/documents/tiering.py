@@ -7,6 +7,7 @@ document, and there is no moment at which its body is nowhere.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, override
 
 from dataplane.documents.archive_rows import ARCHIVE_LEFT, LeftRow, decode_left, left_key
@@ -283,10 +284,15 @@ class Tiers(SegmentTable):
         return {collection for collection, _ in self._held}
 
     def misplaced(self) -> Iterator[SegmentRecord]:
-        """Yield the segments that are to be made anew because of who holds them."""
+        """Yield the segments that are to be made anew because of who holds them, in order.
+
+        Those in the archive are not even looked at: they may be many, and nobody holds them.
+        """
         wanted = self.placement.misplaced
-        for record in self._records(number_key(SEGMENT, 0)) if wanted else ():
-            if record.tier == DISTRIBUTED and (record.members, record.k) in wanted:
+        held = sorted(chain(self.marked, *self.waiting.values())) if wanted else ()
+        for number in held:
+            record = self.segment(number)
+            if record is not None and (record.members, record.k) in wanted:
                 yield record
 
     @override

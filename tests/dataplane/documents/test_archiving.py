@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dataplane.documents import tiering
 from dataplane.documents.archive_commands import ArchiveSalt, ArchiveSeen
 from dataplane.documents.archive_rows import ARCHIVE_LEFT, salt_key
 from dataplane.documents.audit_commands import EraseBegin, EraseEnd, EraseStep
@@ -22,6 +23,7 @@ from dataplane.documents.commands import (
     session_id,
 )
 from dataplane.documents.copying import StateCopy
+from dataplane.documents.placement import Placement
 from dataplane.documents.state import StateMachine
 from dataplane.documents.subjects import subject_hash
 from dataplane.documents.tables import SEGMENT
@@ -169,6 +171,19 @@ def test_fragments_go_with_the_word_of_more_members_than_may_lie(count, needed):
     assert (collection.distributed[0], collection.archived[0]) == (0, 2)
     members.reopen()
     assert members.state.view.collection("c") == collection
+
+
+def test_members_that_change_have_nothing_to_do_with_what_is_archived(monkeypatch):
+    members = Members(4)
+    members.archive("a", "b")
+    leaving, waiting = members.leave("c"), members.seal("d")
+    tiers, read = members.state.tiers, []
+    held = {tiers.placement.present: 2}
+    monkeypatch.setattr(Placement, "misplaced", held)
+    decode = tiering.decode_segment
+    monkeypatch.setattr(tiering, "decode_segment", lambda row: read.append(row) or decode(row))
+    assert [record.number for record in tiers.misplaced()] == [leaving, waiting]
+    assert len(read) == 2, "the archive may have more than there is time to look at"
 
 
 def test_one_liar_never_drops_a_fragment_however_often_it_says_so():
