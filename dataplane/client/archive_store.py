@@ -121,13 +121,13 @@ class ArchiveStore:
 
     async def _remove(self, paths: list[str]) -> None:
         store = self._open()
-        if isinstance(store, S3Store):
+        try:
             await obstore.delete_async(store, paths)
-            return
-        for path in paths:
-            # A directory, unlike S3, says so of what is not there.
-            with contextlib.suppress(FileNotFoundError):
-                await obstore.delete_async(store, path)
+        except FileNotFoundError:
+            # A directory says so of what is not there, and so do some stores; S3 itself does not.
+            for path in paths:
+                with contextlib.suppress(FileNotFoundError):
+                    await obstore.delete_async(store, path)
 
     async def names(self) -> AsyncIterator[list[str]]:
         """Yield the names of all objects, in parts.

@@ -3,6 +3,9 @@
 import asyncio
 import json
 import secrets
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import override
 
 import pytest
 
@@ -59,6 +62,40 @@ def test_what_is_put_is_read_listed_and_removed_below_its_cluster_only(spec):
         assert await other.get("a", 10) == b"of another"
 
     asyncio.run(use())
+
+
+class Forgetful(BaseHTTPRequestHandler):
+    """A store that says 404 of what is to be removed and is not there, as some do."""
+
+    objects: set[str]
+
+    def do_DELETE(self) -> None:
+        is_there = self.path in self.objects
+        self.objects.discard(self.path)
+        self.send_response(204 if is_there else 404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    @override
+    def log_message(self, *_: object) -> None:
+        return
+
+
+def test_what_is_gone_already_is_removed_whatever_the_store_says_of_it(tmp_path):
+    Forgetful.objects = {f"/archive/c/{name}" for name in "abcde"}
+    server = ThreadingHTTPServer(("127.0.0.1", free_ports(1)[0]), Forgetful)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    path = tmp_path / "credentials.json"
+    path.write_text(json.dumps({"access_key_id": "any", "secret_access_key": SECRET}))
+    path.chmod(0o600)
+    url = f"http://127.0.0.1:{server.server_port}"
+    store = ArchiveStore(ArchiveSpec(url, "archive", credentials_file=str(path)), "c")
+    try:
+        asyncio.run(store.delete(["nothing", "a", "b", "nor this", "c", "d"]))
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert Forgetful.objects == {"/archive/c/e"}
 
 
 def test_a_store_that_is_away_says_so_and_no_secret(tmp_path):
