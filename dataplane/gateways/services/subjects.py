@@ -235,9 +235,12 @@ async def _is_gone(context: Context, own: bytes) -> bool:
     Those that cannot be had now are left to whoever asks again, and to the primary.
     """
     erasing = context.state.view.erasing
+    ends_ms = context.clock.now_ms() + context.timeout_ms
     for number in erasing.holding(own)[:SEGMENTS_PER_CALL]:
         with contextlib.suppress(ReplicationError):
             await context.cold.warm_out(number)
+        if context.clock.now_ms() >= ends_ms:
+            break
     await reach(context, 0, "strong")
     return not erasing.holding(own)
 

@@ -1,5 +1,7 @@
 """Persons of whom documents lie cold in more segments than one question may fetch."""
 
+from unittest.mock import AsyncMock
+
 import pytest
 
 from dataplane.documents.audit_commands import EraseBegin
@@ -9,6 +11,7 @@ from dataplane.documents.values import pack_document
 from dataplane.gateways.services import subjects
 from dataplane.gateways.services.queries import SEGMENTS_MAX
 from dataplane.query.types import QueryTooCostlyError
+from dataplane.replication.errors import NotReadyError
 from tests.dataplane.documents.index_checks import cold_places, tick
 from tests.dataplane.gateways.test_submitting import Gateway, spec
 
@@ -57,6 +60,22 @@ async def test_by_an_index_all_are_found_and_erased(gateway):
     assert left > 0
     assert await found(gateway) == []
     assert dict(gateway.machine.state.view.erasing.rows[OWN].removed) == {"c": len(expected)}
+
+
+async def test_segments_that_cannot_be_had_keep_nobody_longer_than_a_request(gateway, monkeypatch):
+    asked: list[int] = []
+
+    async def fail(number: int) -> None:
+        asked.append(number)
+        gateway.clock.ms += 2_000
+        raise NotReadyError("the archive is away")
+
+    view = gateway.context.state.view
+    monkeypatch.setattr(gateway.context.cold, "warm_out", fail)
+    monkeypatch.setattr(view.erasing, "holding", lambda _: list(range(40)))
+    monkeypatch.setattr(subjects, "reach", AsyncMock())
+    assert not await subjects._is_gone(gateway.context, OWN)
+    assert asked == [0, 1, 2]
 
 
 async def test_without_an_index_it_is_said_which_would_help(gateway):
