@@ -18,7 +18,7 @@ import msgspec
 from dataplane.documents.cold import SegmentRecord
 from dataplane.documents.own_fragments import OwnFragments
 from dataplane.documents.tiering import Tiers
-from dataplane.storage.erasure import encode, is_sound
+from dataplane.storage.erasure import is_sound, rebuild
 from dataplane.storage.fragments import fragment_key, pack
 from dataplane.storage.ports import KeyValueStore
 
@@ -113,7 +113,7 @@ class Mending:
         if segment is None or len(segment) != record.size:
             return False
         place = record.members.index(self.own.member)
-        fragment = encode(segment, record.k, len(record.members))[place]
+        fragment = rebuild(segment, record.k, len(record.members), place)
         if not is_sound(fragment, place, record.fragments):
             return False
         self._store.write({fragment_key(record.collection, number): pack(fragment)})
