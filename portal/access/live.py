@@ -14,6 +14,8 @@ from portal.accounts.models import AccessToken, User
 from portal.accounts.services import token_authenticate
 from portal.accounts.sessions import SessionStore
 from portal.core.tenancy import public_context, tenant_context
+from portal.identity.entry import entry_refusal
+from portal.organizations.security import policy_of
 from portal.organizations.selectors import membership_get
 
 _SCHEME = "bearer "
@@ -40,6 +42,10 @@ def _access(headers: dict[bytes, bytes], slug: str) -> Access | None:
             return None
         if token is not None and token.organization_id not in {None, membership.organization_id}:
             return None
+        if token is None:
+            policy = policy_of(membership.organization.security)
+            if entry_refusal(_session(headers), user, policy) is not None:
+                return None
         with tenant_context(membership.organization.schema_name):
             return access_of(user, membership, token)
 
@@ -51,14 +57,17 @@ def _token(headers: dict[bytes, bytes]) -> AccessToken | None:
     return token_authenticate(value[len(_SCHEME) :].strip())
 
 
-def _session_user(headers: dict[bytes, bytes]) -> User | None:
+def _session(headers: dict[bytes, bytes]) -> SessionStore:
     try:
         cookies = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1"))
     except CookieError:
-        return None
-    if (cookie := cookies.get(settings.SESSION_COOKIE_NAME)) is None:
-        return None
+        return SessionStore()
+    cookie = cookies.get(settings.SESSION_COOKIE_NAME)
+    return SessionStore(cookie.value if cookie is not None else None)
+
+
+def _session_user(headers: dict[bytes, bytes]) -> User | None:
     request = HttpRequest()
-    request.session = SessionStore(cookie.value)
+    request.session = _session(headers)
     user = get_user(request)
     return user if isinstance(user, User) else None

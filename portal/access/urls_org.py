@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from portal.access import elevation_views, grant_views, role_views, team_views, views
+from portal.access import elevation_views, grant_views, policy_views, role_views, team_views, views
 
 urlpatterns = [
     path("team/", views.team, name="team"),
@@ -52,6 +52,7 @@ urlpatterns = [
         elevation_views.elevation_end_page,
         name="access-elevation-end",
     ),
+    path("security/", policy_views.security_page, name="access-security"),
     path("access/explain/", role_views.explain, name="access-explain"),
     path("access/matrix/", views.matrix, name="access-matrix"),
     path("tokens/", views.tokens, name="tokens"),

@@ -5,6 +5,7 @@ from rest_framework import serializers
 from portal.access.models import ScopeKind
 from portal.core.serializers import StrictSerializer
 from portal.organizations.models import Role
+from portal.organizations.security import FACTORS
 
 
 class MeInput(StrictSerializer):
@@ -141,3 +142,16 @@ class ConfirmInput(StrictSerializer):
     password = serializers.CharField(
         max_length=256, required=False, allow_blank=True, default="", trim_whitespace=False
     )
+
+
+class SecurityPolicyInput(StrictSerializer):
+    """Whether a second factor is required to enter, and which kinds count."""
+
+    mfa_required = serializers.BooleanField()
+    factors = serializers.ListField(
+        child=serializers.ChoiceField(choices=list(FACTORS)),
+        default=list(FACTORS),
+        allow_empty=False,
+        max_length=len(FACTORS),
+    )
+    dry_run = serializers.BooleanField(default=False)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from portal.api import access, audit, views
+from portal.api import access, audit, security, views
 
 urlpatterns = [
     path("members", views.MembersView.as_view(), name="api-members"),
@@ -37,6 +37,7 @@ urlpatterns = [
     path("bindings", access.BindingsView.as_view(), name="api-bindings"),
     path("bindings/<uuid:binding_id>", access.BindingView.as_view(), name="api-binding"),
     path("clusters/<uuid:cluster_id>/labels", access.LabelsView.as_view(), name="api-labels"),
+    path("security-policy", security.SecurityPolicyView.as_view(), name="api-security-policy"),
     path("tokens", views.TokensView.as_view(), name="api-tokens"),
     path("tokens/<uuid:token_id>", views.TokenView.as_view(), name="api-token"),
     path("audit", audit.AuditView.as_view(), name="api-audit"),

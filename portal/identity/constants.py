@@ -8,6 +8,7 @@ SENSITIVE_ACTIONS: Final[dict[str, str]] = {
     "account.email": "change your address",
     "account.password": "change your password",
     "account.factors": "change how you sign in",
+    "organization.policy": "change what the organization asks for",
     "role.grant": "grant a role",
     "role.change": "change what a role may do",
     "token.create": "make a token",

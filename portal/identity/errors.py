@@ -35,6 +35,22 @@ class FactorLocked(PortalError):
     title = "Too many codes were tried"
 
 
+class MfaRequired(PortalError):
+    """The organization asks for a second factor, which the person has and did not show."""
+
+    code = "mfa_required"
+    status = 403
+    title = "A second factor is required"
+
+
+class MfaEnrolmentRequired(PortalError):
+    """The organization asks for a second factor, and the person has none that counts."""
+
+    code = "mfa_enrolment_required"
+    status = 403
+    title = "A second factor must be set up"
+
+
 class LastFactor(Conflict):
     """The second factor that must be there is the last one."""
 

@@ -13,7 +13,7 @@ from portal.identity import passkeys
 from portal.identity.constants import CREDENTIAL_SIZE_MAX
 from portal.identity.passkeys import Purpose
 from portal.identity.signin import pending_of, sign_in_begin, sign_in_finish
-from portal.identity.stepup import confirmation_add, require_recent
+from portal.identity.stepup import confirmation_add, factor_note, require_recent
 
 CHALLENGES_PER_HOUR = 600
 ACTION = "account.factors"
@@ -52,6 +52,7 @@ def add_finish(request: HttpRequest) -> HttpResponse:
     credential = _credential(request)
     name = str(credential.pop("name", ""))
     codes = passkeys.add_finish(request, _user(request), credential, name)
+    factor_note(request, "passkey")
     return JsonResponse({"codes": codes})
 
 

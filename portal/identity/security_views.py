@@ -27,7 +27,7 @@ from portal.identity.services import (
     totp_key,
 )
 from portal.identity.signin import HOME, Pending, pending_of, session_open
-from portal.identity.stepup import require_recent
+from portal.identity.stepup import factor_note, require_recent
 from portal.identity.totp import key_picture, key_text
 
 ACTION = "account.factors"
@@ -88,7 +88,9 @@ def _totp_setup(request: HttpRequest, user: User, pending: Pending | None) -> Ht
             form.add_error("code", error.detail)
         else:
             onward = "/account/security/"
-            if pending is not None:
+            if pending is None:
+                factor_note(request, "totp")
+            else:
                 session_open(request, user, factors=[pending.method, "totp"])
                 onward = pending.next_path or HOME
             if codes:

@@ -27,7 +27,9 @@ from portal.identity.models import Passkey, RecoveryCode, TotpDevice
 from portal.identity.notices import factor_tell
 from portal.identity.selectors import factors_of, has_factor, recovery_left, totp_begun
 from portal.identity.totp import code_match, key_new
-from portal.identity.types import FACTOR_WORDS, FactorKind
+from portal.identity.types import FACTOR_WORDS, Factor, FactorKind
+from portal.organizations.security import policy_of
+from portal.organizations.selectors import memberships_of
 
 DAY_S = 24 * 3600
 
@@ -124,13 +126,22 @@ def factor_remove(user: User, *, factor_id: UUID) -> None:
         found = next((factor for factor in factors if factor.id == factor_id), None)
         if found is None:
             raise NotFound
-        if len(factors) == 1 and user.is_staff:
-            raise LastFactor("Those who operate this installation need one: add another first.")
+        _check_may_go(user, [factor for factor in factors if factor is not found])
         TotpDevice.objects.filter(user=user, pk=factor_id).delete()
         Passkey.objects.filter(user=user, pk=factor_id).delete()
         if len(factors) == 1:
             RecoveryCode.objects.filter(user=user).delete()
         factor_tell(user, "member.factor_removed", found.words, found.name)
+
+
+def _check_may_go(user: User, left: list[Factor]) -> None:
+    if not left and user.is_staff:
+        raise LastFactor("Those who operate this installation need one: add another first.")
+    for membership in memberships_of(user.pk):
+        policy = policy_of(membership.organization.security)
+        if policy.mfa_required and not any(factor.kind in policy.factors for factor in left):
+            name = membership.organization.name
+            raise LastFactor(f"{name} asks for one: add another first, or leave {name}.")
 
 
 def recovery_renew(user: User) -> list[str]:

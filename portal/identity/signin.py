@@ -20,10 +20,9 @@ from portal.core.http import client_ip
 from portal.core.tenancy import public_context
 from portal.identity.constants import PENDING_FOR
 from portal.identity.selectors import has_factor
-from portal.identity.stepup import confirmation_note
+from portal.identity.stepup import FACTORS_KEY, confirmation_note
 
 HOME = "/organizations/"
-FACTORS_KEY = "factors"
 _PENDING_KEY = "pending_sign_in"
 
 

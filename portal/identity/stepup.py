@@ -25,6 +25,7 @@ from portal.identity.selectors import has_factor
 from portal.identity.services import factor_check
 
 CONFIRMED_KEY = "confirmed_at"
+FACTORS_KEY = "factors"
 
 
 def is_recent(request: HttpRequest | Request) -> bool:
@@ -65,12 +66,13 @@ def require_recent(
     user = request.user
     assert isinstance(user, User)
     try:
-        _proof_check(user, proof)
+        shown = _proof_check(user, proof)
     except (WrongPassword, FactorWrong):
         _record(user, "member.confirmation_failed")
         raise
     if not is_by_token(request):
         confirmation_note(request)
+        factor_note(request, shown)
     _record(user, "member.confirmed")
 
 
@@ -78,6 +80,7 @@ def confirmation_add(request: HttpRequest) -> None:
     """Confirm by a proof that was checked elsewhere: a passkey's signature."""
     assert isinstance(request.user, User)
     confirmation_note(request)
+    factor_note(request, "passkey")
     _record(request.user, "member.confirmed")
 
 
@@ -89,13 +92,21 @@ def confirmation_note(request: HttpRequest | Request) -> None:
     request.session[CONFIRMED_KEY] = clock.now().timestamp()
 
 
-def _proof_check(user: User, proof: str) -> None:
+def factor_note(request: HttpRequest | Request, factor: str) -> None:
+    """Remember that this session has shown a factor after it began."""
+    shown = request.session.get(FACTORS_KEY)
+    kept = list(shown) if isinstance(shown, list) else []
+    if factor not in kept:
+        request.session[FACTORS_KEY] = [*kept, factor]
+
+
+def _proof_check(user: User, proof: str) -> str:
     if has_factor(user):
-        factor_check(user, proof)
-        return
+        return factor_check(user, proof)
     limit(f"password:{user.pk}", most=PASSWORD_TRIES_PER_HOUR, window_s=3600)
     if len(proof) > PASSWORD_LENGTH_MAX or not user.check_password(proof):
         raise WrongPassword("This is not your password.")
+    return "password"
 
 
 def _record(user: User, action: str) -> None:

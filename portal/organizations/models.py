@@ -34,6 +34,8 @@ class Organization(TenantMixin):  # type: ignore[misc]  # no stubs
     slug = models.SlugField(max_length=48, unique=True)
     created_at = models.DateTimeField()
     deleted_at = models.DateTimeField(null=True, blank=True)
+    # What is asked of those who enter: `portal.organizations.security` reads it.
+    security = models.JSONField(default=dict, blank=True)
 
     class Meta:
         """Order of creation."""

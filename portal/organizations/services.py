@@ -19,6 +19,7 @@ from portal.organizations.errors import (
 )
 from portal.organizations.models import Membership, Organization, Role
 from portal.organizations.schemas import schema_create, schema_prepare
+from portal.organizations.security import SecurityPolicy, policy_of
 from portal.organizations.selectors import owner_query
 
 NAME_LENGTH_MAX = 80
@@ -74,6 +75,21 @@ def organization_rename(*, actor: Person, organization: Organization, name: str)
             after={"name": name},
         )
     return locked
+
+
+def organization_security_set(
+    *, actor: Person, organization: Organization, policy: SecurityPolicy
+) -> None:
+    """Set what is asked of those who enter."""
+    with public_context(), transaction.atomic():
+        locked: Organization = Organization.objects.select_for_update().get(pk=organization.pk)
+        before, after = policy_of(locked.security), policy.json
+        if before == policy:
+            return
+        locked.security = after
+        locked.save(update_fields=["security"])
+        action = "organization.security_changed"
+        _record(actor, locked, action, locked, before=before.json, after=after)
 
 
 def membership_add(*, user_id: UUID, organization: Organization, role: str) -> Membership:

@@ -73,7 +73,7 @@ def sign_out(page: Page) -> None:
     page.click("text=Sign out")
 
 
-def test_a_passkey_signs_in_without_a_password_and_confirms(page, alice):
+def test_a_passkey_signs_in_without_a_password_and_confirms(page, alice, bob):
     authenticator(page, PHONE)
     sign_in(page, alice.email)
     add(page, "Laptop")
@@ -93,6 +93,18 @@ def test_a_passkey_signs_in_without_a_password_and_confirms(page, alice):
     page.click("text=Confirm with a passkey")
     page.wait_for_url("**/account/security/totp/")
     assert Passkey.objects.get().sign_count > 1
+    page.goto("/o/acme/security/")
+    page.check("[name=mfa_required]")
+    page.click("text=Show who is without")
+    expect(page.locator("body")).to_contain_text("Would be without: 1")
+    picture(page, "policy")
+    page.click("text=Save")
+    page.wait_for_selector(".alert:has-text('Saved.')")
+    sign_out(page)
+    sign_in(page, bob.email)
+    page.wait_for_url("**/account/security/")
+    expect(page.locator("body")).to_contain_text("This organization asks for a second factor")
+    picture(page, "led")
 
 
 def test_an_old_security_key_is_a_second_factor_and_no_more(page, alice):

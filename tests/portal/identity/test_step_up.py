@@ -53,6 +53,7 @@ def pages(cluster) -> dict[str, list[str]]:
         "cluster.compliance": [f"{at}/compliance/", f"{at}/audit/settings/"],
         "subject.erase": [f"{at}/subjects/"],
         "cluster.break": [f"{at}/chaos/"],
+        "organization.policy": ["/o/acme/security/"],
     }
 
 
@@ -63,7 +64,13 @@ def test_every_sensitive_page_asks_and_leads_back(client_for, alice, made):
     browser = client_for(alice, is_recent=False)
     asked = pages(made)
     # These have a test of their own: their forms take the proof along.
-    by_form = {"account.email", "account.password", "role.grant", "role.change"}
+    by_form = {
+        "account.email",
+        "account.password",
+        "role.grant",
+        "role.change",
+        "organization.policy",
+    }
     assert set(SENSITIVE_ACTIONS) == set(asked) | by_form
     for action, paths in asked.items():
         for path in paths:
