@@ -29,6 +29,7 @@ from portal.core.errors import NotFound
 from portal.core.forms import form_status
 from portal.core.throttling import limit
 from portal.identity.constants import PASSWORD_TRIES_PER_HOUR
+from portal.identity.entry import entry_refusal_anywhere
 from portal.identity.selectors import has_factor
 from portal.identity.stepup import require_recent
 
@@ -150,6 +151,9 @@ def tokens(request: HttpRequest) -> HttpResponse:
     secret = None
     if request.method == "POST" and form.is_valid():
         require_recent(request, action="token.create")
+        if (refusal := entry_refusal_anywhere(request.session, user)) is not None:
+            messages.error(request, refusal.detail)
+            return redirect("account-security")
         _, secret = token_create(
             user=user, name=form.cleaned_data["name"], expires_at=form.expires_at()
         )

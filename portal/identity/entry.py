@@ -16,8 +16,8 @@ from portal.identity.selectors import factors_of
 from portal.identity.stepup import FACTORS_KEY
 from portal.identity.types import FACTOR_WORDS, FactorKind
 from portal.organizations.models import Membership, Organization
-from portal.organizations.security import SecurityPolicy
-from portal.organizations.selectors import member_query
+from portal.organizations.security import SecurityPolicy, policy_of
+from portal.organizations.selectors import member_query, memberships_of
 
 # It stands in for a factor that was lost, so that who lost it is not shut out.
 _STAND_IN = "recovery"
@@ -34,6 +34,18 @@ def entry_refusal(session: SessionBase, user: User, policy: SecurityPolicy) -> P
     if any(factor.kind in policy.factors for factor in factors_of(user)):
         return MfaRequired(f"This organization asks for your second factor: {words}.")
     return MfaEnrolmentRequired(f"This organization asks for a second factor: set up {words}.")
+
+
+def entry_refusal_anywhere(session: SessionBase, user: User) -> PortalError | None:
+    """Return why one of the person's organizations would not let this session in, or None.
+
+    A token for all of them is asked for by nobody later: it must not be made from outside.
+    """
+    for membership in memberships_of(user.pk):
+        policy = policy_of(membership.organization.security)
+        if (refusal := entry_refusal(session, user, policy)) is not None:
+            return refusal
+    return None
 
 
 def members_without(organization: Organization, policy: SecurityPolicy) -> list[Membership]:

@@ -86,6 +86,17 @@ def test_tokens_go_on(bob, strict):
     assert Client().get("/api/v1/orgs/acme/members", headers=headers).status_code == 200
 
 
+def test_no_token_is_made_round_it(bob, strict):
+    browser = signed_in(bob)
+    form = {"name": "Round it", "days": "30"}
+    answer = browser.post("/account/tokens/", form, follow=True)
+    assert answer.redirect_chain == [("/account/security/", 302)]
+    assert "asks for a second factor" in answer.content.decode()
+    assert not bob.access_tokens.exists()
+    inside = signed_in(bob, app_of(bob))
+    assert "aer_" in inside.post("/account/tokens/", form).content.decode()
+
+
 def test_the_live_channel_asks_the_same(bob, strict):
     from portal.access.live import _access
 
