@@ -52,10 +52,6 @@ class S3Server:
             assert self._process.poll() is None, path.read_text()[-2000:]
             time.sleep(0.2)
 
-    @property
-    def is_running(self) -> bool:
-        return self._process is not None
-
     def stop(self) -> None:
         """Kill it; what it acknowledged is on the disk."""
         if self._process is not None:
@@ -120,6 +116,8 @@ class Door:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self.refused: frozenset[str] = frozenset()
         """Methods that the store does not allow for a while."""
+        self.is_shut = False
+        """Whether nobody is answered, as if there were no store."""
         self.seen: list[tuple[str, str]] = []
         """Methods and paths, in the order in which they came."""
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -159,6 +157,9 @@ class Door:
         method, path = request.command, request.path
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         self.seen.append((method, path))
+        if self.is_shut:
+            request.close_connection = True
+            return
         self._stop_at(method, "before")
         if method in self.refused:
             with contextlib.suppress(OSError):
