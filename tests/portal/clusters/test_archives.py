@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from dataplane.client.client import Client
+from dataplane.client.local import free_ports
 from dataplane.client.spec import load_spec
 from portal.clusters import archives, services
 from portal.clusters.archives import archive_refusal, archive_store
@@ -105,14 +106,13 @@ def test_nodes_archive_and_what_they_archived_goes_with_the_cluster(
         assert archives.archive_clear(others, "00" * 16, told.append) == 0
         purge = services.cluster_delete(access, cluster, confirm="Orders", now_for_good=True)[1]
         # The store is away first: the operation says so and goes on when it is back.
-        s3.stop()
-        settings.ARCHIVE_STORE_OPTIONS |= {"endpoint": s3.url}
+        settings.ARCHIVE_STORE_OPTIONS |= {"endpoint": f"http://127.0.0.1:{free_ports(1)[0]}"}
         context = Context(purge, cluster, driver())
         waiting = clear_archive(context)
         assert isinstance(waiting, Waiting)
         assert "the store of archives" in waiting.reason
         assert SECRET not in waiting.reason
-        s3.start(BUCKET)
+        settings.ARCHIVE_STORE_OPTIONS |= {"endpoint": s3.url}
         monkeypatch.setattr(archives, "CLEAR_S", 0)
         assert clear_archive(context) == Waiting("more archived segments to be deleted")
         monkeypatch.undo()
