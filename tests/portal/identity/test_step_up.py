@@ -54,6 +54,7 @@ def pages(cluster) -> dict[str, list[str]]:
         "subject.erase": [f"{at}/subjects/"],
         "cluster.break": [f"{at}/chaos/"],
         "organization.policy": ["/o/acme/security/"],
+        "role.grant": [f"/o/acme/team/{NO_CLUSTER}/role/"],
     }
 
 
@@ -99,6 +100,7 @@ def test_every_sensitive_page_asks_and_leads_back(client_for, alice, made):
         ("put", "clusters/{pk}/audit/settings", {"level": "writes", "retention_days": 1}),
         ("post", "clusters/{pk}/subjects/erase", {"subject": "a", "confirm": "Orders"}),
         ("post", "tokens", {"name": "x"}),
+        ("patch", f"members/{NO_CLUSTER}", {"role": "viewer"}),
     ],
 )
 def test_the_api_asks_browsers_and_lets_tokens_pass(
