@@ -114,7 +114,6 @@ def member_role(request: HttpRequest, slug: str, member_id: UUID) -> HttpRespons
     """Give a member another role."""
     access = require(request, "members:write")
     require_recent(request, action="role.grant")
-    require_recent(request, action="role.grant")
     try:
         member_change_role(access, member_id=member_id, role=request.POST.get("role", ""))
     except NotFound:

@@ -163,7 +163,6 @@ class MemberView(APIView):
         """Give another role."""
         access = require(request, "members:write")
         require_recent(request, action="role.grant")
-        require_recent(request, action="role.grant")
         role = valid(RoleInput, request)["role"]
         changed: Membership = member_change_role(access, member_id=member_id, role=role)
         return Response(shapes.member_json(changed))
