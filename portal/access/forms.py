@@ -24,17 +24,56 @@ LIVES: Final = {
     "2592000": "for 30 days",
 }
 
+INVITATION_LIVES: Final = {
+    "": "for a week",
+    "3600": "for an hour",
+    "86400": "for a day",
+    "259200": "for 3 days",
+    "2592000": "for 30 days",
+}
+
 type Choices = list[tuple[str, str]]
 type Groups = list[tuple[str, Choices]]
 
 
 class InviteForm(forms.Form):
-    """Whom to ask, and as what."""
+    """Whom to ask, as what, into which teams, and how long the link works."""
 
     email = forms.EmailField(
-        label="E-mail", max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "off"})
+        label="E-mail",
+        max_length=254,
+        widget=forms.EmailInput(attrs={"autocomplete": "off"}),
+        error_messages={"invalid": "This is not an e-mail address."},
     )
-    role = forms.ChoiceField(label="Role", choices=Role.choices, initial=Role.DEVELOPER)
+    role = forms.ChoiceField(
+        label="Role",
+        choices=Role.choices,
+        initial=Role.DEVELOPER,
+        error_messages={"invalid_choice": f"Use one of {', '.join(Role.values)}."},
+    )
+    life = forms.ChoiceField(
+        label="The link works", choices=list(INVITATION_LIVES.items()), required=False
+    )
+    teams = forms.MultipleChoiceField(
+        label="Into teams",
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"invalid_choice": "There is no such team."},
+    )
+
+    def __init__(self, *args: Any, teams: Choices) -> None:
+        super().__init__(*args)
+        _choose(self.fields["teams"], teams)
+
+    def wanted(self) -> dict[str, Any]:
+        """Return what the service takes."""
+        life = self.cleaned_data["life"]
+        return {
+            "email": self.cleaned_data["email"],
+            "role": self.cleaned_data["role"],
+            "teams": [UUID(key) for key in self.cleaned_data["teams"]],
+            "expires": clock.now() + timedelta(seconds=int(life)) if life else None,
+        }
 
 
 class TeamForm(forms.Form):

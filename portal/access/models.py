@@ -3,7 +3,7 @@
 People live in the public schema, so they are named by id here, without a foreign key.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar, override
 from uuid import UUID
 
@@ -24,7 +24,12 @@ class Invitation(models.Model):
     invited_by_id = models.UUIDField()
     invited_by_label = models.CharField(max_length=254)
     created_at = models.DateTimeField()
+    # How long the link works from each sending.
+    life = models.DurationField(default=timedelta(days=7))
     expires_at = models.DateTimeField()
+    teams: "models.ManyToManyField[Team, models.Model]" = models.ManyToManyField(
+        "Team", related_name="invitations"
+    )
     accepted_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)
 
@@ -45,6 +50,11 @@ class Invitation(models.Model):
     @override
     def __str__(self) -> str:
         return f"{self.email} as {self.role}"
+
+    @property
+    def sent_at(self) -> datetime:
+        """When the link was sent the last time."""
+        return self.expires_at - self.life
 
 
 class Team(models.Model):

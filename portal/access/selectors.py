@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from portal.access.models import Invitation, RoleBinding, TeamMember
 from portal.access.permissions import PERMISSIONS
 from portal.access.resolving import LiveBinding, held_of, live_bindings
@@ -17,7 +19,13 @@ from portal.organizations.selectors import member_list
 
 def invitation_list() -> list[Invitation]:
     """Return the open invitations of the organization in force, expired ones included."""
-    return list(Invitation.objects.filter(accepted_at=None, revoked_at=None).order_by("-pk"))
+    return list(invitation_query().order_by("-pk"))
+
+
+def invitation_query() -> QuerySet[Invitation]:
+    """Return the open invitations, expired ones included, with their teams."""
+    opened = Invitation.objects.filter(accepted_at=None, revoked_at=None)
+    return opened.prefetch_related("teams")
 
 
 def invitation_by_secret(secret: str) -> Invitation | None:

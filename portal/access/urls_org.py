@@ -12,6 +12,11 @@ urlpatterns = [
         views.invitation_revoke_page,
         name="team-invitation-revoke",
     ),
+    path(
+        "team/invitations/<uuid:invitation_id>/resend/",
+        views.invitation_resend_page,
+        name="team-invitation-resend",
+    ),
     path("team/leave/", views.leave, name="team-leave"),
     path("team/<uuid:member_id>/role/", views.member_role, name="team-role"),
     path("team/<uuid:member_id>/remove/", views.member_remove_page, name="team-remove"),

@@ -4,20 +4,24 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from portal.access.forms import InviteForm
 from portal.access.guards import member, require
+from portal.access.invitations import (
+    invitation_accept,
+    invitation_create,
+    invitation_resend,
+    invitation_revoke,
+)
+from portal.access.models import Team
 from portal.access.permissions import PERMISSION_WORDS, PERMISSIONS, ROLE_WORDS
 from portal.access.roles import role_list
 from portal.access.selectors import grant_counts, invitation_by_secret, invitation_list
 from portal.access.services import (
-    invitation_accept,
-    invitation_create,
-    invitation_revoke,
     member_change_role,
     member_leave,
     member_remove,
@@ -56,7 +60,7 @@ def team(request: HttpRequest, slug: str) -> HttpResponse:
         "invitations": invitation_list(),
         "roles": roles,
         "given_roles": [role for role in roles if mine >= PERMISSIONS[role["code"]]],
-        "form": InviteForm(),
+        "form": _invite_form(),
         "now": clock.now(),
         "can_write": can_write,
     }
@@ -89,14 +93,38 @@ def invite(request: HttpRequest, slug: str) -> HttpResponse:
     """Send an invitation."""
     access = require(request, "members:write")
     require_recent(request, action="role.grant")
+    form = _invite_form(request.POST)
+    if not form.is_valid():
+        messages.error(request, str(next(iter(form.errors.values()))[0]))
+        return redirect("team", slug=slug)
     try:
-        invitation, _ = invitation_create(
-            access, email=request.POST.get("email", ""), role=request.POST.get("role", "")
-        )
+        invitation, _ = invitation_create(access, **form.wanted())
     except PortalError as error:
         messages.error(request, error.detail)
     else:
         messages.success(request, f"An invitation was sent to {invitation.email}.")
+    return redirect("team", slug=slug)
+
+
+def _invite_form(*data: QueryDict) -> InviteForm:
+    teams = Team.objects.values_list("pk", "name")
+    return InviteForm(*data, teams=[(str(key), name) for key, name in teams])
+
+
+@require_POST
+def invitation_resend_page(request: HttpRequest, slug: str, invitation_id: UUID) -> HttpResponse:
+    """Send an invitation once more."""
+    access = require(request, "members:write")
+    require_recent(request, action="role.grant")
+    try:
+        invitation, _ = invitation_resend(access, invitation_id=invitation_id)
+    except NotFound:
+        raise
+    except PortalError as error:
+        messages.error(request, error.detail)
+    else:
+        words = f"A new link was sent to {invitation.email}; the old one ended."
+        messages.success(request, words)
     return redirect("team", slug=slug)
 
 
@@ -221,6 +249,7 @@ def invitation_page(request: HttpRequest, slug: str, secret: str) -> HttpRespons
         return redirect("dashboard", slug=slug)
     with tenant_context(organization.schema_name):
         invitation = invitation_by_secret(secret)
+        teams = list(invitation.teams.all()) if invitation is not None else []
     if invitation is None:
         if membership_get(user_id=request.user.pk, slug=slug) is not None:
             return redirect("dashboard", slug=slug)
@@ -228,6 +257,7 @@ def invitation_page(request: HttpRequest, slug: str, secret: str) -> HttpRespons
     context = {
         "invitation": invitation,
         "organization": organization,
+        "teams": teams,
         "is_for_me": invitation.email == request.user.email,
         "words": ROLE_WORDS[invitation.role],
     }

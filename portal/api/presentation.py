@@ -195,6 +195,7 @@ def invitation_json(invitation: Invitation) -> Json:
         "id": str(invitation.pk),
         "email": invitation.email,
         "role": invitation.role,
+        "teams": [str(team.pk) for team in invitation.teams.all()],
         "invited_by": invitation.invited_by_label,
         "created": time_json(invitation.created_at),
         "expires": time_json(invitation.expires_at),

@@ -34,10 +34,14 @@ class RoleInput(StrictSerializer):
 
 
 class InvitationInput(StrictSerializer):
-    """Whom to ask, and as what."""
+    """Whom to ask, as what, into which teams, and how long the link works."""
 
     email = serializers.EmailField(max_length=254)
     role = serializers.ChoiceField(choices=Role.choices)
+    expires = serializers.DateTimeField(required=False, allow_null=True, default=None)
+    teams = serializers.ListField(
+        child=serializers.UUIDField(), required=False, default=list, max_length=200
+    )
 
 
 class TokenInput(StrictSerializer):

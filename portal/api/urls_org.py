@@ -10,6 +10,11 @@ urlpatterns = [
     path("members/<uuid:member_id>", views.MemberView.as_view(), name="api-member"),
     path("invitations", views.InvitationsView.as_view(), name="api-invitations"),
     path("invitations/<uuid:invitation_id>", views.InvitationView.as_view(), name="api-invitation"),
+    path(
+        "invitations/<uuid:invitation_id>/resend",
+        views.InvitationResendView.as_view(),
+        name="api-invitation-resend",
+    ),
     path("roles", views.RolesView.as_view(), name="api-roles"),
     path("teams", access.TeamsView.as_view(), name="api-teams"),
     path("teams/<uuid:team_id>", access.TeamView.as_view(), name="api-team"),

@@ -12,13 +12,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from portal.access.guards import member, require
-from portal.access.models import Invitation
+from portal.access.invitations import invitation_create, invitation_resend, invitation_revoke
 from portal.access.permissions import ALL_PERMISSIONS, PERMISSIONS
 from portal.access.resolving import access_of
 from portal.access.roles import role_create, role_list
+from portal.access.selectors import invitation_query
 from portal.access.services import (
-    invitation_create,
-    invitation_revoke,
     member_change_role,
     member_leave,
     member_remove,
@@ -192,8 +191,7 @@ class InvitationsView(APIView):
     def get(self, request: Request, slug: str) -> Response:
         """List them."""
         require(request, "members:read")
-        found = Invitation.objects.filter(accepted_at=None, revoked_at=None)
-        return page_of(self, found, shapes.invitation_json, pages=NewestFirst())
+        return page_of(self, invitation_query(), shapes.invitation_json, pages=NewestFirst())
 
     @extend_schema(request=InvitationInput, responses={201: OBJECT})
     def post(self, request: Request, slug: str) -> Response:
@@ -213,6 +211,18 @@ class InvitationView(APIView):
         access = require(request, "members:write")
         invitation_revoke(access, invitation_id=invitation_id)
         return Response(status=204)
+
+
+class InvitationResendView(APIView):
+    """Sending again."""
+
+    @extend_schema(request=None, responses=OBJECT)
+    def post(self, request: Request, slug: str, invitation_id: UUID) -> Response:
+        """Send it once more by a new link, for as long as the first time; the old link ends."""
+        access = require(request, "members:write")
+        require_recent(request, action="role.grant")
+        invitation, _ = invitation_resend(access, invitation_id=invitation_id)
+        return Response(shapes.invitation_json(invitation))
 
 
 class RolesView(APIView):
