@@ -121,6 +121,16 @@ def session_end(*, user: User, digest: str) -> bool:
     return False
 
 
+def sessions_end_others(*, user: User, keep_session: str | None) -> int:
+    """End every session of the user but this one; return how many there were."""
+    with public_context(), transaction.atomic():
+        others = UserSession.objects.filter(user_id=user.pk, expire_date__gt=clock.now())
+        count, _ = others.exclude(session_key=keep_session).delete()
+        if count:
+            live.access_changed(user.pk)
+    return count
+
+
 def token_create(
     *,
     user: User,

@@ -19,6 +19,7 @@ from portal.accounts.services import (
     password_change,
     session_end,
     session_list,
+    sessions_end_others,
     token_create,
     token_list,
     token_revoke,
@@ -122,8 +123,12 @@ def password(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "POST"])
 def sessions(request: HttpRequest) -> HttpResponse:
-    """List the browsers that are signed in, and end one."""
+    """List the browsers that are signed in, and end one, or all but this."""
     user = _user(request)
+    if request.method == "POST" and "others" in request.POST:
+        count = sessions_end_others(user=user, keep_session=request.session.session_key)
+        messages.success(request, f"Signed out elsewhere: {count}.")
+        return redirect("account-sessions")
     if request.method == "POST":
         if not session_end(user=user, digest=request.POST.get("session", "")):
             raise NotFound

@@ -86,6 +86,18 @@ def test_nobody_ends_a_session_of_somebody_else(browser, charlie):
     assert stranger.get("/account/").status_code == 200
 
 
+def test_every_other_browser_is_signed_out_at_once_and_nobody_elses(browser, alice, charlie):
+    assert "Sign out everywhere else" not in text_of(browser.get("/account/sessions/"))
+    others = [signed_in(alice.email, agent=agent) for agent in ("curl/8.0", "curl/8.1")]
+    stranger = signed_in(charlie.email)
+    assert "Sign out everywhere else" in text_of(browser.get("/account/sessions/"))
+    answer = browser.post("/account/sessions/", {"others": "1"}, follow=True)
+    assert "Signed out elsewhere: 2." in text_of(answer)
+    assert [other.get("/account/").status_code for other in others] == [302, 302]
+    assert browser.get("/account/").status_code == 200
+    assert stranger.get("/account/").status_code == 200
+
+
 def ask_for(browser, letters, email: str, password: str = PASSWORD):
     with letters.expected() as sent:
         answer = browser.post("/account/email/", {"email": email, "current": password})
