@@ -5,6 +5,7 @@ were dropped are removed. In a quiet cluster nodes order `Maintain` while any is
 the step of its batch a larger one.
 """
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -48,6 +49,8 @@ SEALED_BYTES: Final = 1024 * 1024
 """Of one segment, which one document may exceed."""
 SEALED_ROWS: Final = 1_024
 WANTED_MAX: Final = 64
+TURNS: Final = 0x9E3779B1
+"""Of the batches, spread over all numbers: 2**32 over the golden ratio."""
 BUILT_SPENT_MAX: Final = 12 * 1024 * 1024
 """Of what a batch may change: most of it is for its requests."""
 
@@ -105,7 +108,7 @@ class Maintenance:
         return bool(self.wanted)
 
     def step(self, batch: Batch, budget: Budget) -> None:
-        """Do a bounded amount of work, what is oldest first."""
+        """Do a bounded amount of work."""
         if self._restoring.is_active:
             self._restoring.give_up(batch)
             return
@@ -124,12 +127,21 @@ class Maintenance:
     def _expire(self, batch: Batch, budget: Budget) -> None:
         due, now_ms = self._indexes.due, self._meta.now_ms
         left = Budget(budget.documents, EXPIRED_BYTES, EXPIRED_ROWS)
-        for index_id in sorted(due):
-            if due[index_id] > now_ms:
-                continue
-            index = next(index for index in self._indexes.all() if index.row.id == index_id)
-            if not index.is_tiering:
+        indexes = [index for index in self._indexes.all() if not index.is_tiering]
+        for index in self._in_turn(indexes):
+            if due.get(index.row.id, now_ms + 1) <= now_ms:
                 left = self._expire_by(batch, index, left)
+
+    def _in_turn(self, indexes: Iterable[Index]) -> list[Index]:
+        """Return indexes with another one first in each batch, as all replicas have it.
+
+        Work that stands still, or never ends, must not keep what is behind it from its turn. All
+        are in the turns, also those without work: what is known to be due may differ.
+        """
+        ordered = sorted(indexes, key=lambda index: index.row.id)
+        # Steps may fall on every second batch, say: the factor keeps them from meeting the same.
+        first = (self._meta.applied * TURNS >> 16) % max(1, len(ordered))
+        return ordered[first:] + ordered[:first]
 
     def _expire_by(self, batch: Batch, index: Index, budget: Budget) -> Budget:
         """Remove documents that are past their time by one index; return what is left to do."""
@@ -186,11 +198,10 @@ class Maintenance:
         building = {
             index.collection for index in self._indexes.unfinished() if index.row.state == BUILDING
         }
-        for index_id in sorted(due):
-            index = next(index for index in self._indexes.all() if index.row.id == index_id)
-            if not index.is_tiering or index.collection in building:
+        for index in self._in_turn(index for index in self._indexes.all() if index.is_tiering):
+            if index.collection in building or index.row.id not in due:
                 continue
-            if due[index_id] + index.patience_ms > self._meta.now_ms:
+            if due[index.row.id] + index.patience_ms > self._meta.now_ms:
                 continue
             if self._is_sealed(batch, index):
                 return
@@ -252,20 +263,20 @@ class Maintenance:
     # --- Building -------------------------------------------------------------------------------
 
     def _advance(self, batch: Batch, budget: Budget) -> None:
-        """Build indexes that are not ready, or clear one that failed: those of the oldest first."""
+        """Build indexes of one collection that are not ready, or clear one that failed."""
         working = self._indexes.unfinished()
         if not working:
             # What was to be done was dropped, or undone with an attempt.
             self._indexes.is_finished = True
             return
-        oldest = min(working, key=lambda known: known.row.id)
-        if oldest.row.state == FAILING:
-            prefixes = entry_prefix(oldest.row.id), oldest.shape.expiry_prefix
+        chosen = self._in_turn(working)[0]
+        if chosen.row.state == FAILING:
+            prefixes = entry_prefix(chosen.row.id), chosen.shape.expiry_prefix
             if self._clear(batch, prefixes, budget.rows):
-                oldest.row.state = FAILED
-                self._indexes.touch(oldest)
+                chosen.row.state = FAILED
+                self._indexes.touch(chosen)
         else:
-            name = oldest.collection
+            name = chosen.collection
             building = [index for index in self._indexes.of[name] if index.row.state == BUILDING]
             self._build(batch, building, budget)
         self._indexes.is_finished = not self._indexes.unfinished()
