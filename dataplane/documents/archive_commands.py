@@ -1,4 +1,4 @@
-"""The operations by which members move segments to the archive; commands.py decodes them too."""
+"""The operations by which members move segments to the archive, or have dead ones kept."""
 
 from dataplane.documents.operation import Operation
 
@@ -22,3 +22,16 @@ class ArchiveSalt(Operation, frozen=True):
 
     collection: int
     salt: bytes
+
+
+class Hold(Operation, frozen=True):
+    """Keep segments that hold nothing any more for so long, for who reads an earlier moment.
+
+    It is bounded (`holding.HOLD_MS_MAX`), renewed by the next one, and does nothing where no
+    document is cold.
+    """
+
+    for_ms: int
+
+
+type TierOp = ArchiveSeen | ArchiveSalt | Hold

@@ -7,15 +7,15 @@ so in order (`ArchiveSeen`). A segment is archived with the word of f + 1 member
 honest; in that same batch all let their fragments go. A number leaves the queue likewise.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
-from dataplane.documents.archive_commands import ArchiveSalt, ArchiveSeen
+from dataplane.documents.archive_commands import ArchiveSalt, ArchiveSeen, Hold
 from dataplane.documents.archive_rows import ARCHIVE_LEFT, LeftRow, decode_left, left_key, salt_key
 from dataplane.documents.cold import SegmentRecord
 from dataplane.documents.collections import Collections
-from dataplane.documents.commands import OpResult
+from dataplane.documents.commands import Op, OpResult
 from dataplane.documents.conflicts import is_shreddable
 from dataplane.documents.errors import FORBIDDEN, INVALID, NOT_FOUND, Refusal, invalid
 from dataplane.documents.membership import Membership
@@ -51,6 +51,11 @@ class Archiving:
         """Whose request is being executed."""
         self._waits: dict[int, int] = {}
         self._revision: int | None = None
+        self.handlers: dict[type[Op], Callable[[Batch, Any], OpResult]] = {
+            ArchiveSeen: self.seen,
+            ArchiveSalt: self.salt,
+            Hold: self.hold,
+        }
 
     # --- What is due ----------------------------------------------------------------------------
 
@@ -133,7 +138,7 @@ class Archiving:
         members = self._membership.configuration.members
         found = next((member.id for member in members if member.gateway_key == self.client), None)
         if found is None:
-            raise Refusal(FORBIDDEN, "only the gateway of a member tells of the archive")
+            raise Refusal(FORBIDDEN, "only gateways of members ask for this")
         return found
 
     def _present(self, attested: Iterable[int]) -> tuple[int, ...]:
@@ -144,6 +149,21 @@ class Archiving:
     def _is_enough(self, attested: tuple[int, ...]) -> bool:
         liars_max = (len(self._membership.configuration.members) - 1) // 3
         return len(attested) > liars_max
+
+    # --- What readers of an earlier moment need -------------------------------------------------
+
+    def hold(self, batch: Batch, operation: Hold) -> OpResult:
+        """Keep segments for a while that hold nothing any more.
+
+        Raises:
+            Refusal: `forbidden`: nobody's gateway asks for it; `invalid`: for no time.
+        """
+        self._member()
+        if operation.for_ms <= 0:
+            raise invalid("/for_ms", "for how long")
+        if self._tiers.is_used:
+            self._tiers.holds.extend(batch, operation.for_ms)
+        return OpResult(200)
 
     # --- Keys of collections that are to be shredded --------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from blake3 import blake3
 
-from dataplane.documents.archive_commands import ArchiveSalt, ArchiveSeen
+from dataplane.documents.archive_commands import ArchiveSalt, ArchiveSeen, Hold
 from dataplane.documents.audit_commands import (
     AuditPut,
     CompliancePut,
@@ -251,6 +251,7 @@ UNRECORDED: Final[frozenset[type[Op]]] = frozenset(
         Warm,
         ArchiveSeen,
         ArchiveSalt,
+        Hold,
     }
 )
 """Of the gateways themselves; that a document was read is recorded when its gateway reports it.

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 import msgspec
 from blake3 import blake3
 
-from dataplane.documents.archive_commands import ArchiveSalt, ArchiveSeen
+from dataplane.documents.archive_commands import TierOp
 from dataplane.documents.audit_commands import (
     AuditPut,
     CompliancePut,
@@ -371,8 +371,7 @@ type Op = (
     | EraseBegin
     | EraseStep
     | EraseEnd
-    | ArchiveSeen
-    | ArchiveSalt
+    | TierOp
 )
 
 READ_ONLY: Final = (Get, Barrier, Seal)

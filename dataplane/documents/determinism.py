@@ -15,7 +15,7 @@ from blake3 import blake3
 from nacl import bindings
 
 from dataplane.consensus.tree import hash_entry, hash_key
-from dataplane.documents.archive_commands import ArchiveSalt, ArchiveSeen
+from dataplane.documents.archive_commands import ArchiveSalt, ArchiveSeen, Hold
 from dataplane.documents.audit_commands import (
     AuditPut,
     CompliancePut,
@@ -117,6 +117,10 @@ class Sent(msgspec.Struct, frozen=True):
     ops: tuple[bytes, ...]
     client: bytes = CLIENT
     session: bytes = SESSION
+
+
+HOLD_EVERY: Final = 16
+HOLD_MS: Final = 90_000
 
 
 class LogMaker:
@@ -310,7 +314,9 @@ class LogMaker:
         if self._draw.below(4) == 0:
             ops.append(self._seen())
         encoded = map(encode_op, ops)
-        return tuple([attribute(op, "key") if self._draw.below(2) else op for op in encoded])
+        drawn = [attribute(op, "key") if self._draw.below(2) else op for op in encoded]
+        held = [] if self.number % HOLD_EVERY else [encode_op(Hold(HOLD_MS))]
+        return (*drawn, *held)
 
 
 def restore_of(store: KeyValueStore, number: int, draw: Stream) -> list[Op]:
@@ -352,7 +358,7 @@ class Run:
         self.machine = StateMachine(self.store, GENESIS)
         self.maker, self._times = LogMaker(seed, order), Stream(b"time%d" % seed)
         self._now_ms = START_MS
-        self.number = self.sealed = self.archived = 0
+        self.number = self.sealed = self.archived = self.held = 0
         self.results, self.statuses = blake3(), dict[str, int]()
         self.request((encode_op(OpenSession(b"nonce")),))
 
@@ -370,6 +376,7 @@ class Run:
                 self.maker.conflicts.append(result.conflict)
         self.sealed += self.machine.tiers.segment(self.number) is not None
         self.archived += bool(self.machine.tiers.total("archive")[0])
+        self.held += len(self.machine.tiers.holds.dead)
         self.maker.number = self.number
         self.maker.revision = self.machine.view.compliance.row.revision
 
@@ -403,6 +410,7 @@ def run_log(seed: int, batches: int, order: int) -> dict[str, Any]:
         "revision": run.maker.revision,
         "sealed": run.sealed,
         "archived": run.archived,
+        "held": run.held,
     }
 
 

@@ -154,7 +154,7 @@ class Erasing:
         """
         row = self._open(operation.id)
         # Where what this very batch removed lies is not known before its end.
-        is_early = row.stepped == self._meta.applied and self._tiers.collections
+        is_early = row.stepped == self._meta.applied and self._tiers.is_used
         if is_early or self.holding(operation.id):
             raise Refusal(NOT_READY, "segments hold what was removed; they are being made anew")
         row.record, row.sequence = self._audit.next_index, self._meta.applied

@@ -8,7 +8,6 @@ from blake3 import blake3
 
 from dataplane.documents import tables
 from dataplane.documents.accounting import Accounting
-from dataplane.documents.archive_commands import ArchiveSalt, ArchiveSeen
 from dataplane.documents.archiving import Archiving
 from dataplane.documents.audit_commands import (
     AuditPut,
@@ -474,8 +473,7 @@ def _handlers_of(
         EraseBegin: erasing.begin,
         EraseStep: erasing.step,
         EraseEnd: erasing.end,
-        ArchiveSeen: archiving.seen,
-        ArchiveSalt: archiving.salt,
+        **archiving.handlers,
     }
 
 

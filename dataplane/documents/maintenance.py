@@ -93,7 +93,7 @@ class Maintenance:
             return True
         if self._collections.is_sweeping or self._tiers.is_sweeping:
             return True
-        if self._archiving.is_due(now_ms):
+        if self._archiving.is_due(now_ms) or self._tiers.holds.is_over(now_ms):
             return True
         waits, is_lasting = indexes.patience_ms, self._tiers.placement.is_lasting
         # What is to become cold waits for a change of members that its segment would hold up.
@@ -114,6 +114,8 @@ class Maintenance:
             return
         self.wanted.clear()
         self._expire(batch, budget)
+        if self._tiers.holds.is_over(self._meta.now_ms):
+            self._tiers.release(batch)
         if budget is TICK:
             self._seal(batch)
             self._archiving.step(batch)

@@ -275,6 +275,9 @@ class StateMachine(Executor):
         self._note_expiry(batch)
         if batch.thawed or batch.erased:
             self.tiers.settle(batch)
+        if self.tiers.holds.dead:
+            known = self._collections
+            self.tiers.release_dropped(batch, known.revision, known.rows.values())
         self._collections.write(batch)
         self._audit.write(batch)
         digest = blake3(meta.history)

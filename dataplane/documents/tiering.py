@@ -5,13 +5,14 @@ everywhere, so every replica makes all fragments and keeps its own: nothing is s
 document, and there is no moment at which its body is nowhere.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final, override
 
 from dataplane.documents.archive_rows import ARCHIVE_LEFT, LeftRow, decode_left, left_key
 from dataplane.documents.cold import SegmentRecord, SegmentTable, Tier
+from dataplane.documents.holding import RELEASED_MAX, Holds
 from dataplane.documents.membership import Membership
 from dataplane.documents.placement import Placement
 from dataplane.documents.remains import Remains
@@ -19,6 +20,7 @@ from dataplane.documents.stubs import build_segment
 from dataplane.documents.tables import (
     SEGMENT,
     Batch,
+    CollectionRow,
     MetaRow,
     SegmentRow,
     decode_segment,
@@ -69,6 +71,7 @@ class Tiers(SegmentTable):
         """Segments that hold what a person was erased from, and since which sequence that is known:
         what is left in them is to be put back at once."""
         self._remains = Remains(store)
+        self.holds = Holds(store, meta)
         self.moves = Moves()
         self.waiting: dict[int, dict[int, int]] = {}
         """By collections, with the agreed time of each: segments not due for the archive yet."""
@@ -82,6 +85,9 @@ class Tiers(SegmentTable):
         membership.blocking = self.placement.blocking
         for key, row in store.iterate(SEGMENT):
             number, known = key_numbers(key)[0], decode_segment(row)
+            if not known.documents:
+                self.holds.dead[number] = known.collection
+                continue
             self._count(known, known.documents, known.bytes)
             self._place(known, 1)
             self._advise(number, known)
@@ -153,28 +159,32 @@ class Tiers(SegmentTable):
                 # Of what goes with its collection nobody is erased any more.
                 self._remains.add(batch, number, [known for _, known in bodies if known])
                 continue
+            # Who holds it is nothing that a change of members would wait for.
             self._place(row, -1)
-            batch.delete(key)
-            batch.own[fragment_key(row.collection, number)] = None
-            self._forget(number, row)
-            if row.is_leaving:
-                since = self.left[number] = row.erased_at or self._meta.applied
-                left = LeftRow(row.collection, row.digest, since)
-                batch.put(left_key(number), encode_row(left))
-            self.moves.segments_forgotten += 1
+            self._unlist(number, row)
+            if self.holds.keeps(row, is_dropped=not all(known for _, known in bodies)):
+                self.holds.dead[number] = row.collection
+                batch.put(key, encode_row(row))
+                self._remains.add(batch, number, [known for _, known in bodies])
+                continue
+            self._forget(batch, number, row)
         self.moves.documents_warmed += batch.warmed
         batch.thawed.clear()
         batch.erased.clear()
 
     def _mark(self, batch: Batch) -> None:
         """Mark the segments that have bodies of documents that a person was erased from."""
-        for number in self._remains.segments_of(batch, batch.erased if self._held else ()):
+        for number in self._remains.segments_of(batch, batch.erased if self.is_used else ()):
             if number not in self.erased:
                 key = number_key(SEGMENT, number)
                 stored = batch.get(key)
                 assert stored is not None, "those that are no more are passed over"
                 row = decode_segment(stored)
                 row.erased_at = self._meta.applied
+                if not row.documents:
+                    # It was kept for who reads an earlier moment: not what is erased.
+                    self._forget(batch, number, row)
+                    continue
                 batch.put(key, encode_row(row))
                 self._advise(number, row)
 
@@ -199,10 +209,22 @@ class Tiers(SegmentTable):
     def _await(self, number: int, row: SegmentRow) -> None:
         self.waiting.setdefault(row.collection, {})[number] = row.sealed_ms
 
-    def _forget(self, number: int, row: SegmentRow) -> None:
+    def _forget(self, batch: Batch, number: int, row: SegmentRow) -> None:
+        """Let a segment be no more."""
+        batch.delete(number_key(SEGMENT, number))
+        batch.own[fragment_key(row.collection, number)] = None
+        self._remains.forget(number)
+        self.holds.dead.pop(number, None)
+        if row.is_leaving:
+            since = self.left[number] = row.erased_at or self._meta.applied
+            left = LeftRow(row.collection, row.digest, since)
+            batch.put(left_key(number), encode_row(left))
+        self.moves.segments_forgotten += 1
+
+    def _unlist(self, number: int, row: SegmentRow) -> None:
+        """Ask nothing more of a segment that holds nothing."""
         self.half_empty.discard(number)
         self.erased.pop(number, None)
-        self._remains.forget(number)
         self.marked.pop(number, None)
         self._forget_waiting(number, row)
 
@@ -211,6 +233,33 @@ class Tiers(SegmentTable):
         waiting.pop(number, None)
         if not waiting:
             self.waiting.pop(row.collection, None)
+
+    # --- What is kept for who reads an earlier moment -------------------------------------------
+
+    def release(self, batch: Batch) -> None:
+        """Remove some of what was kept by a hold that is over, and at last the hold."""
+        # In no order that a replica which began anew does not know.
+        for number in sorted(self.holds.dead)[:RELEASED_MAX]:
+            self._release(batch, number)
+        if not self.holds.dead:
+            self.holds.end(batch)
+
+    def release_dropped(
+        self, batch: Batch, revision: int, collections: Iterable[CollectionRow]
+    ) -> None:
+        """Remove what is kept of collections that are no more: their keys may be destroyed next."""
+        for number in self.holds.dropped(revision, collections):
+            self._release(batch, number)
+
+    def _release(self, batch: Batch, number: int) -> None:
+        stored = batch.get(number_key(SEGMENT, number))
+        assert stored is not None, "what is kept is there"
+        self._forget(batch, number, decode_segment(stored))
+
+    @property
+    def is_used(self) -> bool:
+        """Whether there are segments at all, dead ones too."""
+        return bool(self._held or self.holds.dead)
 
     # --- To the archive -------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from dataplane.documents.view import StateView
 from dataplane.gateways.calls import REPORT_S
 from dataplane.gateways.context import Context
 from dataplane.gateways.front import SWITCHES, Front
+from dataplane.gateways.holding import keep_holding
 from dataplane.gateways.rest.http import HttpServer
 from dataplane.node.archived_segments import Archive
 from dataplane.node.archiving import Archiver
@@ -292,6 +293,7 @@ class Node:
         self._run_beside(maintainer.run())
         self._run_beside(self._context.cold.run())
         self._run_beside(self._forget_segments())
+        self._run_beside(keep_holding(self._context))
         self._run_beside(Resealer(self._context, self._state.view, self._clock).run())
         self._run_beside(Healer(self._segments, self._mending, self._clock).run())
         if self._spec.archive is not None:

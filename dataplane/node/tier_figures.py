@@ -61,6 +61,8 @@ def _tiers(view: StateView) -> Iterator[Family]:
     yield "segments_forgotten_total", counter, "Segments gone.", {"": moves.segments_forgotten}
     yield "documents_sealed_total", counter, sealed, {"": moves.documents_sealed}
     yield "sealed_bytes_total", counter, "Bytes of their bodies.", {"": moves.bytes_sealed}
+    held = {"": len(view.tiers.holds.dead)}
+    yield "segments_held", "gauge", "Segments of nothing, kept for backups.", held
     archived = {"": moves.segments_archived}
     yield "segments_archived_total", counter, "Segments that left for the archive.", archived
     yield "documents_warmed_total", counter, "Documents put back.", {"": moves.documents_warmed}

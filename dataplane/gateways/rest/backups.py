@@ -13,6 +13,7 @@ from dataplane.documents.tables import META, decode_meta
 from dataplane.gateways.auth import Caller
 from dataplane.gateways.context import Context
 from dataplane.gateways.errors import Problem
+from dataplane.gateways.holding import hold
 from dataplane.gateways.rest.http import Request, Response
 from dataplane.gateways.rest.parsing import require_media_type
 from dataplane.gateways.services.reads import of_checkpoint, require_sound
@@ -74,7 +75,11 @@ async def backup(context: Context, request: Request, caller: Caller) -> Response
     require_sound(context)
     _take_place(context)
     try:
-        moment = _certified(context) if at == CHECKPOINT else await _moment(context)
+        if at == CHECKPOINT:
+            moment = _certified(context)
+        else:
+            await hold(context)
+            moment = await _moment(context)
     except BaseException:
         context.backups_running -= 1
         raise

@@ -89,6 +89,7 @@ def _segments(context: Context) -> dict[str, Any]:
         "total": placement.total,
         "misplaced": sum(placement.misplaced.values()),
         "waiting": placement.waiting,
+        "held": len(view.tiers.holds.dead),
         "fragments": msgspec.to_builtins(view.mending.census if view.mending else Census()),
     }
 

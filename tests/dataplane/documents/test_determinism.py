@@ -45,6 +45,7 @@ def test_the_log_is_worth_executing(here):
     assert min(here["restored"], other["restored"], other["shredded"]) > 0
     assert other["revision"] > 2, "modes went on and off"
     assert other["archived"] > 3, "and what was cold was archived"
+    assert min(here["held"], other["held"]) > 0, "and dead segments were kept for a while"
     assert here["statuses"]["503"] > 0, "and somebody wrote while a restore was under way"
 
 
