@@ -142,12 +142,15 @@ class Warming:
     async def body_of(self, key: bytes, row: bytes) -> bytes:
         """Return the body of a cold document of an earlier moment, nothing when it is nowhere.
 
+        Memory does not tell what is in no segment any more: it may have been erased.
+
         Raises:
             ReplicationError: It cannot be had now.
         """
         stub = stub_of(row)
         assert stub is not None
-        body = await self._body(stub)
+        is_there = self._view.tiers.segment(stub.segment) is not None
+        body = await self._body(stub) if is_there else None
         if body is None:
             # It was put back since, and may still be what it was.
             present = self._view.row_at(key) or row
