@@ -10,6 +10,13 @@ class UnableToLeaveWithoutOwner(Conflict):
     title = "An organization needs an owner"
 
 
+class RoleChanged(Conflict):
+    """A member has another role than the one that was looked at."""
+
+    code = "role_changed"
+    title = "Their role has changed"
+
+
 class UnableToUseSlug(Conflict):
     """The address is taken or reserved."""
 

@@ -9,10 +9,11 @@ from django.utils.text import slugify
 
 from portal.audit.services import Person, audit_record
 from portal.core import clock, live
-from portal.core.errors import Invalid
+from portal.core.errors import Invalid, NotFound
 from portal.core.ids import random_base62, uuid7
 from portal.core.tenancy import public_context, tenant_context
 from portal.organizations.errors import (
+    RoleChanged,
     TooManyOrganizations,
     UnableToLeaveWithoutOwner,
     UnableToUseSlug,
@@ -108,6 +109,7 @@ def membership_change_role(*, actor: Person, membership: Membership, role: str) 
 
     Raises:
         UnableToLeaveWithoutOwner: it is the last owner.
+        NotFound, RoleChanged: they are not what `membership` says any more.
     """
     with public_context(), transaction.atomic():
         locked = _locked(membership)
@@ -136,6 +138,7 @@ def membership_remove(*, actor: Person, membership: Membership) -> None:
 
     Raises:
         UnableToLeaveWithoutOwner: it is the last owner.
+        NotFound, RoleChanged: they are not what `membership` says any more.
     """
     with public_context(), transaction.atomic():
         locked = _locked(membership)
@@ -204,9 +207,20 @@ def _check_owned_count(owner: AbstractBaseUser) -> None:
 
 
 def _locked(membership: Membership) -> Membership:
-    """Lock the organization's row first, so that two owners can not leave at once."""
+    """Lock the organization's row first, so that two owners can not leave at once.
+
+    Raises:
+        NotFound: they left meanwhile.
+        RoleChanged: they have another role than the one by which it was decided who may do this.
+    """
     Organization.objects.select_for_update().get(pk=membership.organization_id)
-    return Membership.objects.select_related("user", "organization").get(pk=membership.pk)
+    found = Membership.objects.select_related("user", "organization").filter(pk=membership.pk)
+    locked = found.first()
+    if locked is None:
+        raise NotFound
+    if locked.role != membership.role:
+        raise RoleChanged("They were given another role a moment ago. Look again, and decide anew.")
+    return locked
 
 
 def _check_other_owner(membership: Membership) -> None:

@@ -2,7 +2,10 @@
 
 import pytest
 
+from portal.core.errors import NotFound
+from portal.organizations.errors import RoleChanged
 from portal.organizations.models import Membership
+from portal.organizations.services import membership_change_role, membership_remove
 
 pytestmark = pytest.mark.django_db
 
@@ -32,3 +35,20 @@ def test_the_last_owner_leaves_in_no_way(client_for, alice, acme):
     answer = client.post("/o/acme/team/leave/", follow=True)
     assert "Make someone else an owner first." in answer.content.decode()
     assert Membership.objects.filter(user=alice, organization=acme).exists()
+
+
+def test_nobody_is_removed_or_changed_by_what_they_were_a_moment_ago(alice, bob, acme):
+    seen = Membership.objects.select_related("user", "organization").get(user=bob)
+    Membership.objects.filter(pk=seen.pk).update(role="owner")
+    with pytest.raises(RoleChanged):
+        membership_remove(actor=alice, membership=seen)
+    with pytest.raises(RoleChanged):
+        membership_change_role(actor=alice, membership=seen, role="viewer")
+    assert Membership.objects.get(pk=seen.pk).role == "owner"
+
+
+def test_who_left_a_moment_ago_is_not_found(alice, bob, acme):
+    seen = Membership.objects.select_related("user", "organization").get(user=bob)
+    membership_remove(actor=alice, membership=seen)
+    with pytest.raises(NotFound):
+        membership_remove(actor=alice, membership=seen)

@@ -55,7 +55,7 @@ def test_who_lost_a_permission_is_not_told_the_answer_again(alice, bob, acme):
     client = client_of(bob)
     assert send(client).status_code == 201
     membership = Membership.objects.get(user=bob, organization=acme)
-    membership_change_role(actor=alice, membership=membership, role="viewer")
+    membership = membership_change_role(actor=alice, membership=membership, role="viewer")
     again = send(client)
     assert again.status_code == 403
     assert "secret" not in again.json()
@@ -65,7 +65,7 @@ def test_who_lost_a_permission_is_not_told_the_answer_again(alice, bob, acme):
 
 def test_a_refusal_is_not_kept(alice, bob, acme):
     membership = Membership.objects.get(user=bob, organization=acme)
-    membership_change_role(actor=alice, membership=membership, role="viewer")
+    membership = membership_change_role(actor=alice, membership=membership, role="viewer")
     client = client_of(bob)
     assert send(client).status_code == 403
     membership_change_role(actor=alice, membership=membership, role="developer")
