@@ -32,7 +32,8 @@ from portal.core.throttling import limit
 from portal.identity.constants import PASSWORD_TRIES_PER_HOUR
 from portal.identity.entry import entry_refusal_anywhere
 from portal.identity.selectors import has_factor
-from portal.identity.stepup import require_recent
+from portal.identity.signin import proof_words
+from portal.identity.stepup import FACTORS_KEY, require_recent
 
 MAILS_PER_HOUR = 5
 
@@ -138,6 +139,7 @@ def sessions(request: HttpRequest) -> HttpResponse:
         {
             "session": session,
             "agent": agent_words(session.agent),
+            "proofs": proof_words(session.get_decoded().get(FACTORS_KEY)),
             "digest": token_hash(session.session_key)[:32],
             "is_this": session.session_key == request.session.session_key,
         }

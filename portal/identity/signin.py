@@ -24,6 +24,13 @@ from portal.identity.stepup import FACTORS_KEY, confirmation_note
 
 HOME = "/organizations/"
 _PENDING_KEY = "pending_sign_in"
+_PROOF_WORDS = {
+    "password": "password",
+    "totp": "code of an app",
+    "recovery": "recovery code",
+    "passkey": "passkey",
+    "verified": "finger, face or PIN",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,12 @@ def signed_in_by_factor(request: HttpRequest, *, within: timedelta) -> bool:
         return False
     is_fresh = clock.now() - datetime.fromisoformat(began) < within
     return is_fresh and len(factors) > 1
+
+
+def proof_words(factors: object) -> str:
+    """Return by which proofs a session began, for its owner to recognise."""
+    known = factors if isinstance(factors, list) else []
+    return " and ".join(_PROOF_WORDS[name] for name in known if name in _PROOF_WORDS)
 
 
 def session_start(

@@ -48,6 +48,7 @@ def test_the_code_completes_it_and_leads_to_where_one_was_going(client, alice, d
     assert client.session.session_key != before
     assert client.session["factors"] == ["password", "totp"]
     assert client.get("/o/acme/team/").status_code == 200
+    assert "by password and code of an app" in client.get("/account/sessions/").content.decode()
 
 
 def test_a_code_works_once_in_any_browser(client, alice, device):
