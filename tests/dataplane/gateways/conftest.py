@@ -9,9 +9,18 @@ import pytest
 
 from dataplane.client.keys import new_api_key
 from dataplane.client.local import LocalCluster
+from dataplane.gateways.auth import CALLING
 from tests.processes.conftest import wait_ready
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def nobody() -> Iterator[None]:
+    """Let no test be taken for the caller whom one before it authenticated in the same thread."""
+    token = CALLING.set(None)
+    yield
+    CALLING.reset(token)
 
 
 @pytest.fixture(scope="session")
