@@ -34,4 +34,5 @@ class Hold(Operation, frozen=True):
     for_ms: int
 
 
-type TierOp = ArchiveSeen | ArchiveSalt | Hold
+# No alias of its own (`type`): whoever asks which operations there are finds each of them.
+TierOp = ArchiveSeen | ArchiveSalt | Hold
