@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from dataplane.client.quorum import faults_tolerated
 from portal.explorer.spans import Span
 
 SHARE_LEAST: Final = 1.0
@@ -146,8 +147,7 @@ class Spread:
     @classmethod
     def over(cls, nodes: int) -> Self:
         """Return it for a number of members; decision 32 of the data plane has the reasons."""
-        f = (nodes - 1) // 3
-        return cls(nodes, max(1, min(nodes - 2 * f, nodes - 1)))
+        return cls(nodes, max(1, min(nodes - 2 * faults_tolerated(nodes), nodes - 1)))
 
     @property
     def part(self) -> str:
