@@ -39,6 +39,7 @@ KEPT_MAX: Final = 16
 """Documents that wait to be put back because they were read."""
 LOOKS_MAX: Final = 3
 _NEEDING: Final = (Patch, Update, Get, Resolve, EraseStep)
+"""What surely needs the bodies of all that it is about."""
 _CHANGED: Final = "the document changed while its body was fetched; try again"
 
 
@@ -233,7 +234,7 @@ class Warming:
         Raises:
             ReplicationError: It could not be fetched, or the cluster did not take it.
         """
-        await self.warm([place for encoded in operations for place in self._places(encoded)])
+        await self._warm_for(map(_decoded, operations))
 
     async def warm_before(self, operations: Iterable[bytes]) -> None:
         """Have put back what encoded operations surely need, to spare them a turn in vain.
@@ -241,14 +242,14 @@ class Warming:
         Raises:
             ReplicationError: It could not be fetched, or the cluster did not take it.
         """
-        await self.warm_for([encoded for encoded in operations if _needs_bodies(encoded)])
+        decoded = map(_decoded, operations)
+        await self._warm_for([each for each in decoded if isinstance(each, _NEEDING)])
 
-    def _places(self, encoded: bytes) -> list[Place]:
-        try:
-            decoded = decode_op(encoded)
-        except MalformedOperationError:
-            return []
-        operation: Op = decoded.operation if isinstance(decoded, Attributed) else decoded
+    async def _warm_for(self, operations: Iterable[Op | None]) -> None:
+        known = [operation for operation in operations if operation is not None]
+        await self.warm([place for operation in known for place in self._places(operation)])
+
+    def _places(self, operation: Op) -> list[Place]:
         if not isinstance(operation, Resolve):
             return touched(operation)
         record = self._view.row(CONFLICTS, operation.conflict)
@@ -257,11 +258,10 @@ class Warming:
         return [(operation.collection, unpack_document(record[HEADER_BYTES:])["id"])]
 
 
-def _needs_bodies(encoded: bytes) -> bool:
-    """Whether an operation surely needs the bodies of all that it is about."""
+def _decoded(encoded: bytes) -> Op | None:
+    """Return an operation without whose it is, None for what the cluster will refuse."""
     try:
         decoded = decode_op(encoded)
     except MalformedOperationError:
-        return False
-    operation: Op = decoded.operation if isinstance(decoded, Attributed) else decoded
-    return isinstance(operation, _NEEDING)
+        return None
+    return decoded.operation if isinstance(decoded, Attributed) else decoded
