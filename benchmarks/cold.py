@@ -22,7 +22,7 @@ from typing import Any, Final, get_args
 from benchmarks.__main__ import sizes
 from benchmarks.clusters import running, tell
 from benchmarks.filling import fill
-from benchmarks.load import Reading, Result, conclude, cpu_seconds, machine_seconds
+from benchmarks.load import Result, conclude, cpu_seconds, reading
 from dataplane.client import Client
 from dataplane.client.local import LocalCluster
 from dataplane.client.spec import Algorithm, ArchiveSpec
@@ -87,11 +87,6 @@ def move(cluster: LocalCluster, client: Client, tier: Tier, count: int) -> str:
     )
 
 
-def reading(cluster: LocalCluster) -> Reading:
-    """Return the times that a window begins or ends with."""
-    return time.perf_counter(), cpu_seconds(cluster.pids), time.process_time(), machine_seconds()
-
-
 def one_by_one(
     cluster: LocalCluster, method: str, collection: str, numbers: Iterable[int]
 ) -> Result:
@@ -102,7 +97,7 @@ def one_by_one(
     if method == "PATCH":
         headers["Content-Type"] = "application/vnd.aerolith.update+json"
     body = UPDATE if method == "PATCH" else None
-    before = reading(cluster)
+    before = reading(cluster.pids)
     for number in numbers:
         at = time.perf_counter()
         path = f"/api/v1/collections/{collection}/documents/{number:07}"
@@ -112,7 +107,7 @@ def one_by_one(
         result.latencies.append((time.perf_counter() - at) * 1000)
         result.operations += answer.status == 200
         result.failures += answer.status != 200
-    conclude(result, before, reading(cluster))
+    conclude(result, before, reading(cluster.pids))
     connection.close()
     return result
 

@@ -145,11 +145,11 @@ async def run_load(
         _, protocol = await loop.create_connection(make, host, port)
         opened.append(protocol)
     await asyncio.sleep(warm_up_s)
-    before = time.perf_counter(), cpu_seconds(server_pids), time.process_time(), machine_seconds()
+    before = reading(server_pids)
     measuring = True
     await asyncio.sleep(window_s)
     measuring = False
-    after = time.perf_counter(), cpu_seconds(server_pids), time.process_time(), machine_seconds()
+    after = reading(server_pids)
     for connection in opened:
         connection.close()
     conclude(result, before, after)
@@ -158,6 +158,11 @@ async def run_load(
 
 type Reading = tuple[float, float, float, tuple[float, float]]
 """Of a clock, the servers' CPU, this client's, and that of the machine."""
+
+
+def reading(server_pids: list[int]) -> Reading:
+    """Return the times that a window begins or ends with."""
+    return time.perf_counter(), cpu_seconds(server_pids), time.process_time(), machine_seconds()
 
 
 def conclude(result: Result, before: Reading, after: Reading) -> None:
