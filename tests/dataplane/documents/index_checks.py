@@ -117,12 +117,19 @@ def warmings(store: KeyValueStore, state: StateMachine) -> list[Warm]:
     return [warming(store, state, *place) for place in wanted]
 
 
-def warming(store: KeyValueStore, state: StateMachine, collection: str, document_id: str) -> Warm:
+def warming(
+    store: KeyValueStore,
+    state: StateMachine,
+    collection: str,
+    document_id: str,
+    *,
+    rests: bool = False,
+) -> Warm:
     """Return what puts back the body of a document."""
     row = state.view.row(collection, document_id)
     assert row is not None
     body = whole_row(store.get, row)[HEADER_BYTES:]
-    return Warm(collection, document_id, decode_document_header(row)[0], body)
+    return Warm(collection, document_id, decode_document_header(row)[0], body, rests)
 
 
 def check_segments(store: KeyValueStore) -> None:

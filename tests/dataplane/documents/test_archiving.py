@@ -37,7 +37,7 @@ from tests.dataplane.documents.index_checks import (
     check_clean,
     check_segments,
 )
-from tests.dataplane.documents.test_tiering import member
+from tests.dataplane.documents.member_group import member
 
 COLD_S, ARCHIVE_S = 100, 1_000
 LONG = "x" * 100

@@ -33,10 +33,10 @@ from tests.dataplane.documents.index_checks import (
     check_clean,
     check_segments,
     cold_places,
+    tick,
     warming,
-    warmings,
 )
-from tests.dataplane.documents.test_tiering import member
+from tests.dataplane.documents.member_group import member
 from tests.dataplane.storage.ciphers import found_in
 
 ID, SALT = b"e" * 16, b"s" * 16
@@ -61,13 +61,11 @@ def begin(machine: Machine) -> None:
 
 def pass_time(machine: Machine, seconds: int = COLD_S + 10) -> None:
     machine.now_ms += 1000 * seconds
-    while machine.state.maintenance.is_due(machine.now_ms):
-        machine.apply(Maintain(), *warmings(machine.store, machine.state))
+    tick(machine)
 
 
 def warm(machine: Machine, name: str = "hers", *, rests: bool = False) -> Warm:
-    made = warming(machine.store, machine.state, "c", name)
-    return Warm(made.collection, made.id, made.version, made.document, rests)
+    return warming(machine.store, machine.state, "c", name, rests=rests)
 
 
 def put_back(machine: Machine, number: int) -> list[OpResult]:

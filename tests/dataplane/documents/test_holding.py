@@ -20,7 +20,7 @@ from tests.dataplane.documents.index_checks import (
     tick,
     warming,
 )
-from tests.dataplane.documents.test_tiering import member
+from tests.dataplane.documents.member_group import member
 
 COLD_S = 100
 ID, SALT = b"e" * 16, b"s" * 16

@@ -36,9 +36,9 @@ from dataplane.storage.engine import RocksStore
 from dataplane.storage.fragments import FRAGMENT, fragment_key, unpack
 from dataplane.storage.ports import KeyValueStore
 from dataplane.wire.stubs import stub_of
-from tests.dataplane.documents.index_checks import Machine, Sent, cold_places, warming, warmings
+from tests.dataplane.documents.index_checks import Machine, Sent, cold_places, tick, warming
+from tests.dataplane.documents.member_group import member
 from tests.dataplane.documents.test_copying import fetch
-from tests.dataplane.documents.test_tiering import member
 from tests.dataplane.storage.ciphers import Ring
 
 COLD_S = 100
@@ -150,13 +150,11 @@ class Log(Machine):
         return results
 
     def warm(self, document_id: str, *, rests: bool = False) -> Warm:
-        made = warming(self.store, self.state, "c", document_id)
-        return Warm(made.collection, made.id, made.version, made.document, rests)
+        return warming(self.store, self.state, "c", document_id, rests=rests)
 
     def pass_time(self, seconds: int = COLD_S + 10) -> None:
         self.now_ms += 1000 * seconds
-        while self.state.maintenance.is_due(self.now_ms):
-            self.apply(Maintain(), *warmings(self.store, self.state))
+        tick(self)
 
 
 def put(document_id: str, collection: str = "c", **fields: object) -> Put:
@@ -183,7 +181,7 @@ def log() -> Log:
     both = Transact((Patch("c", "d2", pack_document({"m": 1})), Delete("c", "d3")))
     log.apply(both, log.warm("d2"), put("d2", n=0), Delete("c", "d4"))
     log.apply(log.warm("d3"), both)
-    log.apply(log.warm("d2"), both) if "d2" in dict(cold_places(log.state)) else log.apply(both)
+    log.apply(both)
     log.pass_time()
     log.apply(*[Delete("c", f"d{n}") for n in (5, 6, 7)])
     assert log.state.tiers.half_empty

@@ -31,9 +31,9 @@ from tests.dataplane.documents.index_checks import (
     warming,
     warmings,
 )
+from tests.dataplane.documents.member_group import member
 from tests.dataplane.documents.test_copying import fetch
 from tests.dataplane.documents.test_tier_kills import Source
-from tests.dataplane.documents.test_tiering import member
 
 OF_FOUR = msgspec.structs.replace(GENESIS, members=tuple(member(number) for number in range(1, 5)))
 BATCHES = 150
@@ -179,8 +179,7 @@ class Replicas:
             for place in places:
                 stub = stub_of(state.view.row(*place) or b"")
                 if stub is not None and stub.segment == number:
-                    made = warming(store, state, *place)
-                    back.append(msgspec.structs.replace(made, rests=True))
+                    back.append(warming(store, state, *place, rests=True))
         return back
 
     def is_dead_somewhere(self, name: str, document_id: str) -> bool:
@@ -236,7 +235,7 @@ def test_replicas_that_restart_and_that_copy_answer_alike_and_have_one_root(seed
     if replicas.knowing.state.view.restore() is None:
         check_rows(replicas.knowing.store)
     assert replicas.seen["sealed"] > 0
-    assert restores < BATCHES
+    assert restores > 0
 
 
 def test_the_logs_are_worth_it():

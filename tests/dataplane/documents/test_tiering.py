@@ -4,7 +4,6 @@ import hashlib
 from itertools import combinations
 
 import pytest
-from nacl.signing import SigningKey
 
 from dataplane.documents.commands import (
     CollectionDrop,
@@ -26,7 +25,6 @@ from dataplane.documents.types import Genesis
 from dataplane.documents.values import pack_document, unpack_document
 from dataplane.storage import erasure
 from dataplane.storage.fragments import FRAGMENT, fragment_key, unpack
-from dataplane.wire.membership import Member
 from dataplane.wire.stubs import is_stub, stub_of
 from tests.dataplane.documents.index_checks import (
     Machine,
@@ -36,6 +34,7 @@ from tests.dataplane.documents.index_checks import (
     tick,
     warming,
 )
+from tests.dataplane.documents.member_group import member
 
 COLD_S = 100
 LONG = "x" * 100
@@ -333,11 +332,6 @@ def test_a_policy_that_makes_no_sense_is_refused(given):
 
 
 # --- Several members ----------------------------------------------------------------------------
-
-
-def member(number: int) -> Member:
-    key = bytes(SigningKey(bytes([number]) * 32).verify_key)
-    return Member(number, "127.0.0.1", number, 100 + number, key, key)
 
 
 def test_every_replica_keeps_its_own_fragment_and_any_k_of_them_give_every_body_back():
