@@ -31,6 +31,8 @@ from portal.core import clock, live
 from portal.core.errors import Invalid, NotFound
 from portal.core.tenancy import public_context
 from portal.organizations.models import Membership, Role
+from portal.organizations.selectors import member_find
+from portal.organizations.services import organization_hold
 
 BINDING_COUNT_MAX: Final = 500
 REASON_LENGTH_MAX: Final = 200
@@ -71,6 +73,7 @@ def binding_grant(
     check_scope(scope)
     cluster_id = UUID(scope.value) if scope.kind == CLUSTER else None
     with transaction.atomic():
+        organization_hold(access.organization.pk)
         custom = custom_role_of(role)
         check_within(
             access, PERMISSIONS[role] if custom is None else custom.permissions, cluster_id
@@ -218,12 +221,7 @@ def _principal(access: Access, principal: Principal) -> tuple[Team | None, str]:
         if team is None:
             raise _invalid("/principal", "There is no such team.")
         return team, team.name
-    with public_context():
-        member = (
-            Membership.objects.filter(organization=access.organization, user=principal.user_id)
-            .select_related("user")
-            .first()
-        )
+    member = member_find(access.organization, principal.user_id)
     if member is None:
         raise _invalid("/principal", "This person is not a member.")
     return None, member.user.email

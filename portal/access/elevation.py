@@ -33,6 +33,7 @@ from portal.core.errors import Invalid, NotFound
 from portal.core.tenancy import public_context
 from portal.notifications.services import mail_send
 from portal.organizations.models import Role
+from portal.organizations.services import organization_hold
 
 MINUTES_MIN: Final = 5
 MINUTES_MAX: Final = 24 * 60
@@ -98,6 +99,7 @@ def elevation_approve(access: Access, *, elevation_id: UUID) -> Elevation:
         GrantBeyondOwn, AlreadyGranted, Invalid: as for `binding_grant`.
     """
     with transaction.atomic():
+        organization_hold(access.organization.pk)
         asked = _locked(elevation_id)
         if asked.user_id == access.user.pk:
             raise ElevationOwn("Nobody approves their own request.")

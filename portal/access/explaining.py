@@ -11,8 +11,8 @@ from portal.access.resolving import access_of
 from portal.access.roles import role_list
 from portal.access.types import Access, Held
 from portal.core.errors import Forbidden, Invalid
-from portal.core.tenancy import public_context
-from portal.organizations.models import Membership, Role
+from portal.organizations.models import Role
+from portal.organizations.selectors import member_find
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,7 @@ def access_explain(
 
 
 def _member(access: Access, user_id: UUID) -> Access:
-    with public_context():
-        membership = (
-            Membership.objects.filter(user=user_id, organization=access.organization)
-            .select_related("user", "organization")
-            .first()
-        )
+    membership = member_find(access.organization, user_id)
     if membership is None:
         raise UnableToExplain("This person is not a member: nothing here is there for them.")
     return access_of(membership.user, membership)

@@ -25,7 +25,7 @@ from portal.core.ids import random_base62
 from portal.core.tenancy import public_context, tenant_context
 from portal.notifications.services import mail_send
 from portal.organizations.models import Membership, Organization
-from portal.organizations.services import membership_add
+from portal.organizations.services import membership_add, organization_hold
 
 OPEN_COUNT_MAX: Final = 100
 LIFE_MIN: Final = timedelta(hours=1)
@@ -128,6 +128,7 @@ def invitation_accept(*, organization: Organization, secret: str, user: User) ->
     """
     now = clock.now()
     with tenant_context(organization.schema_name), transaction.atomic():
+        organization_hold(organization.pk)
         invitation = (
             Invitation.objects.select_for_update()
             .filter(hash=token_hash(secret), accepted_at=None, revoked_at=None, expires_at__gt=now)

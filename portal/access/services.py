@@ -14,6 +14,7 @@ from portal.organizations.selectors import membership_get
 from portal.organizations.services import (
     membership_change_role,
     membership_remove,
+    organization_hold,
 )
 
 
@@ -44,8 +45,10 @@ def member_remove(access: Access, *, member_id: UUID) -> Membership:
             raise Forbidden(permission="members:write")
         check_may_give(access, membership.role)
     with transaction.atomic():
-        membership_remove(actor=access.user, membership=membership)
+        organization_hold(membership.organization_id)
+        # Before it is written to the trail, as all who change these rows do it.
         bindings_forget(membership.user_id)
+        membership_remove(actor=access.user, membership=membership)
     return membership
 
 

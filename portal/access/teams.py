@@ -16,8 +16,8 @@ from portal.audit.services import audit_record
 from portal.core import clock, live
 from portal.core.errors import Conflict, Invalid, NotFound
 from portal.core.tenancy import public_context
-from portal.organizations.models import Membership
-from portal.organizations.selectors import member_list
+from portal.organizations.selectors import member_find, member_list
+from portal.organizations.services import organization_hold
 
 TEAM_COUNT_MAX: Final = 200
 MEMBER_COUNT_MAX: Final = 1000
@@ -130,16 +130,12 @@ def team_member_add(access: Access, *, team_id: UUID, user_id: UUID) -> None:
         GrantBeyondOwn: the team holds more than the caller.
         TooManyGrants: the team is full.
     """
-    with public_context():
-        member = (
-            Membership.objects.filter(organization=access.organization, user=user_id)
-            .select_related("user")
-            .first()
-        )
-    if member is None:
-        detail = "This person is not a member of the organization."
-        raise Invalid(errors=[{"pointer": "/user", "detail": detail}])
     with transaction.atomic():
+        organization_hold(access.organization.pk)
+        member = member_find(access.organization, user_id)
+        if member is None:
+            detail = "This person is not a member of the organization."
+            raise Invalid(errors=[{"pointer": "/user", "detail": detail}])
         team = _locked(team_id)
         check_held_within(access, held_by_team(team))
         if team.members.count() >= MEMBER_COUNT_MAX:

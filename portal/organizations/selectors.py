@@ -36,6 +36,13 @@ def member_list(organization: Organization) -> list[Membership]:
         return list(member_query(organization))
 
 
+def member_find(organization: Organization, user_id: UUID | None) -> Membership | None:
+    """Return by what somebody belongs to the organization, if they do."""
+    with public_context():
+        found = member_query(organization).filter(user=user_id)
+        return found.select_related("user", "organization").first()
+
+
 def member_query(organization: Organization) -> QuerySet[Membership]:
     """Return the members as a query; evaluate it in the public schema."""
     return (
