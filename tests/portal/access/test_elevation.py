@@ -214,6 +214,19 @@ def test_the_page_asks_approves_and_gives_back(owner, dev, acme):
     assert dev.post(PAGE, wanted | {"reason": ""}).status_code == 422
 
 
+def test_who_has_only_a_passkey_is_led_to_it_before_approving(owner, dev, alice):
+    wanted = {"role": "admin", "scope": "organization", "minutes": "60", "reason": "Night shift"}
+    assert dev.post(PAGE, wanted).status_code == 302
+    alice.passkeys.create(
+        name="Key", credential_id=b"id", public_key=b"key", created_at=clock.now()
+    )
+    page = owner.get(PAGE).content.decode()
+    link = re.search(r'href="(/account/confirm/[^"]*)">Or with a passkey', page)[1]
+    asked = owner.get(link)
+    assert "Confirm with a passkey" in asked.content.decode()
+    assert asked.context["next"] == PAGE
+
+
 def test_those_concerned_are_told_by_mail(
     owner, dev, mailoutbox, django_capture_on_commit_callbacks
 ):
