@@ -215,15 +215,15 @@ def _label_of(binding: RoleBinding) -> str:
 def _principal(access: Access, principal: Principal) -> tuple[Team | None, str]:
     """Return the team, if it is one, and how the trail calls whoever it is."""
     if (principal.user_id is None) == (principal.team_id is None):
-        raise _invalid("/principal", "Name a member or a team.")
+        raise Invalid.at("/principal", "Name a member or a team.")
     if principal.team_id is not None:
         team = Team.objects.select_for_update().filter(pk=principal.team_id).first()
         if team is None:
-            raise _invalid("/principal", "There is no such team.")
+            raise Invalid.at("/principal", "There is no such team.")
         return team, team.name
     member = member_find(access.organization, principal.user_id)
     if member is None:
-        raise _invalid("/principal", "This person is not a member.")
+        raise Invalid.at("/principal", "This person is not a member.")
     return None, member.user.email
 
 
@@ -241,17 +241,17 @@ def custom_role_of(role: str) -> CustomRole | None:
         found = None
     if found is None:
         words = f"Use one of {', '.join(GRANTABLE)}, or the id of a custom role."
-        raise _invalid("/role", words)
+        raise Invalid.at("/role", words)
     return found
 
 
 def _check_fields(expires_at: datetime | None, reason: str, now: datetime) -> None:
     if expires_at is not None and not now + LIFE_MIN <= expires_at <= now + LIFE_MAX:
-        raise _invalid(
+        raise Invalid.at(
             "/expires", "A grant ends a minute from now at the soonest, in a year at most."
         )
     if len(reason) > REASON_LENGTH_MAX or not (reason.isprintable()):
-        raise _invalid("/reason", f"Use at most {REASON_LENGTH_MAX} printable characters.")
+        raise Invalid.at("/reason", f"Use at most {REASON_LENGTH_MAX} printable characters.")
 
 
 def check_scope(scope: Scope) -> None:
@@ -268,11 +268,9 @@ def check_scope(scope: Scope) -> None:
         case "cluster":
             fits = any(str(key) == scope.value for key in cluster_names())
         case _:
-            raise _invalid("/scope/kind", "Use organization, label or cluster.")
+            raise Invalid.at("/scope/kind", "Use organization, label or cluster.")
     if not fits:
         words = {LABEL: "Name a label.", CLUSTER: "There is no such cluster."}
-        raise _invalid("/scope/value", words.get(scope.kind, "The whole organization has no name."))
-
-
-def _invalid(pointer: str, detail: str) -> Invalid:
-    return Invalid(errors=[{"pointer": pointer, "detail": detail}])
+        raise Invalid.at(
+            "/scope/value", words.get(scope.kind, "The whole organization has no name.")
+        )

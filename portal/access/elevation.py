@@ -207,15 +207,11 @@ def _check(access: Access, scope: Scope, *, minutes: int, reason: str) -> None:
     check_scope(scope)
     can_see_all = "members:read" in access.everywhere
     if scope.kind == CLUSTER and not can_see_all and not access.sees(UUID(scope.value)):
-        raise _invalid("/scope/value", "There is no such cluster.")
+        raise Invalid.at("/scope/value", "There is no such cluster.")
     if not MINUTES_MIN <= minutes <= MINUTES_MAX:
-        raise _invalid("/minutes", f"Ask for {MINUTES_MIN} to {MINUTES_MAX} minutes.")
+        raise Invalid.at("/minutes", f"Ask for {MINUTES_MIN} to {MINUTES_MAX} minutes.")
     if not 0 < len(reason) <= REASON_LENGTH_MAX or not reason.isprintable():
-        raise _invalid("/reason", f"Say why, in at most {REASON_LENGTH_MAX} characters.")
-
-
-def _invalid(pointer: str, detail: str) -> Invalid:
-    return Invalid(errors=[{"pointer": pointer, "detail": detail}])
+        raise Invalid.at("/reason", f"Say why, in at most {REASON_LENGTH_MAX} characters.")
 
 
 def _tell_approvers(access: Access, asked: Elevation) -> None:

@@ -57,7 +57,7 @@ def access_explain(
     _check(permission)
     known = cluster_id is None or (can_see_all or access.sees(cluster_id))
     if not known or (cluster_id is not None and cluster_id not in cluster_names()):
-        raise Invalid(errors=[{"pointer": "/cluster", "detail": "There is no such cluster."}])
+        raise Invalid.at("/cluster", "There is no such cluster.")
     them = access if is_me else _member(access, user_id)
     holding = [held for held in them.held if permission in held.permissions]
     return Explanation(
@@ -93,4 +93,4 @@ def _roles_with(permission: str) -> Collection[str]:
 def _check(permission: str) -> None:
     if permission not in ALL_PERMISSIONS:
         detail = "There is no such permission; GET roles lists them."
-        raise Invalid(errors=[{"pointer": "/permission", "detail": detail}])
+        raise Invalid.at("/permission", detail)

@@ -188,7 +188,7 @@ def _checked_teams(access: Access, teams: Sequence[UUID]) -> list[Team]:
     wanted = set(teams)
     found = list(Team.objects.filter(pk__in=wanted)) if len(wanted) <= TEAM_COUNT_MAX else []
     if len(found) != len(wanted):
-        raise Invalid(errors=[{"pointer": "/teams", "detail": "There is no such team."}])
+        raise Invalid.at("/teams", "There is no such team.")
     _check_may_place(access, found)
     return found
 
@@ -196,7 +196,7 @@ def _checked_teams(access: Access, teams: Sequence[UUID]) -> list[Team]:
 def _checked_life(life: timedelta) -> timedelta:
     if not LIFE_MIN <= life <= LIFE_MAX:
         words = f"An invitation works for an hour to {LIFE_MAX.days} days."
-        raise Invalid(errors=[{"pointer": "/expires", "detail": words}])
+        raise Invalid.at("/expires", words)
     return life
 
 
@@ -205,9 +205,7 @@ def _checked_email(email: str) -> str:
     try:
         validate_email(email)
     except ValidationError as error:
-        raise Invalid(
-            errors=[{"pointer": "/email", "detail": "This is not an e-mail address."}]
-        ) from error
+        raise Invalid.at("/email", "This is not an e-mail address.") from error
     return email
 
 

@@ -78,8 +78,8 @@ def labels_set(access: Access, *, cluster_id: UUID, labels: Collection[str]) -> 
 def _check(labels: list[str]) -> None:
     if len(labels) > LABEL_COUNT_MAX:
         detail = f"A cluster has at most {LABEL_COUNT_MAX} labels."
-        raise Invalid(errors=[{"pointer": "/labels", "detail": detail}])
+        raise Invalid.at("/labels", detail)
     for index, label in enumerate(labels):
         if not LABEL_PATTERN.fullmatch(label):
             detail = "Use 1 to 40 lower-case letters, digits, dots, hyphens or underscores."
-            raise Invalid(errors=[{"pointer": f"/labels/{index}", "detail": detail}])
+            raise Invalid.at(f"/labels/{index}", detail)

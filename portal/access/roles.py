@@ -191,25 +191,25 @@ def _save(role: CustomRole, *, is_new: bool) -> None:
 def _checked_name(name: str) -> str:
     name = " ".join(name.split())
     if not name or len(name) > NAME_LENGTH_MAX:
-        raise _invalid("/name", f"Give a name of 1 to {NAME_LENGTH_MAX} characters.")
+        raise Invalid.at("/name", f"Give a name of 1 to {NAME_LENGTH_MAX} characters.")
     if name.lower() in {role.replace("_", " ") for role in PERMISSIONS}:
-        raise _invalid("/name", "A built-in role has this name.")
+        raise Invalid.at("/name", "A built-in role has this name.")
     return name
 
 
 def _checked_description(description: str) -> str:
     description = " ".join(description.split())
     if len(description) > DESCRIPTION_LENGTH_MAX:
-        raise _invalid("/description", f"Use at most {DESCRIPTION_LENGTH_MAX} characters.")
+        raise Invalid.at("/description", f"Use at most {DESCRIPTION_LENGTH_MAX} characters.")
     return description
 
 
 def _checked_permissions(permissions: Collection[str]) -> list[str]:
     wanted = sorted(set(permissions))
     if unknown := [code for code in wanted if code not in ALL_PERMISSIONS]:
-        raise _invalid("/permissions", f"Unknown: {', '.join(unknown)[:200]}.")
+        raise Invalid.at("/permissions", f"Unknown: {', '.join(unknown)[:200]}.")
     if beyond := [code for code in wanted if code not in CUSTOM_PERMISSIONS]:
-        raise _invalid("/permissions", f"Only owners hold {beyond[0]}.")
+        raise Invalid.at("/permissions", f"Only owners hold {beyond[0]}.")
     return wanted
 
 
@@ -219,10 +219,6 @@ def _facts(role: CustomRole) -> dict[str, object]:
         "description": role.description,
         "permissions": list(role.permissions),
     }
-
-
-def _invalid(pointer: str, detail: str) -> Invalid:
-    return Invalid(errors=[{"pointer": pointer, "detail": detail}])
 
 
 def _record(

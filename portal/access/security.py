@@ -18,7 +18,7 @@ def policy_set(access: Access, session: SessionBase | None, policy: SecurityPoli
     """
     if not policy.factors or not set(policy.factors) <= set(FACTORS):
         detail = f"Choose from {', '.join(FACTORS)}."
-        raise Invalid(errors=[{"pointer": "/factors", "detail": detail}])
+        raise Invalid.at("/factors", detail)
     if session is not None and entry_refusal(session, access.user, policy) is not None:
         raise Conflict(
             "You would be shut out yourself: sign in with such a second factor first.",

@@ -94,5 +94,5 @@ def checked_role(role: str) -> str:
     """
     if role not in Role.values:
         words = f"Use one of {', '.join(Role.values)}."
-        raise Invalid(errors=[{"pointer": "/role", "detail": words}])
+        raise Invalid.at("/role", words)
     return role

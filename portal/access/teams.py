@@ -135,7 +135,7 @@ def team_member_add(access: Access, *, team_id: UUID, user_id: UUID) -> None:
         member = member_find(access.organization, user_id)
         if member is None:
             detail = "This person is not a member of the organization."
-            raise Invalid(errors=[{"pointer": "/user", "detail": detail}])
+            raise Invalid.at("/user", detail)
         team = _locked(team_id)
         check_held_within(access, held_by_team(team))
         if team.members.count() >= MEMBER_COUNT_MAX:
@@ -176,7 +176,7 @@ def _checked_name(name: str) -> str:
     name = " ".join(name.split())
     if not name or len(name) > NAME_LENGTH_MAX:
         detail = f"Give a name of 1 to {NAME_LENGTH_MAX} characters."
-        raise Invalid(errors=[{"pointer": "/name", "detail": detail}])
+        raise Invalid.at("/name", detail)
     return name
 
 

@@ -148,9 +148,9 @@ def token_create(
     name = " ".join(name.split())
     now = clock.now()
     if not name or len(name) > NAME_LENGTH_MAX:
-        raise Invalid(errors=[{"pointer": "/name", "detail": "Give a name of 1 to 80 characters."}])
+        raise Invalid.at("/name", "Give a name of 1 to 80 characters.")
     if expires_at is not None and expires_at <= now:
-        raise Invalid(errors=[{"pointer": "/expires", "detail": "This time has passed."}])
+        raise Invalid.at("/expires", "This time has passed.")
     secret = token_new()
     with public_context(), transaction.atomic():
         User.objects.select_for_update().get(pk=user.pk)

@@ -88,7 +88,7 @@ def _moment(parameters: QueryDict, name: str) -> datetime | None:
         found = None
     if found is None:
         detail = "a moment is written like 2026-11-24T09:30:00Z"
-        raise Invalid(errors=[{"pointer": f"/{name}", "detail": detail}])
+        raise Invalid.at(f"/{name}", detail)
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 

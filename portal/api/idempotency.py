@@ -66,9 +66,7 @@ class IdempotencyMiddleware:
 def _claim(request: HttpRequest, key: str) -> IdempotencyRecord:
     """Return a new record, or the finished one of the same request."""
     if not 0 < len(key) <= KEY_LENGTH_MAX or not key.isprintable():
-        raise Invalid(
-            errors=[{"pointer": "", "detail": "Idempotency-Key: 1 to 200 printable characters."}]
-        )
+        raise Invalid.at("", "Idempotency-Key: 1 to 200 printable characters.")
     caller, digest, now = _caller(request), _digest(request), clock.now()
     held = _permissions(request)
     with public_context():

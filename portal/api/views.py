@@ -266,7 +266,7 @@ class TokensView(APIView):
         scopes = sorted(set(data.get("scopes", []))) or sorted(_inherited_scopes(request))
         if unknown := [scope for scope in scopes if scope not in ALL_PERMISSIONS]:
             words = f"Unknown: {', '.join(unknown)}."
-            raise Invalid(errors=[{"pointer": "/scopes", "detail": words}])
+            raise Invalid.at("/scopes", words)
         if beyond := [scope for scope in scopes if scope not in access.permissions]:
             raise Forbidden(permission=beyond[0])
         token, secret = token_create(

@@ -1,7 +1,7 @@
 """Errors with a stable code that the API and the pages both know how to show."""
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, Self, TypedDict
 
 
 class FieldError(TypedDict):
@@ -98,6 +98,11 @@ class Invalid(PortalError):
             detail or (errors[0]["detail"] if errors else ""), errors=list(errors), **fields
         )
         self.errors = tuple(errors)
+
+    @classmethod
+    def at(cls, pointer: str, detail: str) -> Self:
+        """Return the error of one thing in the input."""
+        return cls(errors=[{"pointer": pointer, "detail": detail}])
 
 
 class Unavailable(PortalError):

@@ -165,13 +165,8 @@ def _organization_insert(name: str, slug: str | None) -> Organization:
     candidates = [slug] if slug else _slug_candidates(name)
     for candidate in candidates:
         if not _SLUG.match(candidate):
-            raise Invalid(
-                errors=[
-                    {
-                        "pointer": "/slug",
-                        "detail": "Use lower-case letters, digits and hyphens, 1 to 40 of them.",
-                    }
-                ]
+            raise Invalid.at(
+                "/slug", "Use lower-case letters, digits and hyphens, 1 to 40 of them."
             )
         if candidate in RESERVED_SLUGS:
             continue
@@ -201,11 +196,7 @@ def _slug_candidates(name: str) -> list[str]:
 def _checked_name(name: str) -> str:
     name = " ".join(name.split())
     if not name or len(name) > NAME_LENGTH_MAX:
-        raise Invalid(
-            errors=[
-                {"pointer": "/name", "detail": f"Give a name of 1 to {NAME_LENGTH_MAX} characters."}
-            ]
-        )
+        raise Invalid.at("/name", f"Give a name of 1 to {NAME_LENGTH_MAX} characters.")
     return name
 
 
