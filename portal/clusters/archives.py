@@ -7,6 +7,7 @@ cluster, so a cluster that stores in the clear has no archive.
 import asyncio
 import time
 from collections.abc import Callable
+from itertools import batched
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 from django.conf import settings
 
-from dataplane.client.archive_store import ArchiveStore, Credentials
+from dataplane.client.archive_store import REMOVED, ArchiveStore, Credentials
 from dataplane.client.provisioning import write_private
 from dataplane.client.spec import ArchiveSpec
 from portal.clusters.models import Cluster
@@ -83,9 +84,9 @@ def archive_clear(archive: Archive, cluster_id: str, tell: Callable[[str], None]
 async def _clear(store: ArchiveStore, tell: Callable[[str], None]) -> int | None:
     ends_at, count = time.perf_counter() + CLEAR_S, 0
     async for names in store.names():
-        for name in names:
-            await store.delete([name])
-            count += 1
+        for part in batched(names, REMOVED):
+            await store.delete(part)
+            count += len(part)
             tell(f"{count:,} archived segments are deleted, others to go")
             if time.perf_counter() > ends_at:
                 return None
