@@ -159,7 +159,11 @@ def test_a_holder_that_is_killed_is_not_missed_and_has_its_fragments_when_it_is_
     def read() -> None:
         with api_of(cluster, 0) as api:
             while not stop.is_set():
-                found = api.post("/collections/before/query", json={"sort": {"n": 1}})
+                try:
+                    found = api.post("/collections/before/query", json={"sort": {"n": 1}})
+                except httpx.HTTPError as error:
+                    failures.append(repr(error))
+                    return
                 if found.status_code != 200:
                     failures.append(found.text)
                 reads.append(len(found.json().get("documents", ())))
