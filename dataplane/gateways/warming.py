@@ -172,13 +172,14 @@ class Warming:
         """Put back what was read, for ever."""
         while True:
             await self._asked.wait()
-            operations = list(self._kept.values())
+            self._asked.clear()
+            taken = dict(self._kept)
             # Whoever reads one of them again has the answer; the next one asks again.
             with contextlib.suppress(ReplicationError):
-                for operation in operations:
+                for operation in taken.values():
                     await self._order([operation])
-            self._kept.clear()
-            self._asked.clear()
+            for place in taken:
+                del self._kept[place]
 
     async def _order(self, operations: Sequence[Warm]) -> None:
         await self._cluster.submit([*map(encode_op, operations)], timeout_ms=self._timeout_ms)

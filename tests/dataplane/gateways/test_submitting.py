@@ -148,6 +148,29 @@ async def test_putting_documents_back_takes_of_the_time_of_the_request(gateway):
     assert gateway.alone.timeouts == [5_000, 3_500]
 
 
+async def test_what_is_read_while_another_is_put_back_is_put_back_too(gateway, monkeypatch):
+    cold, state, submit = gateway.context.cold, gateway.machine.state, gateway.alone.submit
+    began, goes_on, are_back = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow(ops: Sequence[bytes], *, timeout_ms: int) -> Submitted:
+        began.set()
+        await goes_on.wait()
+        submitted = await submit(ops, timeout_ms=timeout_ms)
+        if not cold_places(state):
+            are_back.set()
+        return submitted
+
+    monkeypatch.setattr(gateway.alone, "submit", slow)
+    running = asyncio.create_task(cold.run())
+    await cold.whole(("c", "a"), state.view.row("c", "a"))
+    await began.wait()
+    await cold.whole(("c", "b"), state.view.row("c", "b"))
+    goes_on.set()
+    async with asyncio.timeout(5):
+        await are_back.wait()
+    running.cancel()
+
+
 async def test_a_segment_that_never_comes_ends_the_request_in_its_time(gateway):
     gateway.segments.is_stuck = True
     gateway.context.timeout_ms = 20
