@@ -146,7 +146,7 @@ def elevation_end(access: Access, *, elevation_id: UUID) -> None:
         if asked.state == ElevationState.APPROVED and asked.binding_id is not None:
             binding_revoke(access, binding_id=asked.binding_id)
             return
-        if not _waits(asked):
+        if not elevation_waits(asked):
             raise ElevationOver("There is nothing to end.")
         _settle(access, asked, ElevationState.WITHDRAWN)
 
@@ -168,7 +168,8 @@ def elevations_lapse() -> int:
     return count
 
 
-def _waits(asked: Elevation) -> bool:
+def elevation_waits(asked: Elevation) -> bool:
+    """Tell whether a request can still be decided on."""
     is_fresh = clock.now() < asked.requested_at + OPEN_FOR
     return asked.state == ElevationState.REQUESTED and is_fresh
 
@@ -177,7 +178,7 @@ def _locked(elevation_id: UUID) -> Elevation:
     asked = Elevation.objects.select_for_update().filter(pk=elevation_id).first()
     if asked is None:
         raise NotFound("There is no such request.")
-    if not _waits(asked):
+    if not elevation_waits(asked):
         raise ElevationOver("It was decided, withdrawn, or is older than a day.")
     return asked
 

@@ -1,6 +1,5 @@
 """Pages of asking for more for some hours, and of approving it."""
 
-from collections.abc import Callable
 from uuid import UUID
 
 from django.contrib import messages
@@ -12,24 +11,25 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from portal.access.elevation import (
     APPROVING,
-    OPEN_FOR,
     elevation_approve,
     elevation_deny,
     elevation_end,
     elevation_list,
     elevation_request,
+    elevation_waits,
 )
 from portal.access.forms import ElevationForm, cluster_choices, label_choices
 from portal.access.grant_views import place_of
 from portal.access.guards import member, require_everywhere
 from portal.access.labels import label_map
-from portal.access.models import Elevation, ElevationState
+from portal.access.models import Elevation
 from portal.access.ports import cluster_names
 from portal.access.roles import role_list
 from portal.access.types import Access
 from portal.core import clock
-from portal.core.errors import NotFound, PortalError
+from portal.core.errors import PortalError
 from portal.core.forms import UNPROCESSABLE
+from portal.core.http import attempt
 from portal.identity.selectors import has_factor
 from portal.identity.stepup import is_recent, require_recent
 
@@ -74,27 +74,28 @@ def elevation_approve_page(request: HttpRequest, slug: str, elevation_id: UUID) 
         require_recent(request, action="role.grant", proof=proof, tokens_pass=False)
         elevation_approve(access, elevation_id=elevation_id)
 
-    return _do(request, slug, work, "Approved; it ends by itself.")
+    attempt(request, work, "Approved; it ends by itself.")
+    return redirect("access-elevations", slug=slug)
 
 
 @require_POST
 def elevation_deny_page(request: HttpRequest, slug: str, elevation_id: UUID) -> HttpResponse:
     """Deny it."""
     access = require_everywhere(request, APPROVING)
-    return _do(request, slug, lambda: elevation_deny(access, elevation_id=elevation_id), "Denied.")
+    attempt(request, lambda: elevation_deny(access, elevation_id=elevation_id), "Denied.")
+    return redirect("access-elevations", slug=slug)
 
 
 @require_POST
 def elevation_end_page(request: HttpRequest, slug: str, elevation_id: UUID) -> HttpResponse:
     """Withdraw one's own request, or give back what was approved."""
     access = member(request)
-    return _do(request, slug, lambda: elevation_end(access, elevation_id=elevation_id), "Ended.")
+    attempt(request, lambda: elevation_end(access, elevation_id=elevation_id), "Ended.")
+    return redirect("access-elevations", slug=slug)
 
 
 def _row(access: Access, asked: Elevation, names: dict[UUID, str]) -> dict[str, object]:
-    is_open = (
-        asked.state == ElevationState.REQUESTED and clock.now() < asked.requested_at + OPEN_FOR
-    )
+    is_open = elevation_waits(asked)
     is_mine = asked.user_id == access.user.pk
     ends_at = asked.binding.expires_at if asked.binding is not None else None
     is_running = ends_at is not None and ends_at > clock.now()
@@ -117,15 +118,3 @@ def _form(request: HttpRequest, access: Access, names: dict[UUID, str]) -> Eleva
         clusters=cluster_choices(seen),
         labels=label_choices(sorted({label for found in labels.values() for label in found})),
     )
-
-
-def _do(request: HttpRequest, slug: str, work: Callable[[], object], words: str) -> HttpResponse:
-    try:
-        work()
-    except NotFound:
-        raise
-    except PortalError as error:
-        messages.error(request, error.detail)
-    else:
-        messages.success(request, words)
-    return redirect("access-elevations", slug=slug)

@@ -20,8 +20,9 @@ from portal.access.roles import role_list
 from portal.access.selectors import binding_list
 from portal.access.types import CLUSTER, EVERYWHERE
 from portal.accounts.models import User
-from portal.core.errors import NotFound, PortalError
+from portal.core.errors import PortalError
 from portal.core.forms import UNPROCESSABLE
+from portal.core.http import attempt
 from portal.identity.selectors import has_factor
 from portal.identity.stepup import is_recent, require_recent
 from portal.organizations.selectors import member_list
@@ -108,14 +109,11 @@ def labels_page(request: HttpRequest, slug: str, cluster_id: UUID) -> HttpRespon
     access = require_everywhere(request, "members:write")
     require_recent(request, action="role.grant")
     words = request.POST.get("labels", "").replace(",", " ").split()
-    try:
-        labels_set(access, cluster_id=cluster_id, labels=words)
-    except NotFound:
-        raise
-    except PortalError as error:
-        messages.error(request, error.detail)
-    else:
-        messages.success(request, "The labels are changed.")
+    attempt(
+        request,
+        lambda: labels_set(access, cluster_id=cluster_id, labels=words),
+        "The labels are changed.",
+    )
     return redirect("access-grants", slug=slug)
 
 

@@ -26,8 +26,9 @@ from portal.access.roles import (
     role_update,
 )
 from portal.access.types import CLUSTER, EVERYWHERE, Access, Scope
-from portal.core.errors import NotFound, PortalError
+from portal.core.errors import PortalError
 from portal.core.forms import UNPROCESSABLE
+from portal.core.http import attempt
 from portal.identity.selectors import has_factor
 from portal.identity.stepup import is_recent, require_recent
 from portal.organizations.selectors import member_list
@@ -97,14 +98,7 @@ def role_edit(request: HttpRequest, slug: str, role_id: UUID) -> HttpResponse:
 def role_delete_page(request: HttpRequest, slug: str, role_id: UUID) -> HttpResponse:
     """Remove a role that nobody has."""
     access = require_everywhere(request, "roles:write")
-    try:
-        role_delete(access, role_id=role_id)
-    except NotFound:
-        raise
-    except PortalError as error:
-        messages.error(request, error.detail)
-    else:
-        messages.success(request, "The role is gone.")
+    attempt(request, lambda: role_delete(access, role_id=role_id), "The role is gone.")
     return redirect("access-roles", slug=slug)
 
 

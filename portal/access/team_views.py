@@ -1,9 +1,7 @@
 """Pages of teams."""
 
-from collections.abc import Callable
 from uuid import UUID
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
@@ -18,7 +16,8 @@ from portal.access.teams import (
     team_member_remove,
     team_rename,
 )
-from portal.core.errors import NotFound, PortalError
+from portal.core.errors import NotFound
+from portal.core.http import attempt
 from portal.identity.stepup import require_recent
 from portal.organizations.selectors import member_list
 
@@ -44,7 +43,8 @@ def team_new(request: HttpRequest, slug: str) -> HttpResponse:
     """Make a team."""
     access = require_everywhere(request, "members:write")
     name = request.POST.get("name", "")
-    return _do(request, slug, lambda: team_create(access, name=name), "The team is made.")
+    attempt(request, lambda: team_create(access, name=name), "The team is made.")
+    return redirect("teams", slug=slug)
 
 
 @require_POST
@@ -52,14 +52,16 @@ def team_rename_page(request: HttpRequest, slug: str, team_id: UUID) -> HttpResp
     """Give a team another name."""
     access = require_everywhere(request, "members:write")
     name = request.POST.get("name", "")
-    return _do(request, slug, lambda: team_rename(access, team_id=team_id, name=name), "Saved.")
+    attempt(request, lambda: team_rename(access, team_id=team_id, name=name), "Saved.")
+    return redirect("teams", slug=slug)
 
 
 @require_POST
 def team_delete_page(request: HttpRequest, slug: str, team_id: UUID) -> HttpResponse:
     """Remove a team with its grants."""
     access = require_everywhere(request, "members:write")
-    return _do(request, slug, lambda: team_delete(access, team_id=team_id), "The team is gone.")
+    attempt(request, lambda: team_delete(access, team_id=team_id), "The team is gone.")
+    return redirect("teams", slug=slug)
 
 
 @require_POST
@@ -68,12 +70,12 @@ def team_add(request: HttpRequest, slug: str, team_id: UUID) -> HttpResponse:
     access = require_everywhere(request, "members:write")
     require_recent(request, action="role.grant")
     user_id = _id(request)
-    return _do(
+    attempt(
         request,
-        slug,
         lambda: team_member_add(access, team_id=team_id, user_id=user_id),
         "They are in the team.",
     )
+    return redirect("teams", slug=slug)
 
 
 @require_POST
@@ -81,12 +83,12 @@ def team_remove(request: HttpRequest, slug: str, team_id: UUID) -> HttpResponse:
     """Take a person out of a team."""
     access = require_everywhere(request, "members:write")
     user_id = _id(request)
-    return _do(
+    attempt(
         request,
-        slug,
         lambda: team_member_remove(access, team_id=team_id, user_id=user_id),
         "They are out of the team.",
     )
+    return redirect("teams", slug=slug)
 
 
 def _id(request: HttpRequest) -> UUID:
@@ -94,15 +96,3 @@ def _id(request: HttpRequest) -> UUID:
         return UUID(request.POST.get("user", ""))
     except ValueError as error:
         raise NotFound from error
-
-
-def _do(request: HttpRequest, slug: str, work: Callable[[], object], words: str) -> HttpResponse:
-    try:
-        work()
-    except NotFound:
-        raise
-    except PortalError as error:
-        messages.error(request, error.detail)
-    else:
-        messages.success(request, words)
-    return redirect("teams", slug=slug)

@@ -33,6 +33,7 @@ from portal.audit.services import audit_record
 from portal.core import clock
 from portal.core.errors import NotFound, PortalError
 from portal.core.forms import form_status
+from portal.core.http import attempt
 from portal.core.tenancy import public_context, tenant_context
 from portal.identity.stepup import require_recent
 from portal.organizations.models import Organization, Role
@@ -142,14 +143,12 @@ def member_role(request: HttpRequest, slug: str, member_id: UUID) -> HttpRespons
     """Give a member another role."""
     access = require(request, "members:write")
     require_recent(request, action="role.grant")
-    try:
-        member_change_role(access, member_id=member_id, role=request.POST.get("role", ""))
-    except NotFound:
-        raise
-    except PortalError as error:
-        messages.error(request, error.detail)
-    else:
-        messages.success(request, "The role is changed.")
+    role = request.POST.get("role", "")
+    attempt(
+        request,
+        lambda: member_change_role(access, member_id=member_id, role=role),
+        "The role is changed.",
+    )
     return redirect("team", slug=slug)
 
 

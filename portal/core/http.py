@@ -1,4 +1,4 @@
-"""Request ids, health answers, and errors as pages or as problem+json."""
+"""Request ids, health answers, and errors as pages, as messages on them or as problem+json."""
 
 import ipaddress
 import logging
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 from django.conf import settings
+from django.contrib import messages
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
 from django.db import connection
@@ -86,6 +87,22 @@ def error_response(request: HttpRequest, error: PortalError) -> HttpResponse:
     name = error.status if error.status in _PAGES else "error"
     context = {"error": error, "request_id": logs.request_id.get()}
     return render(request, f"errors/{name}.html", context, status=error.status)
+
+
+def attempt(request: HttpRequest, work: Callable[[], object], words: str) -> None:
+    """Do what a button asks for; the next page says that it is done, or why it was refused.
+
+    Raises:
+        NotFound: it was asked for something that there is not.
+    """
+    try:
+        work()
+    except NotFound:
+        raise
+    except PortalError as error:
+        messages.error(request, error.detail)
+    else:
+        messages.success(request, words)
 
 
 class RequestIdMiddleware:

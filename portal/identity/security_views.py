@@ -14,6 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from portal.accounts.models import User
 from portal.core.errors import NotFound, PortalError
 from portal.core.forms import form_status
+from portal.core.http import attempt
 from portal.identity import passkeys
 from portal.identity.constants import RECOVERY_LEFT_LOW
 from portal.identity.forms import NameForm, TotpForm
@@ -146,12 +147,5 @@ def factor_rename_page(request: HttpRequest, factor_id: UUID) -> HttpResponse:
 def factor_remove_page(request: HttpRequest, factor_id: UUID) -> HttpResponse:
     """Take a factor away."""
     require_recent(request, action=ACTION)
-    try:
-        factor_remove(_user(request), factor_id=factor_id)
-    except NotFound:
-        raise
-    except PortalError as error:
-        messages.error(request, error.detail)
-    else:
-        messages.success(request, "Removed.")
+    attempt(request, lambda: factor_remove(_user(request), factor_id=factor_id), "Removed.")
     return redirect("account-security")

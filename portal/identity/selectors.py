@@ -1,7 +1,5 @@
 """Reading second factors; all of it in the public schema."""
 
-from uuid import UUID
-
 from portal.accounts.models import User
 from portal.core.tenancy import public_context
 from portal.identity.models import Passkey, RecoveryCode, TotpDevice
@@ -38,8 +36,3 @@ def totp_begun(user: User) -> TotpDevice | None:
     """Return the app that is being set up."""
     with public_context():
         return TotpDevice.objects.filter(user=user, confirmed_at=None).first()
-
-
-def factor_find(user: User, factor_id: UUID) -> Factor | None:
-    """Return one of a person's second factors."""
-    return next((factor for factor in factors_of(user) if factor.id == factor_id), None)
