@@ -6,13 +6,13 @@ permission that they held when it was given: it may hold a secret that is shown 
 reason answers are stored sealed.
 """
 
-import hashlib
 from collections.abc import Callable
 from datetime import timedelta
 
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import Resolver404, resolve
+from django.utils.crypto import salted_hmac
 
 from portal.access.types import Access
 from portal.accounts.models import AccessToken
@@ -123,7 +123,9 @@ def _permissions(request: HttpRequest) -> set[str]:
 
 def _digest(request: HttpRequest) -> str:
     head = f"{request.method} {request.get_full_path()} {request.content_type}\n"
-    return hashlib.sha256(head.encode() + request.body).hexdigest()
+    # Keyed: a body may hold a password, which a plain hash of the rest would let anyone guess.
+    mac = salted_hmac("idempotency", head.encode() + request.body, algorithm="sha256")
+    return str(mac.hexdigest())
 
 
 def _repeat(record: IdempotencyRecord) -> HttpResponse:

@@ -34,6 +34,15 @@ def test_a_member_who_was_removed_is_told_nothing_of_what_was_answered(alice, bo
     assert first.json()["secret"] not in again.content.decode()
 
 
+def test_what_is_kept_of_a_body_with_a_password_is_no_hash_to_guess_it_by(bob, acme, settings):
+    client = client_of(bob)
+    assert send(client).status_code == 201
+    kept = IdempotencyRecord.objects.get()
+    settings.SECRET_KEY = "another key of another installation"
+    assert send(client).json()["code"] == "idempotency_key_reused"
+    assert IdempotencyRecord.objects.get().digest == kept.digest
+
+
 def test_another_token_of_the_same_user_is_another_caller(bob, acme):
     first = send(client_of(bob))
     assert first.status_code == 201
